@@ -1,0 +1,95 @@
+//! The state of everything, for people and programs: `GET /api/v1/status`, `status --json`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::health::family::Family;
+
+use super::event::ExportReport;
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    pub generation: u64,
+    /// When this snapshot was made.
+    pub unix_ms: i64,
+    pub started_unix_ms: i64,
+    /// True once the first decision has been confirmed by a full round of probes.
+    pub ready: bool,
+    pub pools: Vec<PoolStatus>,
+    pub nodes: Vec<NodeStatus>,
+    pub zones: Vec<ZoneStatus>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct PoolStatus {
+    pub name: String,
+    /// For each family that the pool's nodes have.
+    pub families: Vec<PoolFamilyStatus>,
+    /// When the primary last changed; absent: not since the state began.
+    pub since_unix_ms: Option<i64>,
+    /// The rule and the sentence of the last decision.
+    pub rule: String,
+    pub reason: String,
+    /// The planned rotation, if any.
+    pub next_rotation_unix_ms: Option<i64>,
+    pub hold: Option<OverrideStatus>,
+    /// Nodes in today's order of preference.
+    pub order: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct PoolFamilyStatus {
+    pub family: Family,
+    pub primary: Option<String>,
+    pub standby: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct OverrideStatus {
+    /// The node that is held; absent for a drain.
+    pub node: Option<String>,
+    pub reason: Option<String>,
+    pub since_unix_ms: i64,
+    pub until_unix_ms: Option<i64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct NodeStatus {
+    pub name: String,
+    pub ipv4: Option<String>,
+    pub ipv6: Option<String>,
+    pub drain: Option<OverrideStatus>,
+    pub checks: Vec<CheckStatus>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct CheckStatus {
+    pub check: String,
+    pub family: Family,
+    /// "up", "down" or "unknown".
+    pub verdict: String,
+    /// Probes that speak against the verdict in a row, and how many turn it: 2 of 3.
+    pub against: u32,
+    pub needed: u32,
+    /// The last outcome.
+    pub word: String,
+    pub detail: String,
+    pub duration_ms: Option<u64>,
+    pub last_probe_unix_ms: Option<i64>,
+    pub since_unix_ms: Option<i64>,
+    pub cert_expiry_unix_s: Option<i64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct ZoneStatus {
+    /// The origin with its final dot.
+    pub name: String,
+    pub pools: Vec<String>,
+    /// The serial of the current decision.
+    pub serial: u32,
+    /// The serial last seen at nsd.
+    pub serial_at_nsd: Option<u32>,
+    pub export: bool,
+    pub last_export: Option<ExportReport>,
+}

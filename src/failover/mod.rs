@@ -1,0 +1,3 @@
+//! Who is primary, and why: pools, verdicts, overrides, schedule and `now` to a decision. Pure.
+
+pub mod pool;

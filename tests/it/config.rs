@@ -1,0 +1,234 @@
+//! The configuration: every problem is one line with its place and the way out; the examples in
+//! `conf/` are right.
+
+use std::path::{Path, PathBuf};
+
+use nsd_failover::config::{Config, Serve};
+use nsd_failover::failover::pool::{Preempt, Rotate};
+use proptest::prelude::*;
+
+const GOOD: &str = r#"
+version = 1
+listen = ["127.0.0.1:5353", "::1"]
+http = "127.0.0.1:8053"
+
+[nsd]
+address = "127.0.0.1:5300"
+relay = true
+
+[node.fishfinger]
+ipv4 = "192.0.2.10"
+ipv6 = "2001:db8::10"
+
+[node.blowfish]
+ipv4 = "198.51.100.20"
+
+[check.web]
+http = "https://{node}/index.txt"
+expect = "Welcome to {node}"
+interval = "2s"
+
+[pool.web]
+nodes = ["fishfinger", "blowfish"]
+checks = ["web"]
+rotate = "weekly"
+
+[zone."example.org"]
+file = "example.org.zone"
+pool = "web"
+"#;
+
+fn problems(text: &str) -> Vec<String> {
+    match Config::parse(Path::new("c.toml"), text) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn a_good_one_with_its_defaults() {
+    let config = Config::parse(Path::new("/etc/x/c.toml"), GOOD).unwrap();
+    assert_eq!(config.listen[1], "[::1]:53".parse().unwrap());
+    assert_eq!(config.control, Path::new("/run/nsd-failover/control.sock"));
+    let zone = &config.zones[0];
+    assert_eq!(zone.file, Path::new("/etc/x/example.org.zone"), "relative to the configuration's folder");
+    assert_eq!((zone.serve, zone.pool), (Serve::Overlay, Some(0)), "relay is on");
+    assert_eq!(zone.export_file.as_ref(), Some(&zone.file), "there is an [nsd]");
+    let check = &config.checks[0];
+    assert_eq!((check.interval_ms, check.fast_interval_ms, check.timeout_ms), (2000, 1000, 2000));
+    assert_eq!((check.rise, check.fall), (2, 3));
+    let pool = &config.pools[0];
+    assert_eq!(pool.nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["fishfinger", "blowfish"]);
+    assert_eq!((pool.rotate, pool.preempt), (Rotate::Weekly, Preempt::After(300_000)));
+}
+
+#[test]
+fn serve_and_export_depend() {
+    let serve = |text: &str| {
+        let zone = Config::parse(Path::new("c.toml"), text).unwrap().zones.remove(0);
+        (zone.serve, zone.export_file.is_some())
+    };
+    assert_eq!(serve(&GOOD.replace("relay = true", "relay = false")), (Serve::Zone, true));
+    let listen = "listen = [\"127.0.0.1:5353\", \"::1\"]\n";
+    assert_eq!(serve(&GOOD.replace(listen, "")), (Serve::Off, true));
+    let nsd = "[nsd]\naddress = \"127.0.0.1:5300\"\nrelay = true\n";
+    assert_eq!(serve(&GOOD.replace(nsd, "")), (Serve::Zone, false));
+}
+
+/// (what stands in the file instead of what, the one line it gives)
+const BAD: &[(&str, &str, &str)] = &[
+    ("version = 1", "version = 2", "c.toml:2:11: error: version 2 is not known; write `version = 1`"),
+    ("http = \"127", "htpt = \"127", "c.toml:4:1: error: unknown key `htpt`; did you mean `http`?"),
+    ("interval =", "intervall =", "c.toml:20:1: error: unknown key `intervall`; did you mean `interval`?"),
+    ("relay = true", "relay = \"yes\"", "c.toml:8:9: error: invalid type: string \"yes\", expected a boolean"),
+    ("192.0.2.10", "192.0.2.300", "c.toml:11:8: error: `192.0.2.300` is not an IPv4 address"),
+    ("ipv4 = \"198.51.100.20\"", "", "c.toml:14:7: error: node `blowfish` has no address; give it ipv4, ipv6 or both"),
+    (
+        "\"::1\"]",
+        "\"::1:x\"]",
+        "c.toml:3:29: error: `::1:x` is no ADDRESS:PORT: write for example \"127.0.0.1:53\" or \"[::1]:53\"",
+    ),
+    (
+        "\"blowfish\"]",
+        "\"blowfihs\"]",
+        "c.toml:23:24: error: node `blowfihs` is not configured; did you mean `blowfish`?",
+    ),
+    (
+        "checks = [\"web\"]",
+        "checks = [\"wbe\"]",
+        "c.toml:24:11: error: check `wbe` is not configured; did you mean `web`?",
+    ),
+    ("pool = \"web\"", "pool = \"mail\"", "c.toml:29:8: error: pool `mail` is not configured; add [pool.\"mail\"]"),
+    ("rotate = \"weekly\"", "rotate = \"daily\"", "c.toml:25:10: error: `daily` is none of \"weekly\", \"never\""),
+    ("interval = \"2s\"", "interval = 2", "c.toml:20:12: error: invalid type: integer `2`, expected a string"),
+    (
+        "\"2s\"",
+        "\"2 parsecs\"",
+        "c.toml:20:12: error: `2 parsecs` is no duration: write for example \"500ms\", \"10s\", \"5m\", \"2h\" or \"1d\"",
+    ),
+    (
+        "interval = \"2s\"",
+        "timeout = \"11s\"",
+        "c.toml:20:11: error: timeout is longer than the interval of 10000 ms; a probe must end before the next begins",
+    ),
+    ("https://{node}/", "ftp://{node}/", "c.toml:18:8: error: `ftp` is no scheme for http; write http:// or https://"),
+    (
+        "https://{node}/",
+        "https://www/",
+        "c.toml:18:8: error: the URL names no node; write {node} (or {ip}) where the host stands",
+    ),
+    (
+        "https://{node}/",
+        "https://evil/?{node}",
+        "c.toml:18:8: error: the host is not the node; write {node} (or {ip}) as the host: the connection goes to the node",
+    ),
+    ("expect = ", "ca-file = ", "c.toml:19:11: error: Welcome to {node}: No such file or directory (os error 2)"),
+    (
+        "file = \"example.org.zone\"\n",
+        "",
+        "c.toml:27:7: error: zone example.org. has no file; write file = \"/path/to/zone\"",
+    ),
+    (
+        "\"example.org\"",
+        "\"exa..mple\"",
+        "c.toml:27:7: error: `exa..mple` is no zone name: empty label; write [zone.\"example.org\"]",
+    ),
+    (
+        "pool = \"web\"\n",
+        "pool = \"web\"\n[zone.\"EXAMPLE.org.\"]\nfile = \"x\"\n",
+        "c.toml:27:7: error: zone EXAMPLE.org. is configured twice; remove one (a final dot or upper case makes no other zone)",
+    ),
+    ("relay = true", "", ""),
+];
+
+#[test]
+fn each_mistake_is_one_line() {
+    for (from, to, expected) in BAD {
+        let text = GOOD.replacen(from, to, 1);
+        assert_ne!(text, GOOD, "{from} is not in the file");
+        let got = problems(&text);
+        let expected: Vec<&str> = if expected.is_empty() { vec![] } else { vec![expected] };
+        assert_eq!(got, expected, "{from} -> {to}");
+    }
+}
+
+#[test]
+fn a_missing_file_and_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = |path: PathBuf| Config::load(&path).unwrap_err().remove(0).to_string();
+    let missing = folder.path().join("none.toml");
+    assert_eq!(
+        load(missing.clone()),
+        format!(
+            "{}: error: cannot read the configuration: No such file or directory (os error 2); name the file with --config FILE or NSD_FAILOVER_CONFIG",
+            missing.display()
+        )
+    );
+    assert!(load(folder.path().to_owned()).contains("cannot read the configuration: Is a directory"));
+    let binary = folder.path().join("binary.toml");
+    std::fs::write(&binary, b"version = 1\n\xff").unwrap();
+    assert_eq!(
+        load(binary.clone()),
+        format!("{}:2:1: error: not UTF-8 text; save the file as UTF-8", binary.display())
+    );
+}
+
+#[test]
+fn includes_are_merged_and_clashes_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("conf.d")).unwrap();
+    let (main, zones) = GOOD.split_at(GOOD.find("[zone.").unwrap());
+    std::fs::write(path("main.toml"), format!("include = [\"conf.d/*.toml\"]\n{main}")).unwrap();
+    std::fs::write(path("conf.d/zones.toml"), zones).unwrap();
+    assert_eq!(Config::load(&path("main.toml")).unwrap().zones.len(), 1);
+
+    std::fs::write(path("conf.d/more.toml"), "http = \"127.0.0.1:1\"\n[node.blowfish]\nipv4 = \"192.0.2.1\"\n")
+        .unwrap();
+    let problems = Config::load(&path("main.toml")).unwrap_err();
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let more = path("conf.d/more.toml").display().to_string();
+    let main = path("main.toml").display().to_string();
+    assert_eq!(
+        lines,
+        [
+            format!("{more}:2:7: error: node `blowfish` is also in {main}; remove one"),
+            format!("{more}:1:8: error: this is also set in {main}; remove one"),
+        ]
+    );
+}
+
+#[test]
+fn the_examples_are_right() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "toml") {
+            let config = Config::load(&path).unwrap_or_else(|problems| panic!("{problems:#?}"));
+            assert!(!config.zones.is_empty(), "{}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 3, "one for each placement, and only {seen} were found");
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_refused_or_read(text in "\\PC{0,200}") {
+        let _ = Config::parse(Path::new("c.toml"), &text);
+    }
+
+    /// A good file with a piece cut out or doubled: close enough to be half right.
+    #[test]
+    fn damaged_files_never_panic(start in 0..GOOD.len(), length in 0usize..80, double in any::<bool>()) {
+        let end = (start + length).min(GOOD.len());
+        let text = match double {
+            true => format!("{}{}", &GOOD[..end], &GOOD[start..]),
+            false => format!("{}{}", &GOOD[..start], &GOOD[end..]),
+        };
+        for problem in problems(&text) {
+            prop_assert!(!problem.contains('\n'));
+        }
+    }
+}

@@ -5,7 +5,7 @@ mod checked;
 pub mod file;
 mod load;
 pub mod problem;
-mod value;
+pub mod value;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

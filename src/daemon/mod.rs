@@ -1,1 +1,3 @@
-//! (room)
+//! Binds, loads, spawns, carries out effects, shuts down.
+
+pub mod cli;

@@ -1,0 +1,178 @@
+//! From a decision to a job for the export transaction: read the operator's file as it is now,
+//! render the decision into it, say what nsd must answer afterwards.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use domain::base::iana::Rtype;
+
+use crate::config;
+use crate::director::effect::Decision;
+use crate::director::event::{ExportReport, ExportResult};
+use crate::dns::name::Name;
+use crate::export::serial::{self, SerialScheme};
+use crate::export::{self, Rendered};
+use crate::failover::binding::Binding;
+use crate::failover::pool::Pool;
+use crate::publish::{Expected, Job, Publisher};
+use crate::zone::Zone;
+
+use super::clock::unix_ms;
+use super::load;
+
+/// Everything that an export needs to know, taken when the director asks for it.
+#[derive(Clone)]
+pub struct Order {
+    pub zone: config::Zone,
+    pub pools: Arc<[Pool]>,
+    pub decision: Arc<Decision>,
+    /// The serial that the decision gave the zone.
+    pub serial: u32,
+}
+
+/// What became of an export.
+pub struct Done {
+    pub report: ExportReport,
+    /// What the operator's file held when it was read, and what it holds now: the daemon compares
+    /// the first with what it has loaded.
+    pub read: Option<Arc<[u8]>>,
+    pub written: Option<Arc<[u8]>>,
+}
+
+/// Runs one export from the file to nsd.
+pub async fn run(publisher: &Publisher, order: Order) -> Done {
+    let (name, generation, serial) = (order.zone.origin.to_string(), order.decision.generation, order.serial);
+    let report = |result, detail: String| ExportReport {
+        zone: name.clone(),
+        generation,
+        serial,
+        result,
+        detail,
+        unix_ms: unix_ms(),
+        duration_ms: 0,
+    };
+    let prepared = tokio::task::spawn_blocking(move || prepare(&order)).await;
+    match prepared.unwrap_or_else(|panic| Err(panic.to_string())) {
+        Err(reason) => Done { report: report(ExportResult::Refused, reason), read: None, written: None },
+        Ok(Prepared::Unchanged { read, serial }) => {
+            let detail = "the file says so already".to_owned();
+            let report = ExportReport { serial, ..report(ExportResult::Unchanged, detail) };
+            Done { report, read: Some(read), written: None }
+        }
+        Ok(Prepared::Job { job, verify }) => {
+            let (read, bytes, in_place) = (job.source_bytes.clone(), job.bytes.clone(), job.source == job.target);
+            let report = publisher.export(job, verify).await;
+            let written = (report.result == ExportResult::Served && in_place).then_some(bytes);
+            Done { report, read: Some(read), written }
+        }
+    }
+}
+
+/// What `nsd-failover render` prints: the file with these roles in it.
+pub fn render(zone: &config::Zone, pools: &[Pool], decision: &Decision, serial: Option<u32>) -> Result<Vec<u8>, String> {
+    let parsed = load::parse(zone, pools).map_err(|lines| lines.join("\n"))?;
+    let serial = serial.unwrap_or_else(|| next_serial(zone.serial, parsed.zone.serial(), None));
+    match export::render(&parsed.zone, &parsed.binding, pools, &decision.pools, serial).map_err(|error| error.to_string())? {
+        Rendered::Changed(bytes) => Ok(bytes),
+        Rendered::Unchanged => Ok(parsed.bytes.to_vec()),
+    }
+}
+
+enum Prepared {
+    Unchanged { read: Arc<[u8]>, serial: u32 },
+    Job { job: Job, verify: Verify },
+}
+
+type Verify = Box<dyn Fn(&[u8]) -> Result<(), String> + Send>;
+
+fn prepare(order: &Order) -> Result<Prepared, String> {
+    let Order { zone, pools, decision, .. } = order;
+    let target: PathBuf = zone.export_file.clone().ok_or("the zone has export = \"off\"")?;
+    let parsed = load::parse(zone, pools).map_err(|lines| lines.join("; "))?;
+    let in_file = parsed.zone.serial();
+    let serial = next_serial(zone.serial, in_file, Some(order.serial));
+    let rendered = export::render(&parsed.zone, &parsed.binding, pools, &decision.pools, serial);
+    let bytes: Arc<[u8]> = match rendered.map_err(|error| error.to_string())? {
+        Rendered::Changed(bytes) => bytes.into(),
+        // Another file than the source may still be missing or old.
+        Rendered::Unchanged if target != zone.file && load::read_zone_file(&target).ok().as_deref() != Some(&parsed.bytes) => {
+            parsed.bytes.clone()
+        }
+        Rendered::Unchanged => return Ok(Prepared::Unchanged { read: parsed.bytes, serial: in_file }),
+    };
+    let intended = read_back(zone, pools, &bytes)?;
+    let serial = intended.serial;
+    let job = Job {
+        origin: zone.origin.clone(),
+        source: zone.file.clone(),
+        source_bytes: parsed.bytes,
+        source_serial: in_file,
+        target,
+        bytes,
+        serial,
+        generation: decision.generation,
+        expect: intended.expected.clone().into(),
+    };
+    let (zone, pools) = (zone.clone(), pools.clone());
+    let verify = move |bytes: &[u8]| match read_back(&zone, &pools, bytes)? {
+        found if found == intended => Ok(()),
+        found => Err(format!("what was written reads differently: serial {} for {}", found.serial, intended.serial)),
+    };
+    Ok(Prepared::Job { job, verify: Box::new(verify) })
+}
+
+/// What a reader of the file will find: enough to tell that it says what was decided.
+#[derive(Debug, Eq, PartialEq)]
+struct ReadBack {
+    serial: u32,
+    records: usize,
+    expected: Vec<Expected>,
+}
+
+fn read_back(zone: &config::Zone, pools: &[Pool], bytes: &[u8]) -> Result<ReadBack, String> {
+    let file = zone.file.display().to_string();
+    let parsed = Zone::parse(&zone.origin, &file, bytes.to_vec())
+        .map_err(|found| found.first().map_or_else(|| "unreadable".to_owned(), ToString::to_string))?;
+    let (binding, _) = Binding::new(&parsed, zone.pool, pools);
+    let records = parsed.records().filter(|found| !found.withdrawn).count();
+    Ok(ReadBack { serial: parsed.serial(), records, expected: failover_rrsets(&parsed, &binding) })
+}
+
+/// The RRsets that a tag belongs to, with all their addresses, untagged ones too.
+fn failover_rrsets(zone: &Zone, binding: &Binding) -> Vec<Expected> {
+    let mut rrsets: BTreeMap<(Name, u16), Vec<IpAddr>> = BTreeMap::new();
+    for found in zone.failover_records().filter(|found| found.tag.as_ref().is_some_and(|tag| binding.slot(tag).is_some())) {
+        rrsets.entry((found.record.owner, found.record.rtype.to_int())).or_default();
+    }
+    for found in zone.records().filter(|found| !found.withdrawn) {
+        let (owner, rtype, rdata) = (found.record.owner, found.record.rtype, found.record.rdata);
+        if !matches!(rtype, Rtype::A | Rtype::AAAA) {
+            continue;
+        }
+        if let Some(addresses) = rrsets.get_mut(&(owner, rtype.to_int())) {
+            addresses.extend(address(&rdata));
+        }
+    }
+    rrsets
+        .into_iter()
+        .map(|((owner, rtype), addresses)| Expected { owner, rtype: Rtype::from_int(rtype), addresses })
+        .collect()
+}
+
+fn address(rdata: &[u8]) -> Option<IpAddr> {
+    match rdata.len() {
+        4 => <[u8; 4]>::try_from(rdata).ok().map(IpAddr::from),
+        _ => <[u8; 16]>::try_from(rdata).ok().map(IpAddr::from),
+    }
+}
+
+/// The serial to write: the decided one, or, where the operator's own edit has passed it by, the
+/// next one after the file's. Without a decided one, the next of the scheme.
+fn next_serial(scheme: SerialScheme, in_file: u32, decided: Option<u32>) -> u32 {
+    match decided {
+        Some(serial) if serial::is_newer(serial, in_file) => serial,
+        _ => serial::next(scheme, in_file, unix_ms().div_euclid(1000)),
+    }
+}

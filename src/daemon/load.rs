@@ -1,0 +1,155 @@
+//! From a checked configuration to everything that is served and watched: the zone files read,
+//! parsed, bound to their pools and compiled. All or nothing: one bad zone and nothing changes.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::{self, Config, Serve};
+use crate::director::settings::{Settings, ZoneSettings};
+use crate::failover::binding::Binding;
+use crate::failover::pool::Pool;
+use crate::table::Catalog;
+use crate::table::compile::CompileError;
+use crate::table::zone_table::{Mode, ZoneTable};
+use crate::zone::Zone;
+use crate::zone::diagnostic::{Diagnostic, Severity};
+
+use super::failure::{Exit, Failure};
+
+/// Largest zone file, in octets.
+const ZONE_FILE_MAX: u64 = 2 << 30;
+
+/// What a configuration leads to.
+pub struct Loaded {
+    pub settings: Settings,
+    pub catalog: Arc<Catalog>,
+    /// Parallel to [`Settings::zones`].
+    pub zones: Vec<LoadedZone>,
+    /// Indexes of the zones that are in the catalog, in its order.
+    pub served: Vec<usize>,
+    /// What `check` shows though it stops nothing, a line each.
+    pub warnings: Vec<String>,
+}
+
+/// A zone as it was when it was loaded.
+pub struct LoadedZone {
+    pub config: config::Zone,
+    /// What the file held.
+    pub bytes: Arc<[u8]>,
+    pub records: usize,
+    pub failover_records: usize,
+}
+
+/// Reads everything that `config` names. The failure has a line for each thing that is wrong.
+pub fn load(config: &Config) -> Result<Loaded, Failure> {
+    let mut lines = Vec::new();
+    let mut loaded = Loaded {
+        settings: Settings { pools: config.pools.clone(), checks: config.checks.clone(), zones: Vec::new() },
+        catalog: Arc::new(Catalog::new(Vec::new()).expect("no zone is no duplicate")),
+        zones: Vec::new(),
+        served: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let mut tables = Vec::new();
+    for zone in &config.zones {
+        match one(zone, &config.pools) {
+            Ok(one) => {
+                if let Some(table) = one.table {
+                    loaded.served.push(loaded.zones.len());
+                    tables.push(Arc::new(table));
+                }
+                loaded.warnings.extend(one.warnings);
+                loaded.zones.push(one.zone);
+                loaded.settings.zones.push(one.settings);
+            }
+            Err(errors) => lines.extend(errors),
+        }
+    }
+    if !lines.is_empty() {
+        return Err(Failure::new(Exit::Usage, lines));
+    }
+    loaded.catalog = Arc::new(Catalog::new(tables).map_err(|error| Failure::usage(error.to_string()))?);
+    Ok(loaded)
+}
+
+/// Reads a zone file, within bounds.
+pub fn read_zone_file(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(ZONE_FILE_MAX)).unwrap_or(0));
+    file.take(ZONE_FILE_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > ZONE_FILE_MAX {
+        return Err(io::Error::other(format!("it is larger than {} MiB", ZONE_FILE_MAX >> 20)));
+    }
+    Ok(bytes)
+}
+
+/// Reads and parses the zone of a configuration, and finds the pools of its tags. The error holds a
+/// line for each thing that is wrong, the other side a line for each warning.
+pub fn parse(zone: &config::Zone, pools: &[Pool]) -> Result<Parsed, Vec<String>> {
+    let file = zone.file.display().to_string();
+    let bytes = read_zone_file(&zone.file).map_err(|error| {
+        vec![format!("{file}: error: cannot read the file of zone {}: {error}; mend the path or its permissions", zone.origin)]
+    })?;
+    let kept: Arc<[u8]> = bytes.as_slice().into();
+    let parsed = Zone::parse(&zone.origin, &file, bytes).map_err(|found| errors_of(&found))?;
+    let (binding, found) = Binding::new(&parsed, zone.pool, pools);
+    if found.iter().any(Diagnostic::is_error) {
+        return Err(errors_of(&found));
+    }
+    let warnings = parsed.warnings().iter().chain(&found).map(ToString::to_string).collect();
+    Ok(Parsed { zone: parsed, binding, bytes: kept, warnings })
+}
+
+pub struct Parsed {
+    pub zone: Zone,
+    pub binding: Binding,
+    /// What the file holds.
+    pub bytes: Arc<[u8]>,
+    pub warnings: Vec<String>,
+}
+
+struct One {
+    zone: LoadedZone,
+    settings: ZoneSettings,
+    table: Option<ZoneTable>,
+    warnings: Vec<String>,
+}
+
+fn one(config: &config::Zone, pools: &[Pool]) -> Result<One, Vec<String>> {
+    let Parsed { zone, binding, bytes, warnings } = parse(config, pools)?;
+    let table = match config.serve {
+        Serve::Off => None,
+        Serve::Overlay => Some(compile(&zone, &binding, pools, Mode::Overlay).map_err(|line| vec![line])?),
+        Serve::Zone => Some(compile(&zone, &binding, pools, Mode::Whole).map_err(|line| vec![line])?),
+    };
+    let settings = ZoneSettings {
+        origin: config.origin.clone(),
+        pools: binding.pools().to_vec(),
+        scheme: config.serial,
+        serial_in_file: zone.serial(),
+        roles_in_file: binding.roles_in_file(&zone, pools),
+        export: config.export_file.is_some(),
+    };
+    let failover_records = zone.failover_records().count();
+    let records = zone.records().len();
+    Ok(One { zone: LoadedZone { config: config.clone(), bytes, records, failover_records }, settings, table, warnings })
+}
+
+fn compile(zone: &Zone, binding: &Binding, pools: &[Pool], mode: Mode) -> Result<ZoneTable, String> {
+    let records = zone.records().map(|found| {
+        let slot = found.tag.as_ref().and_then(|tag| binding.slot(tag));
+        (found.record, slot)
+    });
+    let named = |error: CompileError| format!("{}: error: zone {}: {error}", zone.file(), zone.origin());
+    ZoneTable::compile(zone.origin(), records, pools, mode).map_err(named)
+}
+
+fn errors_of(found: &[Diagnostic]) -> Vec<String> {
+    found.iter().filter(|one| one.severity == Severity::Error).map(ToString::to_string).collect()
+}

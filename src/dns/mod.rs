@@ -1,6 +1,7 @@
 //! Names, records and questions in wire form. Knows no zone, no file, no socket.
 
 pub mod name;
+pub mod rdata;
 pub mod record;
 
 // The registries of types, classes and codes are `domain`'s (`domain::base::iana`): one table of

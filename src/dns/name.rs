@@ -33,22 +33,8 @@ impl Name {
     /// Reads master file text (RFC 1035 section 5.1): `\X` and `\DDD` escapes, a relative name is
     /// completed with `origin`, `@` alone is the origin.
     pub fn from_text(text: &[u8], origin: Option<&Name>) -> Result<Name, NameError> {
-        if text == b"@" {
-            return origin.cloned().ok_or(NameError::NoOrigin);
-        }
-        if text == b"." {
-            return Ok(Name::root());
-        }
         let mut wire = Vec::with_capacity(text.len() + 2);
-        let absolute = labels_from_text(text, &mut wire)?;
-        if absolute {
-            wire.push(0);
-        } else {
-            wire.extend_from_slice(origin.ok_or(NameError::NoOrigin)?.wire());
-        }
-        if wire.len() > NAME_MAX {
-            return Err(NameError::TooLong);
-        }
+        wire_from_text(text, origin, &mut wire)?;
         Ok(Name(wire.into()))
     }
 
@@ -113,14 +99,36 @@ pub fn wire_len(bytes: &[u8]) -> Result<usize, NameError> {
     }
 }
 
+/// Appends the wire form of a name in master file text to `wire`, as [`Name::from_text`] reads it.
+/// On an error `wire` may hold a part of the name.
+pub fn wire_from_text(text: &[u8], origin: Option<&Name>, wire: &mut Vec<u8>) -> Result<(), NameError> {
+    if text == b"@" {
+        wire.extend_from_slice(origin.ok_or(NameError::NoOrigin)?.wire());
+        return Ok(());
+    }
+    if text == b"." {
+        wire.push(0);
+        return Ok(());
+    }
+    let start = wire.len();
+    let absolute = labels_from_text(text, wire)?;
+    if absolute {
+        wire.push(0);
+    } else {
+        wire.extend_from_slice(origin.ok_or(NameError::NoOrigin)?.wire());
+    }
+    if wire.len() - start > NAME_MAX { Err(NameError::TooLong) } else { Ok(()) }
+}
+
 /// Appends the labels of `text` to `wire`, without a root label. True if the text ended in a dot.
 fn labels_from_text(text: &[u8], wire: &mut Vec<u8>) -> Result<bool, NameError> {
+    let start = wire.len();
     let mut at = 0;
     while at < text.len() {
         let length_at = wire.len();
         wire.push(0);
         while at < text.len() && text[at] != b'.' {
-            wire.push(unescape(text, &mut at)?);
+            wire.push(octet_from_text(text, &mut at)?);
         }
         let label = wire.len() - length_at - 1;
         if label == 0 {
@@ -129,7 +137,7 @@ fn labels_from_text(text: &[u8], wire: &mut Vec<u8>) -> Result<bool, NameError> 
         if label > LABEL_MAX {
             return Err(NameError::LabelTooLong);
         }
-        if wire.len() > NAME_MAX {
+        if wire.len() - start > NAME_MAX {
             return Err(NameError::TooLong);
         }
         wire[length_at] = label as u8;
@@ -138,11 +146,12 @@ fn labels_from_text(text: &[u8], wire: &mut Vec<u8>) -> Result<bool, NameError> 
         }
         at += 1;
     }
-    if wire.is_empty() { Err(NameError::EmptyLabel) } else { Ok(true) }
+    if wire.len() == start { Err(NameError::EmptyLabel) } else { Ok(true) }
 }
 
-/// One octet of master file text at `at`, escapes resolved (RFC 1035 section 5.1).
-fn unescape(text: &[u8], at: &mut usize) -> Result<u8, NameError> {
+/// One octet of master file text at `at`, which is inside `text`; escapes are resolved (RFC 1035
+/// section 5.1) and `at` moves behind what was read.
+pub fn octet_from_text(text: &[u8], at: &mut usize) -> Result<u8, NameError> {
     let octet = text[*at];
     *at += 1;
     if octet != b'\\' {

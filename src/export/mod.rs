@@ -1,1 +1,94 @@
-//! (room)
+//! Document and decision to the bytes that nsd shall load. Pure: who writes them where is
+//! `publish`'s business.
+
+pub mod serial;
+
+use std::net::IpAddr;
+
+use crate::failover::binding::{Binding, family_of};
+use crate::failover::pool::{Pool, PoolRoles, Slot};
+use crate::health::family::Family;
+use crate::zone::edit::{self, Edit, EditError};
+use crate::zone::tag::Role;
+use crate::zone::{Zone, ZoneRecord};
+
+/// What an export would write.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Rendered {
+    /// Nothing but the serial would differ: the file is to be left alone.
+    Unchanged,
+    /// The whole text: failover addresses and serial changed, every other octet as it was.
+    Changed(Vec<u8>),
+}
+
+/// The text of a zone with the failover records as these roles have them. `roles` stand in the
+/// order of `pools`; `serial` must be newer than the one in the text (RFC 1982).
+pub fn render(
+    zone: &Zone,
+    binding: &Binding,
+    pools: &[Pool],
+    roles: &[PoolRoles],
+    serial: u32,
+) -> Result<Rendered, RenderError> {
+    let mut edits = Vec::new();
+    for found in zone.failover_records() {
+        let slot = found.tag.as_ref().and_then(|tag| binding.slot(tag));
+        let slot = slot.ok_or_else(|| RenderError::NoPool { owner: found.record.owner.to_string() })?;
+        let family = family_of(found.record.rtype)
+            .ok_or_else(|| RenderError::NoPool { owner: found.record.owner.to_string() })?;
+        let address = address(pools, roles, slot, family)?;
+        edits.extend(edits_of(&found, address));
+    }
+    if edits.is_empty() {
+        return Ok(Rendered::Unchanged);
+    }
+    if !serial::is_newer(serial, zone.serial()) {
+        return Err(RenderError::Serial { serial, in_file: zone.serial() });
+    }
+    edits.push(Edit::Serial(serial));
+    Ok(Rendered::Changed(edit::apply(zone, &edits)?))
+}
+
+/// The address that a slot has in a family; `None`: withdrawn, or the node has none.
+fn address(pools: &[Pool], roles: &[PoolRoles], slot: Slot, family: Family) -> Result<Option<IpAddr>, RenderError> {
+    let (pool, roles) = pools.get(slot.pool).zip(roles.get(slot.pool)).ok_or(RenderError::NoRoles(slot.pool))?;
+    let holder = match slot.role {
+        Role::Primary => roles[family].primary,
+        Role::Standby => roles[family].standby,
+    };
+    let Some(node) = holder else { return Ok(None) };
+    let node = pool.nodes.get(node).ok_or(RenderError::NoRoles(slot.pool))?;
+    Ok(match family {
+        Family::Ipv4 => node.ipv4.map(IpAddr::V4),
+        Family::Ipv6 => node.ipv6.map(IpAddr::V6),
+    })
+}
+
+/// What it takes to bring one record from what the text says to this address. A withdrawn line
+/// keeps the address that it had.
+fn edits_of(found: &ZoneRecord, address: Option<IpAddr>) -> impl Iterator<Item = Edit> + use<> {
+    let entry = found.entry;
+    let Some(address) = address else {
+        return [(!found.withdrawn).then_some(Edit::Withdraw { entry }), None].into_iter().flatten();
+    };
+    let same = match address {
+        IpAddr::V4(address) => *found.record.rdata == address.octets(),
+        IpAddr::V6(address) => *found.record.rdata == address.octets(),
+    };
+    let restore = found.withdrawn.then_some(Edit::Restore { entry });
+    let rewrite = (!same).then_some(Edit::Address { entry, address });
+    [restore, rewrite].into_iter().flatten()
+}
+
+/// Why there is nothing to publish. The zone in nsd stays as it is.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum RenderError {
+    #[error("the failover records of {owner} belong to no pool")]
+    NoPool { owner: String },
+    #[error("no roles are known for pool number {0}")]
+    NoRoles(usize),
+    #[error("serial {serial} is not newer than {in_file} in the file (RFC 1982)")]
+    Serial { serial: u32, in_file: u32 },
+    #[error(transparent)]
+    Edit(#[from] EditError),
+}

@@ -1,3 +1,4 @@
 //! Who is primary, and why: pools, verdicts, overrides, schedule and `now` to a decision. Pure.
 
+pub mod binding;
 pub mod pool;

@@ -1,0 +1,303 @@
+//! Which pool and role each failover record of a zone follows, and what the addresses in the file
+//! tell of the last decision.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use domain::base::iana::Rtype;
+
+use super::pool::{Families, Node, Pool, PoolRoles, Roles, Slot};
+use crate::health::family::{Family, PerFamily};
+use crate::zone::diagnostic::{Diagnostic, Diagnostics, Severity};
+use crate::zone::tag::{Role, Tag};
+use crate::zone::{Part, Zone, ZoneRecord};
+
+/// The tags of one zone, resolved to pools.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Binding {
+    default_pool: Option<usize>,
+    by_name: BTreeMap<String, usize>,
+    /// Pools that failover records of the zone follow, sorted.
+    pools: Vec<usize>,
+}
+
+impl Binding {
+    /// Resolves the tags of a zone. `default_pool` is the zone's pool, an index into `pools`. The
+    /// diagnostics say what cannot work (errors) and what looks wrong (warnings).
+    pub fn new(zone: &Zone, default_pool: Option<usize>, pools: &[Pool]) -> (Binding, Vec<Diagnostic>) {
+        let by_name = pools.iter().enumerate().map(|(index, pool)| (pool.name.clone(), index)).collect();
+        let mut binding = Binding { default_pool, by_name, pools: Vec::new() };
+        let mut diagnostics = Diagnostics::default();
+        let mut used = BTreeSet::new();
+        for found in zone.failover_records() {
+            let Some(tag) = &found.tag else { continue };
+            match binding.slot(tag).filter(|slot| slot.pool < pools.len()) {
+                Some(slot) => {
+                    used.insert(slot.pool);
+                }
+                None => unknown_pool(zone, &found, tag, pools, &mut diagnostics),
+            }
+        }
+        binding.pools = used.into_iter().collect();
+        let votes = binding.votes(zone, pools);
+        let mut told = BTreeSet::new();
+        for found in zone.failover_records() {
+            if let Some(place) = binding.place(&found) {
+                look_at_address(zone, &found, place, pools, &votes, &mut diagnostics);
+                look_at_families(zone, &found, place, pools, &mut told, &mut diagnostics);
+            }
+        }
+        (binding, diagnostics.into_sorted())
+    }
+
+    /// What a record with this tag follows; `None` if its pool does not exist.
+    pub fn slot(&self, tag: &Tag) -> Option<Slot> {
+        let pool = match &tag.pool {
+            Some(name) => *self.by_name.get(name)?,
+            None => self.default_pool?,
+        };
+        Some(Slot { pool, role: tag.role })
+    }
+
+    /// The pools that failover records of this zone follow: indexes, sorted, each once.
+    pub fn pools(&self) -> &[usize] {
+        &self.pools
+    }
+
+    /// Who holds the roles according to the addresses in the failover records, for each of
+    /// [`Binding::pools`]. `None` where addresses belong to no node or contradict each other, and
+    /// where the two families do although the pool moves them together.
+    ///
+    /// A role whose records are all withdrawn is held by nobody. One that has no records is held by
+    /// the first other node.
+    pub fn roles_in_file(&self, zone: &Zone, pools: &[Pool]) -> Vec<Option<PoolRoles>> {
+        let votes = self.votes(zone, pools);
+        self.pools
+            .iter()
+            .map(|&index| {
+                let pool = pools.get(index)?;
+                let seen = |family, role| votes.get(&Place { slot: Slot { pool: index, role }, family });
+                let families = PerFamily::from_fn(|family| {
+                    family_roles(pool, family, seen(family, Role::Primary), seen(family, Role::Standby))
+                });
+                agreed(pool, families)
+            })
+            .collect()
+    }
+
+    fn place(&self, found: &ZoneRecord) -> Option<Place> {
+        let slot = self.slot(found.tag.as_ref()?)?;
+        Some(Place { slot, family: family_of(found.record.rtype)? })
+    }
+
+    /// Counts which node's address the records of each slot and family carry.
+    fn votes(&self, zone: &Zone, pools: &[Pool]) -> BTreeMap<Place, Votes> {
+        let mut all: BTreeMap<Place, Votes> = BTreeMap::new();
+        for found in zone.failover_records() {
+            let Some(place) = self.place(&found) else { continue };
+            let Some(pool) = pools.get(place.slot.pool) else { continue };
+            let votes = all.entry(place).or_insert_with(|| Votes::new(pool));
+            match holder(pool, &found) {
+                _ if found.withdrawn => votes.withdrawn += 1,
+                Some(node) => votes.nodes[node] += 1,
+                None => votes.foreign += 1,
+            }
+        }
+        all
+    }
+}
+
+/// The address family of a record type.
+pub fn family_of(rtype: Rtype) -> Option<Family> {
+    match rtype {
+        Rtype::A => Some(Family::Ipv4),
+        Rtype::AAAA => Some(Family::Ipv6),
+        _ => None,
+    }
+}
+
+/// A slot in one address family.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Place {
+    slot: Slot,
+    family: Family,
+}
+
+/// What the records of one place carry.
+#[derive(Clone, Debug)]
+struct Votes {
+    /// How many carry the address of each node of the pool.
+    nodes: Vec<usize>,
+    /// How many carry an address of no node.
+    foreign: usize,
+    withdrawn: usize,
+}
+
+impl Votes {
+    fn new(pool: &Pool) -> Votes {
+        Votes { nodes: vec![0; pool.nodes.len()], foreign: 0, withdrawn: 0 }
+    }
+
+    /// The node that most records carry, the first of equals.
+    fn most(&self) -> Option<usize> {
+        let most = self.nodes.iter().copied().max().filter(|&most| most > 0)?;
+        self.nodes.iter().position(|&count| count == most)
+    }
+
+    /// What all records agree on; `Err` if they do not.
+    fn verdict(&self) -> Result<Option<usize>, Contradiction> {
+        let carried = self.nodes.iter().filter(|&&count| count > 0).count();
+        match (carried, self.foreign, self.withdrawn) {
+            (1, 0, 0) => Ok(self.most()),
+            (0, 0, _) => Ok(None),
+            _ => Err(Contradiction),
+        }
+    }
+}
+
+/// The records of one place carry different addresses, or one of no node.
+#[derive(Clone, Copy, Debug)]
+struct Contradiction;
+
+/// Who holds the roles of one family; `Ok(None)`: the zone has no records of it.
+fn family_roles(
+    pool: &Pool,
+    family: Family,
+    primary: Option<&Votes>,
+    standby: Option<&Votes>,
+) -> Result<Option<Roles>, Contradiction> {
+    let other = |than: Option<usize>| {
+        than.and_then(|than| (0..pool.nodes.len()).find(|&node| node != than && pool.nodes[node].has(family)))
+    };
+    let roles = match (primary, standby) {
+        (None, None) => return Ok(None),
+        (Some(primary), Some(standby)) => Roles { primary: primary.verdict()?, standby: standby.verdict()? },
+        (Some(primary), None) => {
+            let primary = primary.verdict()?;
+            Roles { primary, standby: other(primary) }
+        }
+        (None, Some(standby)) => {
+            let standby = standby.verdict()?;
+            Roles { primary: other(standby), standby }
+        }
+    };
+    match roles {
+        Roles { primary: Some(primary), standby: Some(standby) } if primary == standby => Err(Contradiction),
+        _ => Ok(Some(roles)),
+    }
+}
+
+/// Puts the families together: one without records goes with the other.
+fn agreed(pool: &Pool, families: PerFamily<Result<Option<Roles>, Contradiction>>) -> Option<PoolRoles> {
+    let (ipv4, ipv6) = (families.ipv4.ok()?, families.ipv6.ok()?);
+    let copied = |roles: Roles, family: Family| {
+        let has = |node: &usize| pool.nodes[*node].has(family);
+        Roles { primary: roles.primary.filter(has), standby: roles.standby.filter(has) }
+    };
+    let roles = match (ipv4, ipv6) {
+        (None, None) => return None,
+        (Some(ipv4), None) => PoolRoles { ipv4, ipv6: copied(ipv4, Family::Ipv6) },
+        (None, Some(ipv6)) => PoolRoles { ipv4: copied(ipv6, Family::Ipv4), ipv6 },
+        (Some(ipv4), Some(ipv6)) => PoolRoles { ipv4, ipv6 },
+    };
+    let differ = |a: Option<usize>, b: Option<usize>| a.zip(b).is_some_and(|(a, b)| a != b);
+    let contradiction = pool.families != Families::Independent
+        && (differ(roles.ipv4.primary, roles.ipv6.primary) || differ(roles.ipv4.standby, roles.ipv6.standby));
+    let nobody = roles.ipv4.primary.is_none() && roles.ipv6.primary.is_none();
+    (!contradiction && !nobody).then_some(roles)
+}
+
+/// The node of the pool whose address a record carries.
+fn holder(pool: &Pool, found: &ZoneRecord) -> Option<usize> {
+    pool.nodes.iter().position(|node| match family_of(found.record.rtype) {
+        Some(Family::Ipv4) => node.ipv4.is_some_and(|address| *found.record.rdata == address.octets()),
+        Some(Family::Ipv6) => node.ipv6.is_some_and(|address| *found.record.rdata == address.octets()),
+        None => false,
+    })
+}
+
+fn unknown_pool(zone: &Zone, found: &ZoneRecord, tag: &Tag, pools: &[Pool], diagnostics: &mut Diagnostics) {
+    let known = pools.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>().join(", ");
+    let (message, hint) = match &tag.pool {
+        Some(name) => (format!("unknown pool `{name}`"), format!("the pools are: {known}")),
+        None => (
+            "failover tag without `pool=` in a zone without a pool".to_owned(),
+            format!("give the zone a pool in the configuration, or the tag `pool=`; the pools are: {known}"),
+        ),
+    };
+    diagnostics.push(Severity::Error, || zone.diagnostic(Severity::Error, found.entry, Part::Comment, message, hint));
+}
+
+/// An address of no node, and one that tells another story than the record's role.
+fn look_at_address(
+    zone: &Zone,
+    found: &ZoneRecord,
+    place: Place,
+    pools: &[Pool],
+    votes: &BTreeMap<Place, Votes>,
+    diagnostics: &mut Diagnostics,
+) {
+    let Some(pool) = pools.get(place.slot.pool) else { return };
+    if found.withdrawn {
+        return;
+    }
+    let most = |role| votes.get(&Place { slot: Slot { role, ..place.slot }, ..place }).and_then(Votes::most);
+    let role = place.slot.role;
+    let owner = &found.record.owner;
+    let (message, hint) = match holder(pool, found) {
+        None => (
+            format!("address of no node in pool `{}`", pool.name),
+            format!("its nodes have {}", addresses(pool, place.family)),
+        ),
+        Some(node) => {
+            let other_role = if role == Role::Primary { Role::Standby } else { Role::Primary };
+            // Two records, one for each role, with one address: the standby is the odd one.
+            let odd = most(role) != Some(node) || (role == Role::Standby && most(other_role) == Some(node));
+            if !odd {
+                return;
+            }
+            (
+                format!(
+                    "`{owner}` follows the {role}, but carries the address of {}, which others give to the {}",
+                    pool.nodes[node].name,
+                    if most(other_role) == Some(node) { other_role } else { role }
+                ),
+                format!(
+                    "the name decides: without role= a first label `standby` follows the standby; it gets the {role}'s address with the next export"
+                ),
+            )
+        }
+    };
+    diagnostics.push(Severity::Warning, || zone.diagnostic(Severity::Warning, found.entry, Part::Rdata, message, hint));
+}
+
+/// Once for each slot and family: a node without an address there means NODATA while it holds the role.
+fn look_at_families(
+    zone: &Zone,
+    found: &ZoneRecord,
+    place: Place,
+    pools: &[Pool],
+    told: &mut BTreeSet<Place>,
+    diagnostics: &mut Diagnostics,
+) {
+    let Some(pool) = pools.get(place.slot.pool) else { return };
+    let without: Vec<&str> =
+        pool.nodes.iter().filter(|node| !node.has(place.family)).map(|node| node.name.as_str()).collect();
+    if without.is_empty() || !told.insert(place) {
+        return;
+    }
+    let (family, role) = (place.family, place.slot.role);
+    let message = format!("{} of pool `{}` has no {family} address", without.join(", "), pool.name);
+    let hint = format!("while it is {role}, these records are withdrawn (NODATA)");
+    diagnostics
+        .push(Severity::Warning, || zone.diagnostic(Severity::Warning, found.entry, Part::Comment, message, hint));
+}
+
+fn addresses(pool: &Pool, family: Family) -> String {
+    let address = |node: &Node| match family {
+        Family::Ipv4 => node.ipv4.map(IpAddr::V4),
+        Family::Ipv6 => node.ipv6.map(IpAddr::V6),
+    };
+    let list: Vec<String> = pool.nodes.iter().filter_map(address).map(|address| address.to_string()).collect();
+    if list.is_empty() { format!("no {family} address") } else { list.join(", ") }
+}

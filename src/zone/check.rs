@@ -1,0 +1,46 @@
+//! `check-zone`: everything there is to say about one zone file, as text.
+
+use super::Zone;
+use super::diagnostic::{Diagnostic, Severity};
+use crate::dns::name::Name;
+
+/// What `check-zone` found.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// Diagnostics with underlined excerpts, and a line that sums up.
+    pub text: String,
+    /// Whether the zone can be taken.
+    pub ok: bool,
+    /// The zone, if it can be taken.
+    pub zone: Option<Zone>,
+}
+
+/// Reads a zone and says what is wrong with it.
+pub fn check(origin: &Name, file: &str, bytes: Vec<u8>) -> Checked {
+    match Zone::parse(origin, file, bytes) {
+        Ok(zone) => {
+            let failover = zone.document().entries().iter().filter(|entry| entry.is_tagged()).count();
+            let records = zone.document().entries().len();
+            let serial = zone.serial();
+            let mut text = rendered(zone.warnings());
+            text +=
+                &format!("{file}: zone {origin} serial {serial}: {records} records, {failover} of them failover: ok\n");
+            Checked { text, ok: true, zone: Some(zone) }
+        }
+        Err(diagnostics) => {
+            let count = |severity| diagnostics.iter().filter(|found| found.severity == severity).count();
+            let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+            let mut text = rendered(&diagnostics);
+            text += &format!("{file}: zone {origin}: {}, {}\n", plural(errors, "error"), plural(warnings, "warning"));
+            Checked { text, ok: false, zone: None }
+        }
+    }
+}
+
+fn rendered(diagnostics: &[Diagnostic]) -> String {
+    diagnostics.iter().map(Diagnostic::rendered).collect()
+}
+
+fn plural(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}

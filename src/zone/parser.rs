@@ -1,0 +1,381 @@
+//! Entries to a document: directives, owner, TTL, class and type, and what each inherits
+//! (RFC 1035 section 5.1, RFC 2308 section 4). RDATA is left as text.
+
+use std::ops::Range;
+
+use domain::base::iana::{Class, Rtype};
+
+use super::diagnostic::{Diagnostic, Diagnostics, Severity};
+use super::document::{DOCUMENT_MAX, Document, Entry, WITHDRAWN};
+use super::lexer::{Lexer, Outline};
+use super::tag::{self, Comment};
+use crate::dns::name::Name;
+use crate::dns::rdata::{CLASS, Field, TTL_MAX_S, is_meta, quoted, seconds_from_text};
+
+/// The TTL of a record that neither states nor inherits one, in seconds: nsd's default.
+pub const TTL_DEFAULT_S: u32 = 3_600;
+/// Longest text of an owner: 255 octets, each of them escaped.
+const OWNER_TEXT_MAX: usize = 4 * 255;
+
+pub(super) fn parse(file: &str, origin: &Name, mut bytes: Vec<u8>) -> Document {
+    bytes.shrink_to_fit();
+    let mut parser = Parser::new(file, origin, &bytes);
+    if bytes.len() > DOCUMENT_MAX {
+        parser.error(0..0, "zone file is larger than 1 GiB", "split the zone");
+    } else if bytes.starts_with(BYTE_ORDER_MARK) {
+        parser.error(
+            0..BYTE_ORDER_MARK.len(),
+            "file starts with a byte order mark",
+            "save it as plain text without one",
+        );
+    } else {
+        parser.run();
+    }
+    let Parser { origins, mut entries, diagnostics, .. } = parser;
+    entries.shrink_to_fit();
+    Document { file: file.to_owned(), bytes, origins, entries, diagnostics }
+}
+
+/// What some editors put before UTF-8 text.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+struct Parser<'a> {
+    file: &'a str,
+    bytes: &'a [u8],
+    origins: Vec<Name>,
+    entries: Vec<Entry>,
+    diagnostics: Diagnostics,
+    /// What the next record inherits.
+    inherited: Inherited,
+}
+
+#[derive(Clone, Copy)]
+struct Inherited {
+    /// The last owner's text, and the origin (index) that it was written under.
+    owner: u32,
+    owner_len: u16,
+    owner_origin: u32,
+    /// The current `$ORIGIN` (index).
+    origin: u32,
+    /// `$TTL`, in seconds.
+    default_ttl: Option<u32>,
+    /// The last TTL that a record stated, in seconds.
+    last_ttl: Option<u32>,
+    /// Readers disagree about a TTL in this file, and that has been said.
+    ttl_warned: bool,
+}
+
+impl<'a> Parser<'a> {
+    fn new(file: &'a str, origin: &Name, bytes: &'a [u8]) -> Parser<'a> {
+        // A record takes a line, and hardly ever less than eight octets.
+        let lines = bytes.iter().filter(|&&octet| octet == b'\n').count();
+        Parser {
+            file,
+            bytes,
+            origins: vec![origin.clone()],
+            entries: Vec::with_capacity(lines.min(bytes.len() / 8) + 1),
+            diagnostics: Diagnostics::default(),
+            inherited: Inherited {
+                owner: 0,
+                owner_len: 0,
+                owner_origin: 0,
+                origin: 0,
+                default_ttl: None,
+                last_ttl: None,
+                ttl_warned: false,
+            },
+        }
+    }
+
+    fn run(&mut self) {
+        let mut lexer = Lexer::new(self.bytes, 0..self.bytes.len());
+        let mut fields = Vec::new();
+        while let Some(outline) = lexer.entry(&mut fields) {
+            match fields.first() {
+                _ if outline.fault.is_some() => self.fault(&outline),
+                None => self.comment_line(&outline),
+                Some(first) if !outline.indented && !first.quoted && first.text.starts_with(b"$") => {
+                    self.directive(&outline, &fields);
+                }
+                Some(_) => {
+                    if let Some(entry) = self.record(&outline, &fields, true) {
+                        self.entries.push(entry);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A line without fields: blank, a comment, or a withdrawn record.
+    fn comment_line(&mut self, outline: &Outline) {
+        let Some(comment) = outline.comment.clone() else { return };
+        if comment.start != outline.start || !self.bytes[comment.clone()].starts_with(WITHDRAWN) {
+            return;
+        }
+        let line = comment.start + WITHDRAWN.len()..comment.end;
+        let mut fields = Vec::new();
+        let withdrawn = Lexer::new(self.bytes, line.clone()).entry(&mut fields);
+        // To others the line is a comment, so nothing may be inherited from it, and whatever is wrong
+        // with it is no error.
+        let diagnostics = std::mem::take(&mut self.diagnostics);
+        let entry = withdrawn
+            .filter(|outline| outline.fault.is_none() && !fields.is_empty())
+            .and_then(|outline| self.record(&outline, &fields, false))
+            .filter(Entry::is_tagged);
+        self.diagnostics = diagnostics;
+        match entry {
+            Some(entry) => self.entries.push(entry),
+            None => self.warning(
+                line,
+                "withdrawn line that holds no failover record",
+                "it stays a comment; remove the line, or the marker before it",
+            ),
+        }
+    }
+
+    fn directive(&mut self, outline: &Outline, fields: &[Field<'a>]) {
+        let name = fields[0].text.to_ascii_uppercase();
+        let whole = outline.start..outline.end;
+        let argument = match (name.as_slice(), fields) {
+            (b"$ORIGIN" | b"$TTL", [_, argument]) => argument,
+            (b"$ORIGIN" | b"$TTL", [_]) => {
+                let hint = if name == b"$TTL" { "write $TTL 4h" } else { "write $ORIGIN example.org." };
+                return self.error(whole, format!("{} without a value", quoted(&name)), hint);
+            }
+            (b"$ORIGIN" | b"$TTL", [_, _, extra, ..]) => {
+                return self.error(span(extra), "nothing more is expected here", "a comment starts with `;`");
+            }
+            (b"$INCLUDE", _) => return self.error(whole, "$INCLUDE is not supported yet", "put its text here"),
+            (b"$GENERATE", _) => {
+                return self.error(
+                    whole,
+                    "$GENERATE is not supported",
+                    "nsd does not know it either; write the records",
+                );
+            }
+            _ => {
+                let message = format!("unknown directive `{}`", quoted(fields[0].text));
+                return self.error(span(&fields[0]), message, r"there are $ORIGIN and $TTL; for a name write `\$`");
+            }
+        };
+        if name == b"$TTL" {
+            if let Some(ttl) = self.ttl(argument) {
+                self.inherited.default_ttl = Some(ttl);
+            }
+        } else {
+            match Name::from_text(argument.text, None) {
+                Ok(origin) => {
+                    self.inherited.origin = self.origins.len() as u32;
+                    self.origins.push(origin);
+                }
+                Err(error) => {
+                    let message = format!("`{}` is no absolute name: {error}", quoted(argument.text));
+                    self.error(span(argument), message, "end it with a dot, as nsd wants it");
+                }
+            }
+        }
+    }
+
+    /// Owner, TTL, class, type: `None` after an error. What the record states is inherited by those
+    /// that follow if `inheritable`, even where another part of it is wrong.
+    fn record(&mut self, outline: &Outline, fields: &[Field<'a>], inheritable: bool) -> Option<Entry> {
+        let before = self.inherited;
+        let fields = if outline.indented { fields } else { self.take_owner(fields)? };
+        let stated = self.attributes(outline, fields);
+        let (owner, owner_len) = (self.inherited.owner, self.inherited.owner_len);
+        let owner_origin = self.inherited.owner_origin;
+        if let Some(ttl) = stated.as_ref().and_then(|stated| stated.ttl) {
+            self.inherited.last_ttl = Some(ttl);
+        }
+        let warned = self.inherited.ttl_warned;
+        if !inheritable {
+            self.inherited = Inherited { ttl_warned: warned, ..before };
+        }
+        let stated = stated?;
+        let comment = outline.comment.clone().unwrap_or(0..0);
+        let ttl = stated.ttl.unwrap_or_else(|| self.inherited_ttl(outline));
+        Some(Entry {
+            start: outline.start as u32,
+            end: outline.end as u32,
+            rdata: stated.rdata as u32,
+            comment: comment.start as u32,
+            comment_end: comment.end as u32,
+            owner,
+            owner_len,
+            rtype: stated.rtype.to_int(),
+            owner_origin,
+            origin: self.inherited.origin,
+            ttl_and_tag: Entry::with_ttl(ttl, self.tagged(comment, stated.rtype)),
+        })
+    }
+
+    /// Takes the first field as the owner; the others are left.
+    fn take_owner<'f>(&mut self, fields: &'f [Field<'a>]) -> Option<&'f [Field<'a>]> {
+        let (first, rest) = fields.split_first()?;
+        if first.text.is_empty() || first.text.len() > OWNER_TEXT_MAX {
+            self.error(
+                span(first),
+                format!("`{}` is no domain name", quoted(first.text)),
+                "a name has 1 to 255 octets",
+            );
+            return None;
+        }
+        self.inherited.owner = first.at as u32;
+        self.inherited.owner_len = first.text.len() as u16;
+        self.inherited.owner_origin = self.inherited.origin;
+        Some(rest)
+    }
+
+    /// TTL and class in either order, each at most once, then the type.
+    fn attributes(&mut self, outline: &Outline, fields: &[Field<'a>]) -> Option<Stated> {
+        let mut ttl = None;
+        let mut class = None;
+        for (index, field) in fields.iter().enumerate() {
+            match attribute(field) {
+                Some(Attribute::Type(rtype)) if is_meta(rtype) => {
+                    let message = format!("type {rtype} cannot stand in a zone");
+                    self.error(span(field), message, "it is for questions and transactions");
+                    return None;
+                }
+                Some(Attribute::Type(rtype)) => {
+                    let rdata = fields.get(index + 1).map_or(outline.end, |field| field.at - usize::from(field.quoted));
+                    return Some(Stated { ttl, rtype, rdata });
+                }
+                Some(Attribute::Class(CLASS)) if class.is_none() => class = Some(CLASS),
+                Some(Attribute::Class(other)) if other != CLASS => {
+                    self.error(span(field), format!("class {other} in a zone of class IN"), "nsd serves class IN only");
+                    return None;
+                }
+                Some(Attribute::Ttl) if ttl.is_none() => ttl = Some(self.ttl(field)?),
+                _ => {
+                    let directive = field.text.starts_with(b"$");
+                    let hint = if directive {
+                        "a directive starts in the first column"
+                    } else {
+                        "a record is [owner] [TTL] [IN] TYPE RDATA; a line that starts with a blank has no owner"
+                    };
+                    let message = format!("`{}` is no record type", quoted(field.text));
+                    self.error(span(field), message, hint);
+                    return None;
+                }
+            }
+        }
+        self.error(outline.start..outline.end, "record without a type", "a record is [owner] [TTL] [IN] TYPE RDATA");
+        None
+    }
+
+    fn ttl(&mut self, field: &Field<'a>) -> Option<u32> {
+        let ttl = seconds_from_text(field.text).filter(|&ttl| ttl <= TTL_MAX_S);
+        if ttl.is_none() {
+            let message = format!("`{}` is no time to live", quoted(field.text));
+            self.error(span(field), message, "seconds, or units as in 1h30m; at most 2147483647 (RFC 2181 section 8)");
+        }
+        ttl
+    }
+
+    /// `$TTL`, else the last TTL that a record stated (RFC 1035), else nsd's default. Where there is
+    /// no `$TTL`, readers disagree: nsd before 4.10 always takes the default, BIND the SOA's minimum
+    /// for the first records. Whoever relies on that is told once.
+    fn inherited_ttl(&mut self, outline: &Outline) -> u32 {
+        if let Some(ttl) = self.inherited.default_ttl {
+            return ttl;
+        }
+        let ttl = self.inherited.last_ttl.unwrap_or(TTL_DEFAULT_S);
+        if !self.inherited.ttl_warned && self.inherited.last_ttl != Some(TTL_DEFAULT_S) {
+            self.inherited.ttl_warned = true;
+            let message = format!("no TTL and no $TTL: {ttl} here, but servers differ");
+            self.warning(outline.start..outline.end, message, "start the file with $TTL");
+        }
+        ttl
+    }
+
+    /// Whether the trailing comment makes this a failover record; what is wrong with the tag is noted.
+    fn tagged(&mut self, comment: Range<usize>, rtype: Rtype) -> bool {
+        if comment.is_empty() {
+            return false;
+        }
+        let place = |part: &Range<usize>| comment.start + part.start..comment.start + part.end;
+        let address = matches!(rtype, Rtype::A | Rtype::AAAA);
+        match tag::read(&self.bytes[comment.clone()]) {
+            Comment::Plain => false,
+            Comment::NearMiss(part) => {
+                if address {
+                    let hint = "write `; Enable failover` to make this a failover record";
+                    self.warning(place(&part), "this looks like a mistyped failover tag", hint);
+                }
+                false
+            }
+            Comment::Tag(_) if !address => {
+                let message = format!("failover tag on a record of type {rtype}");
+                self.error(comment, message, "only A and AAAA records can follow a pool; remove the tag");
+                false
+            }
+            Comment::Tag(text) => {
+                for problem in text.problems {
+                    match problem.severity {
+                        Severity::Error => self.error(place(&problem.span), problem.message, problem.hint),
+                        Severity::Warning => self.warning(place(&problem.span), problem.message, problem.hint),
+                    }
+                }
+                true
+            }
+        }
+    }
+
+    fn fault(&mut self, outline: &Outline) {
+        if let Some((fault, span)) = &outline.fault {
+            self.error(span.clone(), fault.to_string(), fault.hint());
+        }
+    }
+
+    fn error(&mut self, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
+        self.note(Severity::Error, span, message.into(), hint.into());
+    }
+
+    fn warning(&mut self, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
+        self.note(Severity::Warning, span, message.into(), hint.into());
+    }
+
+    fn note(&mut self, severity: Severity, span: Range<usize>, message: String, hint: String) {
+        let (file, bytes) = (self.file, self.bytes);
+        self.diagnostics.push(severity, || Diagnostic::new(severity, file, bytes, span, message).hint(hint));
+    }
+}
+
+/// What a record states before its RDATA.
+struct Stated {
+    ttl: Option<u32>,
+    rtype: Rtype,
+    /// Offset of the RDATA.
+    rdata: usize,
+}
+
+enum Attribute {
+    Ttl,
+    Class(Class),
+    Type(Rtype),
+}
+
+/// What a field between owner and RDATA is. The common ones are compared first: `domain` goes
+/// through its registry from the top.
+fn attribute(field: &Field<'_>) -> Option<Attribute> {
+    if field.quoted {
+        return None;
+    }
+    match field.text {
+        b"IN" => return Some(Attribute::Class(CLASS)),
+        b"A" => return Some(Attribute::Type(Rtype::A)),
+        b"AAAA" => return Some(Attribute::Type(Rtype::AAAA)),
+        [b'0'..=b'9', ..] => return Some(Attribute::Ttl),
+        _ => {}
+    }
+    let text = std::str::from_utf8(field.text).ok()?;
+    let rtype = text.parse().ok().map(Attribute::Type);
+    rtype.or_else(|| text.parse().ok().map(Attribute::Class))
+}
+
+/// The span of a field, its quotes included.
+fn span(field: &Field<'_>) -> Range<usize> {
+    let quote = usize::from(field.quoted);
+    field.at - quote..field.at + field.text.len() + quote
+}

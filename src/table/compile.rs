@@ -1,0 +1,368 @@
+//! Records to a [`ZoneTable`]: collect, group by name and type, check, put into wire form.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use domain::base::iana::{Class, Rtype};
+use hashbrown::{HashMap, HashSet};
+
+use crate::dns::name::Name;
+use crate::dns::record::Record;
+use crate::failover::pool::{Node, Pool, Slot};
+use crate::health::family::Family;
+
+use super::blob::{self, BlobId, RRSET_MAX, check_rdata, relative_to};
+use super::choice::{Choice, OUTCOMES_MAX, WITHDRAWN};
+use super::tree::{APEX, NodeId, Tree};
+use super::zone_table::{Mode, SOA_NUMBERS_LEN, Set, Soa, ZoneTable};
+
+impl ZoneTable {
+    /// Compiles a zone from its records, each with the slot that it follows if it is a failover
+    /// record. A failover record's own address does not matter: `pools` has those of the nodes.
+    pub fn compile(
+        origin: &Name,
+        records: impl Iterator<Item = (Record, Option<Slot>)>,
+        pools: &[Pool],
+        mode: Mode,
+    ) -> Result<ZoneTable, CompileError> {
+        let origin = origin.to_lowercase();
+        let mut collected = Collected::new(mode);
+        for (record, slot) in records {
+            collected.take(&origin, &record, slot, pools)?;
+        }
+        let Collected { mut tree, mut raws, rdata, .. } = collected;
+        // The order of the records of one RRset stays that of the file.
+        raws.sort_by_key(|raw| (raw.node, raw.rtype));
+        let groups = || raws.chunk_by(|a, b| (a.node, a.rtype) == (b.node, b.rtype));
+        for group in groups() {
+            let node = tree.node_mut(group[0].node);
+            match Rtype::from_int(group[0].rtype) {
+                Rtype::NS => node.is_cut = group[0].node != APEX,
+                Rtype::DNAME => node.has_dname = true,
+                _ => {}
+            }
+        }
+        tree.settle();
+        let mut assembly = Assembly::new(&origin, &tree, &rdata, pools);
+        for group in groups() {
+            assembly.rrset(group, mode)?;
+        }
+        let Assembly { blobs, sets, spans, choices, soa, failover_rrsets, .. } = assembly;
+        let soa = soa.ok_or(CompileError { owner: origin.clone(), rtype: Rtype::SOA, problem: Problem::NoSoa })?;
+        let (sets, choices, blobs) = (sets.into(), choices.into(), blobs.finish());
+        for (node, at, len) in spans {
+            let node = tree.node_mut(node);
+            (node.sets_at, node.sets_len) = (at, len);
+        }
+        let origin_labels = origin.labels().count();
+        Ok(ZoneTable { origin, origin_labels, mode, tree, sets, choices, blobs, soa, failover_rrsets })
+    }
+}
+
+/// A record with its owner and RDATA put away.
+struct Raw {
+    node: NodeId,
+    ttl_s: u32,
+    rdata_at: u32,
+    rdata_len: u16,
+    rtype: u16,
+    slot: Option<Slot>,
+}
+
+/// The first pass: names into the tree, RDATA into one arena.
+struct Collected {
+    mode: Mode,
+    tree: Tree,
+    raws: Vec<Raw>,
+    rdata: Vec<u8>,
+    relative: Vec<u8>,
+}
+
+impl Collected {
+    fn new(mode: Mode) -> Collected {
+        Collected { mode, tree: Tree::new(), raws: Vec::new(), rdata: Vec::new(), relative: Vec::new() }
+    }
+
+    fn take(&mut self, origin: &Name, record: &Record, slot: Option<Slot>, pools: &[Pool]) -> Result<(), CompileError> {
+        let fail = |problem| CompileError { owner: record.owner.clone(), rtype: record.rtype, problem };
+        if record.class != Class::IN {
+            return Err(fail(Problem::Class));
+        }
+        let relative = relative_to(record.owner.wire(), origin.wire()).ok_or_else(|| fail(Problem::OutOfZone))?;
+        if !check_rdata(record.rtype, &record.rdata) {
+            return Err(fail(Problem::Rdata));
+        }
+        if let Some(slot) = slot {
+            if family(record.rtype).is_none() {
+                return Err(fail(Problem::FailoverType));
+            }
+            if slot.pool >= pools.len() {
+                return Err(fail(Problem::NoSuchPool));
+            }
+        }
+        self.relative.clear();
+        self.relative.extend(relative.iter().map(u8::to_ascii_lowercase));
+        let full = || fail(Problem::ZoneTooLarge);
+        let node = self.tree.insert(&self.relative).ok_or_else(full)?;
+        if !self.matters(record.rtype) {
+            return Ok(());
+        }
+        let rdata_at = u32::try_from(self.rdata.len()).map_err(|_| full())?;
+        let rdata_len = u16::try_from(record.rdata.len()).map_err(|_| fail(Problem::Rdata))?;
+        self.rdata.extend_from_slice(&record.rdata);
+        let (ttl_s, rtype) = (record.ttl, record.rtype.to_int());
+        self.raws.push(Raw { node, ttl_s, rdata_at, rdata_len, rtype, slot });
+        Ok(())
+    }
+
+    /// In an overlay, records of the other types only say that their names exist.
+    fn matters(&self, rtype: Rtype) -> bool {
+        let part_of_overlay = [Rtype::A, Rtype::AAAA, Rtype::CNAME, Rtype::NS, Rtype::SOA, Rtype::DNAME];
+        self.mode == Mode::Whole || part_of_overlay.contains(&rtype)
+    }
+}
+
+/// The second pass: RRsets into wire form.
+struct Assembly<'a> {
+    tree: &'a Tree,
+    rdata: &'a [u8],
+    pools: &'a [Pool],
+    origin: &'a Name,
+    blobs: blob::Builder,
+    sets: Vec<Set>,
+    /// First set and number of sets of each node that has any, in the order of the nodes.
+    spans: Vec<(NodeId, u32, u16)>,
+    choices: Vec<Choice>,
+    /// Failover RRsets that are made of the same things share one choice.
+    known: HashMap<Ingredients, usize, foldhash::fast::RandomState>,
+    soa: Option<Soa>,
+    /// The node of the last group has a CNAME.
+    alias: bool,
+    failover_rrsets: usize,
+}
+
+#[derive(Eq, Hash, PartialEq)]
+struct Ingredients {
+    family: Family,
+    ttl_s: u32,
+    parts: Vec<Part>,
+}
+
+/// A record of a failover RRset.
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+enum Part {
+    Ipv4(Ipv4Addr),
+    Ipv6(Ipv6Addr),
+    Follows(Slot),
+}
+
+impl<'a> Assembly<'a> {
+    fn new(origin: &'a Name, tree: &'a Tree, rdata: &'a [u8], pools: &'a [Pool]) -> Assembly<'a> {
+        Assembly {
+            tree,
+            rdata,
+            pools,
+            origin,
+            blobs: blob::Builder::new(origin.wire()),
+            sets: Vec::new(),
+            spans: Vec::new(),
+            choices: Vec::new(),
+            known: HashMap::default(),
+            soa: None,
+            alias: false,
+            failover_rrsets: 0,
+        }
+    }
+
+    /// Takes the records of one RRset.
+    fn rrset(&mut self, group: &[Raw], mode: Mode) -> Result<(), CompileError> {
+        let (node, rtype) = (group[0].node, Rtype::from_int(group[0].rtype));
+        let rdatas = distinct(group.iter().map(|raw| rdata_of(self.rdata, raw)).collect());
+        self.check(node, rtype, rdatas.len())?;
+        // All TTLs of an RRset are the same (RFC 2181 section 5.2): the lowest.
+        let ttl_s = group.iter().map(|raw| raw.ttl_s).min().unwrap_or_default();
+        let set = if group.iter().any(|raw| raw.slot.is_some()) {
+            self.failover_rrsets += 1;
+            let choice = self.choice(group, rtype, ttl_s)?;
+            Set::failover(rtype, choice)
+        } else if mode == Mode::Overlay && !matches!(rtype, Rtype::CNAME | Rtype::SOA) {
+            // What nsd answers needs no wire form here.
+            return Ok(());
+        } else {
+            let added = self.blobs.add(rtype, ttl_s, &rdatas, self.tree);
+            let id = added.ok_or_else(|| self.fail(node, rtype, Problem::RrsetTooLarge))?;
+            if rtype == Rtype::SOA {
+                self.soa = Some(soa(id, ttl_s, rdatas[0]));
+            }
+            Set::fixed(rtype, id)
+        };
+        let pushed = set.and_then(|set| self.push(node, set));
+        pushed.ok_or_else(|| self.fail(node, rtype, Problem::ZoneTooLarge))
+    }
+
+    /// What may not stand together at one name.
+    fn check(&mut self, node: NodeId, rtype: Rtype, records: usize) -> Result<(), CompileError> {
+        if self.spans.last().is_none_or(|(last, ..)| *last != node) {
+            self.alias = false;
+        }
+        let others = self.spans.last().is_some_and(|(last, ..)| *last == node);
+        // Signatures and denial records stand beside a CNAME (RFC 4035 section 2.5).
+        let may_join = |rtype: Rtype| matches!(rtype, Rtype::RRSIG | Rtype::NSEC | Rtype::KEY);
+        let problem = match rtype {
+            Rtype::SOA if node != APEX || records > 1 => Problem::Soa,
+            Rtype::CNAME if records > 1 => Problem::ManyCnames,
+            Rtype::DNAME if records > 1 => Problem::ManyDnames,
+            Rtype::CNAME if others => Problem::CnameAndOther,
+            other if self.alias && !may_join(other) => Problem::CnameAndOther,
+            _ => {
+                self.alias |= rtype == Rtype::CNAME;
+                return Ok(());
+            }
+        };
+        Err(self.fail(node, rtype, problem))
+    }
+
+    /// The choice for a failover RRset, made if there is none of the same ingredients yet.
+    fn choice(&mut self, group: &[Raw], rtype: Rtype, ttl_s: u32) -> Result<usize, CompileError> {
+        let family = family(rtype).expect("Collected::take lets no other type follow a slot");
+        let parts: Vec<Part> = group.iter().map(|raw| part(raw, rdata_of(self.rdata, raw))).collect();
+        let ingredients = Ingredients { family, ttl_s, parts };
+        if let Some(known) = self.known.get(&ingredients) {
+            return Ok(*known);
+        }
+        let mut slots: Vec<(Slot, usize)> = Vec::new();
+        for part in &ingredients.parts {
+            if let Part::Follows(slot) = part
+                && !slots.iter().any(|(known, _)| known == slot)
+            {
+                slots.push((*slot, self.pools[slot.pool].nodes.len()));
+            }
+        }
+        let (pools, tree, blobs) = (self.pools, self.tree, &mut self.blobs);
+        let make = |holders: &[Option<usize>]| {
+            let mut rdatas: Vec<Vec<u8>> = Vec::new();
+            for part in &ingredients.parts {
+                let rdata = match part {
+                    Part::Ipv4(address) => Some(address.octets().to_vec()),
+                    Part::Ipv6(address) => Some(address.octets().to_vec()),
+                    Part::Follows(slot) => {
+                        let at = slots.iter().position(|(known, _)| known == slot).expect("collected above");
+                        holders[at].and_then(|node| address(&pools[slot.pool].nodes[node], family))
+                    }
+                };
+                // A node without an address of this family adds nothing; two slots may name one node.
+                rdatas.extend(rdata.filter(|rdata| !rdatas.contains(rdata)));
+            }
+            let rdatas: Vec<&[u8]> = rdatas.iter().map(Vec::as_slice).collect();
+            if rdatas.is_empty() { Ok(WITHDRAWN) } else { blobs.add(rtype, ttl_s, &rdatas, tree).ok_or(()) }
+        };
+        let node = group[0].node;
+        let choice = Choice::new(&slots, family, make)
+            .ok_or_else(|| self.fail(node, rtype, Problem::TooManyOutcomes))?
+            .map_err(|()| self.fail(node, rtype, Problem::RrsetTooLarge))?;
+        self.choices.push(choice);
+        self.known.insert(ingredients, self.choices.len() - 1);
+        Ok(self.choices.len() - 1)
+    }
+
+    fn push(&mut self, node: NodeId, set: Set) -> Option<()> {
+        let at = u32::try_from(self.sets.len()).ok()?;
+        self.sets.push(set);
+        match self.spans.last_mut().filter(|(last, ..)| *last == node) {
+            Some((.., len)) => *len = len.checked_add(1)?,
+            None => self.spans.push((node, at, 1)),
+        }
+        Some(())
+    }
+
+    fn fail(&self, node: NodeId, rtype: Rtype, problem: Problem) -> CompileError {
+        let mut wire = self.tree.name(node).to_vec();
+        wire.extend_from_slice(self.origin.wire());
+        let owner = Name::from_wire(&wire).expect("it was taken from a name");
+        CompileError { owner, rtype, problem }
+    }
+}
+
+/// Equal records are one (RFC 2181 section 5). The first of them keeps its place.
+fn distinct(mut rdatas: Vec<&[u8]>) -> Vec<&[u8]> {
+    if rdatas.len() > 1 {
+        let mut seen = HashSet::<_, foldhash::fast::RandomState>::default();
+        rdatas.retain(|rdata| seen.insert(*rdata));
+    }
+    rdatas
+}
+
+fn rdata_of<'a>(arena: &'a [u8], raw: &Raw) -> &'a [u8] {
+    &arena[raw.rdata_at as usize..][..usize::from(raw.rdata_len)]
+}
+
+fn part(raw: &Raw, rdata: &[u8]) -> Part {
+    if let Some(slot) = raw.slot {
+        return Part::Follows(slot);
+    }
+    match (<[u8; 4]>::try_from(rdata), <[u8; 16]>::try_from(rdata)) {
+        (Ok(octets), _) => Part::Ipv4(octets.into()),
+        (_, Ok(octets)) => Part::Ipv6(octets.into()),
+        _ => unreachable!("check_rdata lets no other length pass for an address"),
+    }
+}
+
+fn address(node: &Node, family: Family) -> Option<Vec<u8>> {
+    match family {
+        Family::Ipv4 => node.ipv4.map(|address| address.octets().to_vec()),
+        Family::Ipv6 => node.ipv6.map(|address| address.octets().to_vec()),
+    }
+}
+
+/// The family whose addresses a type holds.
+fn family(rtype: Rtype) -> Option<Family> {
+    match rtype {
+        Rtype::A => Some(Family::Ipv4),
+        Rtype::AAAA => Some(Family::Ipv6),
+        _ => None,
+    }
+}
+
+fn soa(blob: BlobId, ttl_s: u32, rdata: &[u8]) -> Soa {
+    let numbers: &[u8; SOA_NUMBERS_LEN] = rdata.last_chunk().expect("check_rdata has seen it");
+    let number = |at: usize| u32::from_be_bytes([numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]]);
+    Soa { blob, serial: number(0), negative_ttl_s: ttl_s.min(number(16)) }
+}
+
+/// Why a zone cannot be served.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{owner} {rtype}: {problem}")]
+pub struct CompileError {
+    pub owner: Name,
+    pub rtype: Rtype,
+    pub problem: Problem,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Problem {
+    #[error("the zone has no SOA record at its apex")]
+    NoSoa,
+    #[error("there must be one SOA record, at the apex")]
+    Soa,
+    #[error("only class IN is served")]
+    Class,
+    #[error("the owner is not in the zone")]
+    OutOfZone,
+    #[error("the RDATA has not the form that the type asks for")]
+    Rdata,
+    #[error("more than one CNAME record at a name")]
+    ManyCnames,
+    #[error("more than one DNAME record at a name")]
+    ManyDnames,
+    #[error("a CNAME record and other data at one name")]
+    CnameAndOther,
+    #[error("only A and AAAA records can be failover records")]
+    FailoverType,
+    #[error("the failover record follows a pool that is not configured")]
+    NoSuchPool,
+    #[error("the RRset has more than {OUTCOMES_MAX} possible outcomes: let it follow fewer pools")]
+    TooManyOutcomes,
+    #[error("the RRset is larger than {RRSET_MAX} octets and fits no message")]
+    RrsetTooLarge,
+    #[error("the zone is too large")]
+    ZoneTooLarge,
+}

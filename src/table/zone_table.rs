@@ -1,0 +1,127 @@
+//! One zone, compiled: a tree of names, and for each name its RRsets in wire form.
+
+use domain::base::iana::Rtype;
+
+use crate::dns::name::Name;
+
+use super::blob::{BlobId, Blobs};
+use super::choice::{Choice, Outcome, Picks};
+use super::tree::{Node, Tree};
+
+/// Which questions about a zone are ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// The failover RRsets, and what leads to them by CNAME; all else is nsd's.
+    Overlay,
+    /// The whole zone, authoritatively.
+    Whole,
+}
+
+/// A compiled zone. It holds every answer that any decision can ask for; made by
+/// [`ZoneTable::compile`] in `compile.rs`.
+pub struct ZoneTable {
+    pub(super) origin: Name,
+    pub(super) origin_labels: usize,
+    pub(super) mode: Mode,
+    pub(super) tree: Tree,
+    pub(super) sets: Box<[Set]>,
+    pub(super) choices: Box<[Choice]>,
+    pub(super) blobs: Blobs,
+    pub(super) soa: Soa,
+    pub(super) failover_rrsets: usize,
+}
+
+/// Serial, refresh, retry, expire and minimum: what an SOA record ends in, uncompressed, in octets.
+pub(super) const SOA_NUMBERS_LEN: usize = 20;
+
+/// The zone's SOA RRset; only its serial changes.
+pub(super) struct Soa {
+    pub blob: BlobId,
+    /// The serial in the zone file.
+    pub serial: u32,
+    /// TTL of negative answers: the lower of the SOA's own TTL and its MINIMUM (RFC 2308 section 5).
+    pub negative_ttl_s: u32,
+}
+
+/// An RRset of a node, by type.
+#[derive(Clone, Copy)]
+pub(super) struct Set {
+    pub rtype: u16,
+    content: u32,
+}
+
+/// Set in [`Set::content`] when it is the index of a choice and not of a blob.
+const IS_CHOICE: u32 = 1 << 31;
+
+pub(super) enum Content<'a> {
+    Fixed(BlobId),
+    Failover(&'a Choice),
+}
+
+impl ZoneTable {
+    /// The zone's apex, in lower case.
+    pub fn origin(&self) -> &Name {
+        &self.origin
+    }
+
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The serial that the zone file had.
+    pub fn serial_in_file(&self) -> u32 {
+        self.soa.serial
+    }
+
+    /// How many RRsets a decision can move.
+    pub fn failover_rrsets(&self) -> usize {
+        self.failover_rrsets
+    }
+
+    /// Names that exist in the zone, empty non-terminals included.
+    pub fn names(&self) -> usize {
+        self.tree.len()
+    }
+
+    /// Different RRsets in wire form; far fewer than RRsets where many are alike.
+    pub fn distinct_rrsets(&self) -> usize {
+        self.blobs.len()
+    }
+
+    /// The RRsets of a node, by type.
+    pub(super) fn sets(&self, node: &Node) -> &[Set] {
+        &self.sets[node.sets_at as usize..][..usize::from(node.sets_len)]
+    }
+
+    pub(super) fn set(&self, node: &Node, rtype: Rtype) -> Option<Set> {
+        let wanted = rtype.to_int();
+        self.sets(node).iter().find(|set| set.rtype == wanted).copied()
+    }
+
+    pub(super) fn content(&self, set: Set) -> Content<'_> {
+        match set.content & IS_CHOICE {
+            0 => Content::Fixed(set.content),
+            _ => Content::Failover(&self.choices[(set.content & !IS_CHOICE) as usize]),
+        }
+    }
+
+    /// What a set is under this decision, and whether a decision can move it.
+    pub(super) fn outcome(&self, set: Set, picks: &Picks) -> (Outcome, bool) {
+        match self.content(set) {
+            Content::Fixed(blob) => (Outcome { blob, ttl_max_s: u32::MAX }, false),
+            Content::Failover(choice) => (choice.outcome(picks), true),
+        }
+    }
+}
+
+impl Set {
+    /// `None`: the zone has more RRsets than fit.
+    pub fn fixed(rtype: Rtype, blob: BlobId) -> Option<Set> {
+        (blob & IS_CHOICE == 0).then_some(Set { rtype: rtype.to_int(), content: blob })
+    }
+
+    pub fn failover(rtype: Rtype, choice: usize) -> Option<Set> {
+        let choice = u32::try_from(choice).ok().filter(|choice| choice & IS_CHOICE == 0)?;
+        Some(Set { rtype: rtype.to_int(), content: choice | IS_CHOICE })
+    }
+}

@@ -1,1 +1,331 @@
-//! (room)
+//! The export transaction: brings a zone's new bytes to nsd, or leaves everything as it was.
+//!
+//! ```text
+//! read -> keep -> journal -> temp file -> nsd-checkzone -> parse again -> swap -> fsync folder
+//!      -> nsd-control reload -> serial at nsd -> failover RRsets at nsd -> recorded
+//!                                    any failure from the swap on:
+//!                                    put back -> reload -> old serial at nsd -> reported
+//! ```
+//!
+//! Every step has a deadline and its failure a reason. Nothing of the operator's is overwritten:
+//! the file is compared by content before the swap, and what the swap took out is compared again.
+//! A crash after any step is cleaned up by [`Publisher::recover`], from the journal.
+
+mod command;
+mod files;
+pub mod generations;
+mod journal;
+mod moves;
+pub mod query;
+mod recovery;
+mod served;
+mod transaction;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use domain::base::iana::Rtype;
+
+use crate::director::event::{ExportReport, ExportResult};
+use crate::dns::name::Name;
+
+use generations::{Generation, Generations};
+use query::{Client, QueryError};
+
+/// The one writer of zone files. Exports of different zones run side by side, those of one zone
+/// one after the other.
+#[derive(Debug)]
+pub struct Publisher {
+    settings: NsdSettings,
+    client: Client,
+    generations: Generations,
+    /// One lock for each zone that was ever exported.
+    zones: Mutex<HashMap<Name, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// Where nsd is and how it is spoken to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NsdSettings {
+    /// Where nsd answers queries.
+    pub address: SocketAddr,
+    /// Program and arguments that come before `reload ZONE`: usually `nsd-control`.
+    pub control: Vec<String>,
+    /// Program and arguments that come before `ORIGIN FILE`: usually `nsd-checkzone`.
+    pub checkzone: Vec<String>,
+    /// Holds the journal and the kept generations; nobody else writes below it.
+    pub state_dir: PathBuf,
+    pub limits: Limits,
+}
+
+/// How long each step may take, in milliseconds, and what is kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// One step that reads or writes files.
+    pub file_ms: u64,
+    /// `nsd-checkzone`, and the parse of our own that follows it.
+    pub check_ms: u64,
+    /// `nsd-control reload`, which only queues the work.
+    pub control_ms: u64,
+    /// From the reload until nsd serves the serial and the failover RRsets.
+    pub served_ms: u64,
+    /// One question to nsd.
+    pub query_ms: u64,
+    /// Good generations kept for each zone; at least 2.
+    pub generations: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            file_ms: 30_000,
+            check_ms: 60_000,
+            control_ms: 10_000,
+            served_ms: 30_000,
+            query_ms: 1_000,
+            generations: 8,
+        }
+    }
+}
+
+/// What is to be published.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub origin: Name,
+    /// The operator's file.
+    pub source: PathBuf,
+    /// What was read from `source` when the zone was parsed. If the file holds anything else by
+    /// now, somebody has edited it, and the export is refused.
+    pub source_bytes: Arc<[u8]>,
+    /// The serial in `source_bytes`.
+    pub source_serial: u32,
+    /// The file that nsd reads; `source`, unless `export-file` says otherwise. May not exist yet
+    /// if it is another.
+    pub target: PathBuf,
+    /// What the target shall hold.
+    pub bytes: Arc<[u8]>,
+    /// The serial in `bytes`; greater than what nsd serves (RFC 1982).
+    pub serial: u32,
+    /// The generation of the decision, for the report.
+    pub generation: u64,
+    /// What nsd must answer afterwards, beside the serial.
+    pub expect: Arc<[Expected]>,
+}
+
+/// An RRset of addresses that nsd must serve.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Expected {
+    pub owner: Name,
+    /// A or AAAA.
+    pub rtype: Rtype,
+    /// In any order; empty: NODATA, or NXDOMAIN where nothing else has the name.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The steps, in the order in which they are done. Those of the way back come after the others.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Step {
+    /// nsd was asked for the serial that it serves now.
+    Asked,
+    /// The files were read, and nobody had edited them.
+    Read,
+    /// The old bytes lie in the state folder.
+    Kept,
+    /// The journal says what is about to happen.
+    Journaled,
+    /// The new bytes lie in a temp file beside the target.
+    Written,
+    /// `nsd-checkzone` likes them.
+    Checked,
+    /// So does our own parser.
+    Parsed,
+    /// The target holds the new bytes, the temp file the old ones.
+    Swapped,
+    /// The folder is on disk.
+    Synced,
+    /// `nsd-control` took the reload.
+    Reloaded,
+    /// nsd serves the new serial.
+    SerialSeen,
+    /// nsd serves the failover RRsets.
+    Compared,
+    /// The new bytes lie in the state folder as the last good generation.
+    Recorded,
+    /// The temp file and the journal are gone.
+    Finished,
+    /// The way back: the target holds the old bytes again.
+    PutBack,
+    /// The way back: `nsd-control` took the reload.
+    ReloadedOld,
+    /// The way back: nsd serves the old serial.
+    OldSerialSeen,
+}
+
+/// Called after each step with what was just done; `Break` leaves everything lie as it is, as a
+/// crash would.
+pub type Hook<'a> = &'a (dyn Fn(Step) -> ControlFlow<()> + Sync);
+
+/// A [`Hook`] has stopped the transaction.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Cut;
+
+/// What [`Publisher::rollback`] shall publish: an earlier generation, made new.
+#[derive(Clone, Debug)]
+pub struct Renewed {
+    pub bytes: Arc<[u8]>,
+    /// The serial in `bytes`, greater than the one that is served: a serial never goes back.
+    pub serial: u32,
+    pub expect: Arc<[Expected]>,
+}
+
+impl Publisher {
+    /// Touches nothing yet.
+    pub fn new(settings: NsdSettings) -> Publisher {
+        let client = Client::new(settings.address, Duration::from_millis(settings.limits.query_ms));
+        let generations = Generations::new(settings.state_dir.join("generations"), settings.limits.generations);
+        Publisher { settings, client, generations, zones: Mutex::default() }
+    }
+
+    pub fn settings(&self) -> &NsdSettings {
+        &self.settings
+    }
+
+    /// The serial that nsd serves for a zone.
+    pub async fn serial_at(&self, origin: &Name) -> Result<u32, QueryError> {
+        self.client.serial(origin).await
+    }
+
+    /// Runs the transaction. `verify` parses the bytes as they were read back from disk and says
+    /// what is wrong with them; it runs on a thread of its own.
+    pub async fn export(
+        &self,
+        job: Job,
+        verify: impl Fn(&[u8]) -> Result<(), String> + Send + 'static,
+    ) -> ExportReport {
+        let never = |_| ControlFlow::Continue(());
+        self.export_stepwise(job, verify, &never).await.expect("the hook never stops")
+    }
+
+    /// The same, with a hook after each step: for tests of a crash, or of what others do meanwhile.
+    pub async fn export_stepwise(
+        &self,
+        job: Job,
+        verify: impl Fn(&[u8]) -> Result<(), String> + Send + 'static,
+        after: Hook<'_>,
+    ) -> Result<ExportReport, Cut> {
+        let lock = self.zone_lock(&job.origin);
+        let _alone = lock.lock().await;
+        transaction::run(self, job, Box::new(verify), after).await
+    }
+
+    /// Cleans up after a crash: each zone that the journal names ends with a complete file, old or
+    /// new, no temp file beside it, and nsd serving it. To be called before the first export; the
+    /// reports tell what was found, and are empty after a clean stop.
+    pub async fn recover(&self) -> Vec<ExportReport> {
+        recovery::run(self).await
+    }
+
+    /// Publishes the newest kept generation that differs from what `job_now.target` holds.
+    /// `renew` gives it a serial of today (and what nsd must answer then). `current` describes the
+    /// zone as for an export; its `bytes`, `serial` and `expect` are not looked at.
+    pub async fn rollback(
+        &self,
+        current: Job,
+        renew: impl FnOnce(Vec<u8>) -> Result<Renewed, String>,
+        verify: impl Fn(&[u8]) -> Result<(), String> + Send + 'static,
+    ) -> ExportReport {
+        let kept = self.previous(&current).await;
+        let renewed = kept.and_then(|(kept, bytes)| Ok((kept, renew(bytes)?)));
+        match renewed {
+            Err(reason) => transaction::report(&current, ExportResult::Refused, reason, Duration::ZERO),
+            Ok((kept, renewed)) => {
+                let job = Job { bytes: renewed.bytes, serial: renewed.serial, expect: renewed.expect, ..current };
+                let mut report = self.export(job, verify).await;
+                report.detail = format!("back to the generation with serial {}: {}", kept.serial, report.detail);
+                report
+            }
+        }
+    }
+
+    /// The generations kept for a zone, newest first.
+    pub async fn kept(&self, origin: &Name) -> Result<Vec<Generation>, String> {
+        let (store, origin) = (self.generations.clone(), origin.clone());
+        self.blocking("the kept generations", move || store.list(&origin)).await
+    }
+
+    /// The newest kept generation with other bytes than the target has.
+    async fn previous(&self, job: &Job) -> Result<(Generation, Vec<u8>), String> {
+        let (store, origin, target) = (self.generations.clone(), job.origin.clone(), job.target.clone());
+        let find = move || {
+            let now = files::read(&target)?.map(|file| generations::hash(&file.bytes));
+            let kept = store.list(&origin)?.into_iter().find(|kept| Some(&kept.hash) != now.as_ref());
+            let kept = kept.ok_or_else(|| format!("no earlier generation of {origin} is kept"))?;
+            let bytes = store.load(&origin, &kept.hash)?;
+            Ok((kept, bytes))
+        };
+        self.blocking("the last good generation", find).await
+    }
+
+    fn zone_lock(&self, origin: &Name) -> Arc<tokio::sync::Mutex<()>> {
+        let mut zones = self.zones.lock().unwrap_or_else(PoisonError::into_inner);
+        zones.entry(origin.clone()).or_default().clone()
+    }
+
+    fn journal_dir(&self) -> PathBuf {
+        self.settings.state_dir.join("journal")
+    }
+
+    /// File work on a thread of its own, given up at the deadline. A thread that hangs (a dead
+    /// network file system) is left behind; the journal then stays too.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        what: &str,
+        work: impl FnOnce() -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        blocking(what, self.settings.limits.file_ms, work).await
+    }
+}
+
+/// See [`Publisher::blocking`].
+async fn blocking<T: Send + 'static>(
+    what: &str,
+    limit_ms: u64,
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let task = tokio::task::spawn_blocking(work);
+    match tokio::time::timeout(Duration::from_millis(limit_ms), task).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => Err(format!("{what}: {panic}")),
+        Err(_) => Err(format!("{what}: not done within {limit_ms} ms")),
+    }
+}
+
+/// The origin as nsd's tools want it: no final dot, except for the root.
+fn zone_argument(origin: &Name) -> String {
+    let text = origin.to_string();
+    match text.strip_suffix('.') {
+        Some("") | None => text,
+        Some(bare) => bare.to_owned(),
+    }
+}
+
+/// Octets from the system that nobody can guess.
+fn random<const N: usize>() -> [u8; N] {
+    use ring::rand::SecureRandom;
+    let mut octets = [0; N];
+    ring::rand::SystemRandom::new().fill(&mut octets).expect("the system has random octets");
+    octets
+}
+
+/// Folders below the state folder are nobody else's business.
+const STATE_FOLDER_MODE: u32 = 0o700;
+
+/// Creates a folder of ours and its parents.
+fn make_state_folder(path: &Path) -> Result<(), String> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(STATE_FOLDER_MODE).create(path);
+    made.map_err(|error| format!("cannot create folder {}: {error}", path.display()))
+}

@@ -2,3 +2,5 @@
 
 mod config;
 mod floors;
+mod publish;
+mod support;

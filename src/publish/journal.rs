@@ -1,0 +1,89 @@
+//! What the transaction is about to do to a zone file, on disk before it does it, so that a crash
+//! at any point can be told apart and cleaned up.
+//!
+//! There is no phase in it: the contents of the target and the temp file, compared with the two
+//! hashes, say how far it came.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::generations::zone_key;
+use super::{files, make_state_folder};
+use crate::dns::name::Name;
+
+/// One transaction under way. Plain blocking calls.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Journal {
+    /// The origin as text with the final dot.
+    pub zone: String,
+    pub generation: u64,
+    /// The file that nsd reads, links resolved.
+    pub target: PathBuf,
+    /// Its neighbour: holds the new bytes before the swap, the old ones after it.
+    pub temp: PathBuf,
+    /// Absent: there was no file.
+    pub old: Option<Version>,
+    pub new: Version,
+}
+
+/// A zone file's bytes, and the serial in it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Version {
+    /// SHA-256 in hex.
+    pub hash: String,
+    /// Absent: not known (an `export-file` that somebody else wrote, while nsd did not answer).
+    pub serial: Option<u32>,
+}
+
+impl Journal {
+    /// On disk when this returns.
+    pub fn write(&self, folder: &Path) -> Result<(), String> {
+        make_state_folder(folder)?;
+        let text = serde_json::to_vec_pretty(self).expect("numbers and strings become JSON");
+        files::write_state(&path(folder, &self.zone), &text)
+    }
+
+    /// The transaction has ended, one way or the other.
+    pub fn remove(&self, folder: &Path) -> Result<(), String> {
+        files::remove(&path(folder, &self.zone))?;
+        files::sync_folder(folder)
+    }
+
+    /// The journal of one zone, if its last transaction did not end.
+    pub fn of_zone(folder: &Path, origin: &Name) -> Result<Option<Journal>, String> {
+        read(&folder.join(format!("{}.json", zone_key(origin))))
+    }
+
+    /// Every journal that a crash left, or why it cannot be read.
+    pub fn all(folder: &Path) -> Result<Vec<Result<Journal, String>>, String> {
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(|error| format!("cannot list {}: {error}", folder.display()))?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(|error| format!("cannot list {}: {error}", folder.display()))?.path();
+            if path.to_string_lossy().ends_with(files::TEMP_ENDING) {
+                // Half a journal: the transaction had touched nothing yet.
+                files::remove(&path)?;
+            } else {
+                found.extend(read(&path).transpose());
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Journal>, String> {
+    let Some(found) = files::read(path)? else { return Ok(None) };
+    serde_json::from_slice(&found.bytes).map(Some).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn path(folder: &Path, zone: &str) -> PathBuf {
+    let key = zone.parse::<Name>().map_or_else(|_| "=".to_owned(), |origin| zone_key(&origin));
+    folder.join(format!("{key}.json"))
+}

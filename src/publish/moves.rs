@@ -1,0 +1,138 @@
+//! The two moves of the transaction: new bytes in, old bytes back. Each looks at what it moves,
+//! before and after, so that an edit made by somebody else is found out and stays.
+
+use std::fs;
+use std::path::Path;
+
+use super::files::{self, Found};
+use super::generations::{Generations, hash};
+use super::journal::Journal;
+use crate::dns::name::Name;
+
+/// Why a move was not made. In every case the target holds what it held before.
+#[derive(Debug)]
+pub enum MoveError {
+    /// The target holds bytes that we did not expect: somebody's edit.
+    Edited,
+    /// A system call failed.
+    Failed(String),
+}
+
+impl MoveError {
+    /// One line for people; `path` is the file that was to be moved.
+    pub fn of(self, path: &Path) -> String {
+        match self {
+            MoveError::Edited => format!("{} was edited meanwhile; the edit is kept", path.display()),
+            MoveError::Failed(reason) => reason,
+        }
+    }
+}
+
+impl From<String> for MoveError {
+    fn from(reason: String) -> MoveError {
+        MoveError::Failed(reason)
+    }
+}
+
+/// What a file holds, as a hash; `None`: no file.
+pub fn hash_at(path: &Path) -> Result<Option<String>, String> {
+    Ok(files::read(path)?.map(|found| hash(&found.bytes)))
+}
+
+/// Puts the temp file's new bytes in the target's place; the temp file then holds the old ones.
+pub fn forward(journal: &Journal) -> Result<(), MoveError> {
+    let old = journal.old.as_ref().map(|old| &old.hash);
+    if hash_at(&journal.target)?.as_ref() != old {
+        return Err(MoveError::Edited);
+    }
+    match old {
+        // Fails if a file has appeared meanwhile.
+        None => Ok(files::place(&journal.temp, &journal.target)?),
+        Some(old) => exchange(journal, old),
+    }
+}
+
+/// Puts the old bytes back in the target's place, looking newer than what they replace: nsd would
+/// not read them again otherwise. The temp file is gone afterwards.
+pub fn back(journal: &Journal, generations: &Generations) -> Result<(), MoveError> {
+    let Some(now) = files::read(&journal.target)?.filter(|now| hash(&now.bytes) == journal.new.hash) else {
+        return Err(MoveError::Edited);
+    };
+    match &journal.old {
+        None => {
+            files::remove(&journal.target)?;
+        }
+        Some(old) => {
+            provide_old(journal, &old.hash, &now, generations)?;
+            files::touch_later(&journal.temp, &now.metadata)?;
+            exchange(journal, &journal.new.hash)?;
+        }
+    }
+    files::remove(&journal.temp)?;
+    Ok(files::sync_folder(files::folder(&journal.target))?)
+}
+
+/// Exchanges the two files; what comes out must be `expected`, or goes back in.
+fn exchange(journal: &Journal, expected: &str) -> Result<(), MoveError> {
+    files::swap(&journal.temp, &journal.target)?;
+    if hash_at(&journal.temp)?.as_deref() == Some(expected) {
+        return Ok(());
+    }
+    // Edited between our look and the exchange.
+    files::swap(&journal.temp, &journal.target)?;
+    Err(MoveError::Edited)
+}
+
+/// Sees to it that the temp file holds the old bytes: it does since the swap, unless somebody has
+/// removed it; then from the kept generations.
+fn provide_old(journal: &Journal, old: &str, now: &Found, generations: &Generations) -> Result<(), String> {
+    if hash_at(&journal.temp)?.as_deref() == Some(old) {
+        return Ok(());
+    }
+    let origin: Name = journal.zone.parse().map_err(|error| format!("{}: {error}", journal.zone))?;
+    let bytes = generations.load(&origin, old)?;
+    files::remove(&journal.temp)?;
+    files::write_new(&journal.temp, &bytes, Some(&now.metadata))
+}
+
+/// How far a transaction had come when it was cut off.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Progress {
+    /// The target holds the old bytes.
+    Old,
+    /// The target holds the new bytes.
+    New,
+    /// The target holds somebody's edit.
+    Edited,
+}
+
+/// Tells how far it had come. What [`files::swap`] or [`exchange`] left half done is put right.
+pub fn examine(journal: &Journal) -> Result<Progress, String> {
+    let aside = files::aside(&journal.temp);
+    if fs::symlink_metadata(&aside).is_ok() {
+        if fs::symlink_metadata(&journal.temp).is_ok() {
+            files::remove(&aside)?;
+        } else {
+            fs::rename(&aside, &journal.temp).map_err(|error| format!("cannot rename {}: {error}", aside.display()))?;
+        }
+    }
+    let old = journal.old.as_ref().map(|old| &old.hash);
+    let target = hash_at(&journal.target)?;
+    if target.as_ref() == Some(&journal.new.hash) {
+        let temp = hash_at(&journal.temp)?;
+        if old.is_some() && temp.is_some() && temp.as_ref() != old {
+            // The exchange took an edit out, and there was no time to give it back.
+            files::swap(&journal.temp, &journal.target)?;
+            return Ok(Progress::Edited);
+        }
+        return Ok(Progress::New);
+    }
+    Ok(if target.as_ref() == old { Progress::Old } else { Progress::Edited })
+}
+
+/// Removes what the transaction had beside the target, then its journal.
+pub fn tidy(journal: &Journal, journals: &Path) -> Result<(), String> {
+    files::remove(&journal.temp)?;
+    files::sync_folder(files::folder(&journal.target))?;
+    journal.remove(journals)
+}

@@ -1,0 +1,341 @@
+//! One export from beginning to end: plan, stage, publish, and the way back.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use domain::base::Serial;
+use hickory_proto::op::ResponseCode;
+
+use crate::director::event::{ExportReport, ExportResult};
+
+use super::command;
+use super::files::{self, Found};
+use super::generations::{Generation, hash, hex};
+use super::journal::{Journal, Version};
+use super::moves::{self, MoveError, Progress};
+use super::query::QueryError;
+use super::{Cut, Hook, Job, Publisher, Step, blocking, recovery, zone_argument};
+
+/// What judges the bytes that were read back.
+pub(super) type Verify = Box<dyn Fn(&[u8]) -> Result<(), String> + Send>;
+
+/// Runs the transaction; the caller holds the zone's lock.
+pub(super) async fn run(publisher: &Publisher, job: Job, verify: Verify, after: Hook<'_>) -> Result<ExportReport, Cut> {
+    let started = Instant::now();
+    let transaction = Transaction { publisher, job: &job, after };
+    let (result, detail) = transaction.run(verify).await?;
+    Ok(report(&job, result, detail, started.elapsed()))
+}
+
+/// The report on a job that ends now.
+pub(super) fn report(job: &Job, result: ExportResult, detail: String, took: Duration) -> ExportReport {
+    ExportReport {
+        zone: job.origin.to_string(),
+        generation: job.generation,
+        serial: job.serial,
+        result,
+        detail,
+        unix_ms: unix_ms(),
+        duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+pub(super) fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+struct Transaction<'a> {
+    publisher: &'a Publisher,
+    job: &'a Job,
+    after: Hook<'a>,
+}
+
+/// Why a phase ended early.
+enum End {
+    Cut,
+    Failed(String),
+}
+
+impl From<String> for End {
+    fn from(reason: String) -> End {
+        End::Failed(reason)
+    }
+}
+
+/// What the transaction found, and wrote into its journal.
+struct Plan {
+    journal: Journal,
+    /// The target as it was.
+    old: Option<Found>,
+}
+
+impl Transaction<'_> {
+    async fn run(&self, verify: Verify) -> Result<(ExportResult, String), Cut> {
+        let plan = match self.plan().await {
+            Ok(plan) => plan,
+            Err(End::Cut) => return Err(Cut),
+            Err(End::Failed(reason)) => return Ok((ExportResult::Refused, reason)),
+        };
+        let journal = plan.journal.clone();
+        match self.stage(plan, verify).await {
+            Ok(()) => {}
+            Err(End::Cut) => return Err(Cut),
+            Err(End::Failed(reason)) => return Ok((ExportResult::Refused, self.clean_up(&journal, reason).await)),
+        }
+        match self.swap(&journal).await {
+            Ok(()) => {}
+            Err(End::Cut) => return Err(Cut),
+            Err(End::Failed(reason)) => return self.swap_failed(&journal, reason).await,
+        }
+        match self.serve(&journal).await {
+            Ok(()) => self.finish(&journal).await,
+            Err(End::Cut) => Err(Cut),
+            Err(End::Failed(reason)) => self.undo(&journal, reason).await,
+        }
+    }
+
+    /// Tells the hook; the only place where a transaction may be cut off.
+    fn done(&self, step: Step) -> Result<(), End> {
+        match (self.after)(step) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(End::Cut),
+        }
+    }
+
+    /// Looks at everything, keeps the old bytes and writes the journal. Leaves nothing behind that
+    /// a failure would have to clean up.
+    async fn plan(&self) -> Result<Plan, End> {
+        recovery::before_export(self.publisher, &self.job.origin).await?;
+        let served = self.ask().await?;
+        self.done(Step::Asked)?;
+        let (target, old) = self.read().await?;
+        self.done(Step::Read)?;
+        let old_serial = self.keep(old.as_ref(), served).await?;
+        self.done(Step::Kept)?;
+        let mut temp = target.clone();
+        temp.set_file_name(format!(".nsd-failover-{}.tmp", hex(&super::random::<8>())));
+        let version = |found: &Found| Version { hash: hash(&found.bytes), serial: old_serial };
+        let journal = Journal {
+            zone: self.job.origin.to_string(),
+            generation: self.job.generation,
+            target,
+            temp,
+            old: old.as_ref().map(version),
+            new: Version { hash: hash(&self.job.bytes), serial: Some(self.job.serial) },
+        };
+        let (copy, folder) = (journal.clone(), self.publisher.journal_dir());
+        self.publisher.blocking("journal", move || copy.write(&folder)).await?;
+        self.done(Step::Journaled)?;
+        Ok(Plan { journal, old })
+    }
+
+    /// The serial that nsd serves now; `None` where it has the zone but no data. An nsd that does
+    /// not answer could neither be asked for the result.
+    async fn ask(&self) -> Result<Option<u32>, String> {
+        let (origin, server) = (&self.job.origin, self.publisher.client.server());
+        let served = match self.publisher.client.serial(origin).await {
+            Ok(served) => served,
+            Err(QueryError::Rcode(ResponseCode::ServFail)) => return Ok(None),
+            Err(QueryError::Rcode(ResponseCode::Refused) | QueryError::NotAuthoritative | QueryError::NoSoa) => {
+                return Err(format!("nsd at {server} does not have zone {origin}: is it in its nsd.conf?"));
+            }
+            Err(error) => return Err(format!("nsd at {server}: {error}")),
+        };
+        // RFC 1982; also keeps the wait for the serial from seeing what is there already.
+        if Serial(self.job.serial) > Serial(served) {
+            Ok(Some(served))
+        } else {
+            Err(format!("serial {} is not greater than {served}, which nsd serves already", self.job.serial))
+        }
+    }
+
+    /// Reads both files. The source must hold what was parsed.
+    async fn read(&self) -> Result<(PathBuf, Option<Found>), String> {
+        let (source, source_bytes) = (self.job.source.clone(), self.job.source_bytes.clone());
+        let (target, same) = (self.job.target.clone(), self.job.target == self.job.source);
+        let read = move || {
+            let target = files::resolve(&target)?;
+            let old = files::read(&target)?;
+            if same {
+                check_source(&source, old.as_ref(), &source_bytes)?;
+            } else {
+                check_source(&source, files::read(&source)?.as_ref(), &source_bytes)?;
+            }
+            Ok((target, old))
+        };
+        self.publisher.blocking("zone file", read).await
+    }
+
+    /// Keeps the old bytes; returns the serial in them, as far as it is known.
+    async fn keep(&self, old: Option<&Found>, served: Option<u32>) -> Result<Option<u32>, String> {
+        let Some(old) = old else { return Ok(None) };
+        let (store, origin, bytes) = (self.publisher.generations.clone(), self.job.origin.clone(), old.bytes.clone());
+        let source_serial = (*bytes == *self.job.source_bytes).then_some(self.job.source_serial);
+        let keep = move || {
+            let hash = hash(&bytes);
+            let known = store.list(&origin)?.into_iter().find(|kept| kept.hash == hash);
+            // An export-file that is not of our making: nsd serves it, or so it should.
+            let Some(serial) = source_serial.or(known.as_ref().map(|known| known.serial)).or(served) else {
+                return Ok(None);
+            };
+            let generation = known.and_then(|known| known.generation);
+            store.keep(&origin, &bytes, Generation { hash, serial, generation, unix_ms: unix_ms() })?;
+            Ok(Some(serial))
+        };
+        self.publisher.blocking("last good generation", keep).await
+    }
+
+    /// Writes the new bytes beside the target and has them checked, by nsd's judge and our own.
+    async fn stage(&self, plan: Plan, verify: Verify) -> Result<(), End> {
+        let Plan { journal, old } = plan;
+        let (temp, bytes) = (journal.temp.clone(), self.job.bytes.clone());
+        let write = move || {
+            files::write_new(&temp, &bytes, old.as_ref().map(|old| &old.metadata))?;
+            files::sync_folder(files::folder(&temp))
+        };
+        self.publisher.blocking("temp file", write).await?;
+        self.done(Step::Written)?;
+        self.checkzone(&journal).await?;
+        self.done(Step::Checked)?;
+        let (temp, bytes) = (journal.temp.clone(), self.job.bytes.clone());
+        let parse = move || {
+            let found = files::read(&temp)?.ok_or_else(|| format!("{} is gone", temp.display()))?;
+            if *found.bytes != *bytes {
+                return Err(format!("{} does not hold what was written", temp.display()));
+            }
+            verify(&found.bytes).map_err(|reason| format!("the new zone does not read back as intended: {reason}"))
+        };
+        blocking("parse", self.publisher.settings.limits.check_ms, parse).await?;
+        self.done(Step::Parsed)
+    }
+
+    async fn checkzone(&self, journal: &Journal) -> Result<(), String> {
+        let settings = &self.publisher.settings;
+        let temp = journal.temp.to_str().ok_or_else(|| format!("{} is not UTF-8", journal.temp.display()))?;
+        let origin = zone_argument(&self.job.origin);
+        match command::run(&settings.checkzone, &[&origin, temp], settings.limits.check_ms).await {
+            Ok(_) => Ok(()),
+            // People know the file by its own name.
+            Err(reason) => Err(reason.replace(temp, &journal.target.display().to_string())),
+        }
+    }
+
+    /// Puts the new bytes in place. From here on nsd can see them.
+    async fn swap(&self, journal: &Journal) -> Result<(), End> {
+        let (copy, source) = (journal.clone(), self.job.source.clone());
+        let (source_bytes, same) = (self.job.source_bytes.clone(), self.job.source == self.job.target);
+        let swap = move || {
+            if !same {
+                check_source(&source, files::read(&source)?.as_ref(), &source_bytes)?;
+            }
+            moves::forward(&copy).map_err(|error| error.of(&copy.target))
+        };
+        self.publisher.blocking("swap", swap).await?;
+        self.done(Step::Swapped)
+    }
+
+    /// Whatever it was, the journal and the files tell whether it has happened.
+    async fn swap_failed(&self, journal: &Journal, reason: String) -> Result<(ExportResult, String), Cut> {
+        let copy = journal.clone();
+        match self.publisher.blocking("target", move || moves::examine(&copy)).await {
+            Ok(Progress::New) => self.undo(journal, reason).await,
+            Ok(Progress::Old | Progress::Edited) => Ok((ExportResult::Refused, self.clean_up(journal, reason).await)),
+            // The journal stays: the next export or start tries again.
+            Err(problem) => Ok((ExportResult::Broken, format!("{reason}; and {problem}"))),
+        }
+    }
+
+    /// Has nsd load the new bytes and waits until it serves them.
+    async fn serve(&self, journal: &Journal) -> Result<(), End> {
+        let folder = files::folder(&journal.target).to_owned();
+        self.publisher.blocking("folder", move || files::sync_folder(&folder)).await?;
+        self.done(Step::Synced)?;
+        self.publisher.reload(&self.job.origin).await?;
+        self.done(Step::Reloaded)?;
+        let until = self.publisher.served_deadline();
+        self.publisher.await_serial(&self.job.origin, self.job.serial, until).await?;
+        self.done(Step::SerialSeen)?;
+        self.publisher.await_rrsets(&self.job.expect, until).await?;
+        self.done(Step::Compared)
+    }
+
+    /// It is served; what fails now is worth a word, but takes nothing back.
+    async fn finish(&self, journal: &Journal) -> Result<(ExportResult, String), Cut> {
+        let mut detail = format!("nsd serves serial {} of {}", self.job.serial, journal.target.display());
+        if journal.target != self.job.target {
+            detail.push_str(&format!(" (through the link {})", self.job.target.display()));
+        }
+        if !self.job.expect.is_empty() {
+            detail.push_str(&format!(", {} failover RRsets compared", self.job.expect.len()));
+        }
+        let recorded = recovery::record(self.publisher, &self.job.origin, journal, self.job.bytes.clone()).await;
+        self.cut(Step::Recorded)?;
+        let tidied = recovery::tidy(self.publisher, journal).await;
+        self.cut(Step::Finished)?;
+        for problem in [recorded, tidied].into_iter().filter_map(Result::err) {
+            detail.push_str(&format!("; but {problem}"));
+        }
+        Ok((ExportResult::Served, detail))
+    }
+
+    fn cut(&self, step: Step) -> Result<(), Cut> {
+        self.done(step).map_err(|_| Cut)
+    }
+
+    /// The way back after a failure that nsd may have seen.
+    async fn undo(&self, journal: &Journal, reason: String) -> Result<(ExportResult, String), Cut> {
+        let (copy, store) = (journal.clone(), self.publisher.generations.clone());
+        let back = move || match moves::examine(&copy)? {
+            Progress::New => moves::back(&copy, &store),
+            // Somebody was faster.
+            Progress::Old => Ok(()),
+            Progress::Edited => Err(MoveError::Edited),
+        };
+        let copy = journal.clone();
+        let back = move || match back() {
+            Err(MoveError::Edited) => Ok(Some(MoveError::Edited.of(&copy.target))),
+            Err(MoveError::Failed(reason)) => Err(reason),
+            Ok(()) => Ok(None),
+        };
+        match self.publisher.blocking("putting the old file back", back).await {
+            Ok(None) => {}
+            Ok(Some(edited)) => {
+                let detail = format!("{reason}; not rolled back: {edited}");
+                return Ok((ExportResult::Broken, self.clean_up(journal, detail).await));
+            }
+            // The journal stays: the next export or start tries again.
+            Err(problem) => {
+                return Ok((ExportResult::Broken, format!("{reason}; the old file is NOT back: {problem}")));
+            }
+        }
+        self.cut(Step::PutBack)?;
+        let reloaded = self.publisher.reload(&self.job.origin).await;
+        self.cut(Step::ReloadedOld)?;
+        let outcome = recovery::old_is_served(self.publisher, &self.job.origin, journal, reloaded).await;
+        self.cut(Step::OldSerialSeen)?;
+        let reason = self.clean_up(journal, reason).await;
+        Ok(match outcome {
+            Ok(words) => (ExportResult::RolledBack, format!("{reason}; {words}")),
+            Err(problem) => (ExportResult::Broken, format!("{reason}; the old file is back, but {problem}")),
+        })
+    }
+
+    /// Removes the temp file and the journal; the reason, with what went wrong on top.
+    async fn clean_up(&self, journal: &Journal, reason: String) -> String {
+        match recovery::tidy(self.publisher, journal).await {
+            Ok(()) => reason,
+            Err(problem) => format!("{reason}; and {problem}"),
+        }
+    }
+}
+
+/// The source must still hold what was parsed.
+fn check_source(source: &Path, found: Option<&Found>, parsed: &[u8]) -> Result<(), String> {
+    match found {
+        None => Err(format!("{} is gone", source.display())),
+        Some(found) if *found.bytes == *parsed => Ok(()),
+        Some(_) => Err(MoveError::Edited.of(source)),
+    }
+}

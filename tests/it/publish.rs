@@ -1,0 +1,556 @@
+//! The export transaction against a real nsd: it is served, or the old file is back; whatever
+//! others do meanwhile, and wherever it is cut off.
+// Helpers of tests, where a panic is the message.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashSet;
+use std::fs;
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use domain::base::iana::Rtype;
+use nsd_failover::director::event::{ExportReport, ExportResult};
+use nsd_failover::dns::name::Name;
+use nsd_failover::publish::{Cut, Expected, Job, Limits, NsdSettings, Publisher, Renewed, Step};
+
+use crate::support::nsd::Nsd;
+
+const ORIGIN: &str = "foo.zone";
+const REFERENCE: &[u8] = include_bytes!("../data/reference/foo.zone.zone");
+const OLD_SERIAL: u32 = 1_711_829_573;
+const PRIMARY: &str = "46.23.94.99";
+const STANDBY: &str = "23.88.35.144";
+
+/// nsd with the reference zone, and a publisher beside it.
+struct Bench {
+    nsd: Nsd,
+    settings: NsdSettings,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let nsd = Nsd::start(&[(ORIGIN, REFERENCE)]);
+        let limits =
+            Limits { served_ms: 1_500, query_ms: 300, control_ms: 1_500, check_ms: 5_000, ..Limits::default() };
+        let settings = NsdSettings {
+            address: nsd.address(),
+            control: nsd.control_argv(),
+            checkzone: nsd.checkzone_argv(),
+            state_dir: nsd.folder().join("state"),
+            limits,
+        };
+        Bench { nsd, settings }
+    }
+
+    fn publisher(&self) -> Publisher {
+        Publisher::new(self.settings.clone())
+    }
+
+    fn zone(&self) -> PathBuf {
+        self.nsd.zone_path(ORIGIN)
+    }
+
+    /// The failover of the reference zone: roles exchanged, a new serial.
+    fn job(&self, serial: u32) -> Job {
+        let old = fs::read(self.zone()).unwrap();
+        let bytes = failed_over(serial);
+        let old_serial = serial_in(&old).unwrap_or(0);
+        Job {
+            origin: name(ORIGIN),
+            source: self.zone(),
+            source_bytes: old.into(),
+            source_serial: old_serial,
+            target: self.zone(),
+            bytes: bytes.into(),
+            serial,
+            generation: 7,
+            expect: vec![a("www.foo.zone", &[STANDBY]), a("foo.zone", &[STANDBY]), a("standby.foo.zone", &[PRIMARY])]
+                .into(),
+        }
+    }
+
+    async fn export(&self, job: Job) -> ExportReport {
+        self.publisher().export(job, |_| Ok(())).await
+    }
+
+    /// The old file is there and served, and nothing else lies about.
+    fn assert_old(&self) {
+        assert_eq!(fs::read(self.zone()).unwrap(), REFERENCE, "the old file");
+        assert_eq!(self.nsd.serial(ORIGIN), Some(OLD_SERIAL));
+        assert_eq!(self.nsd.dig(&["www.foo.zone", "A"]), [PRIMARY]);
+        self.assert_tidy();
+    }
+
+    fn assert_new(&self, serial: u32) {
+        assert_eq!(fs::read(self.zone()).unwrap(), failed_over(serial), "the new file");
+        assert_eq!(self.nsd.serial(ORIGIN), Some(serial));
+        assert_eq!(self.nsd.dig(&["www.foo.zone", "A"]), [STANDBY]);
+        self.assert_tidy();
+    }
+
+    /// No temp file beside the zone, no journal, no half state file.
+    fn assert_tidy(&self) {
+        assert_eq!(names(&self.nsd.folder().join("zones")), [format!("{ORIGIN}.zone")]);
+        assert_eq!(names(&self.settings.state_dir.join("journal")), Vec::<String>::new());
+        for name in names(&self.settings.state_dir.join("generations").join(ORIGIN)) {
+            assert!(name.ends_with(".zone") || name == "index.json", "{name}");
+        }
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn a(owner: &str, addresses: &[&str]) -> Expected {
+    let addresses = addresses.iter().map(|text| text.parse::<IpAddr>().unwrap()).collect();
+    Expected { owner: name(owner), rtype: Rtype::A, addresses }
+}
+
+fn failed_over(serial: u32) -> Vec<u8> {
+    let text = std::str::from_utf8(REFERENCE).unwrap();
+    let text = text.replace(PRIMARY, "@1").replace(STANDBY, PRIMARY).replace("@1", STANDBY);
+    text.replace(&OLD_SERIAL.to_string(), &serial.to_string()).into_bytes()
+}
+
+fn serial_in(zone: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(zone).ok()?;
+    text.lines().find(|line| line.contains("; serial"))?.split_whitespace().next()?.parse().ok()
+}
+
+fn shell(script: &str) -> Vec<String> {
+    ["sh", "-c", script].map(str::to_owned).to_vec()
+}
+
+/// Returns once nsd serves this serial.
+async fn until_served(nsd: &Nsd, serial: u32) {
+    let patience = Instant::now() + Duration::from_secs(10);
+    while nsd.serial(ORIGIN) != Some(serial) {
+        assert!(Instant::now() < patience, "nsd serves {:?}, not {serial}", nsd.serial(ORIGIN));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_good_export_is_served_and_keeps_mode_and_owner() {
+    let bench = Bench::new();
+    fs::set_permissions(bench.zone(), fs::Permissions::from_mode(0o640)).unwrap();
+    let before = fs::metadata(bench.zone()).unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let verified = seen.clone();
+    let verify = move |bytes: &[u8]| {
+        verified.lock().unwrap().extend_from_slice(bytes);
+        Ok(())
+    };
+    let report = bench.publisher().export(bench.job(OLD_SERIAL + 1), verify).await;
+    assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
+    assert_eq!((report.zone.as_str(), report.serial, report.generation), ("foo.zone.", OLD_SERIAL + 1, 7));
+    assert!(report.detail.contains("3 failover RRsets"), "{}", report.detail);
+    bench.assert_new(OLD_SERIAL + 1);
+    assert_eq!(*seen.lock().unwrap(), failed_over(OLD_SERIAL + 1), "our parser saw what lies on disk");
+    let after = fs::metadata(bench.zone()).unwrap();
+    assert_eq!((after.mode(), after.uid(), after.gid()), (before.mode(), before.uid(), before.gid()));
+    // Another right behind it: the time of the file must not be the same.
+    let report = bench.export(bench.job(OLD_SERIAL + 2)).await;
+    assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
+    let kept = bench.publisher().kept(&name(ORIGIN)).await.unwrap();
+    let serials: Vec<u32> = kept.iter().map(|kept| kept.serial).collect();
+    assert_eq!(serials, [OLD_SERIAL + 2, OLD_SERIAL + 1, OLD_SERIAL]);
+}
+
+#[tokio::test]
+async fn a_withdrawn_rrset_is_looked_for_too() {
+    let bench = Bench::new();
+    let mut job = bench.job(OLD_SERIAL + 1);
+    job.expect = vec![a("nothing.foo.zone", &[]), a("fishfinger.foo.zone", &[])].into();
+    assert_eq!(bench.export(job).await.result, ExportResult::Served);
+    let mut job = bench.job(OLD_SERIAL + 2);
+    job.expect = vec![a("www.foo.zone", &[])].into();
+    let report = bench.export(job).await;
+    assert_eq!(report.result, ExportResult::RolledBack);
+    assert!(report.detail.contains("www.foo.zone. A is 23.88.35.144 at nsd, not nothing"), "{}", report.detail);
+    bench.assert_new(OLD_SERIAL + 1);
+}
+
+#[tokio::test]
+async fn nsd_checkzone_says_no() {
+    let bench = Bench::new();
+    let modified = fs::metadata(bench.zone()).unwrap().modified().unwrap();
+    let mut job = bench.job(OLD_SERIAL + 1);
+    job.bytes = [failed_over(OLD_SERIAL + 1), b"bad IN A 1.2.3\n".to_vec()].concat().into();
+    let report = bench.export(job).await;
+    assert_eq!(report.result, ExportResult::Refused);
+    let place = format!("{}:{}: invalid IPv4 address", bench.zone().display(), lines(REFERENCE) + 1);
+    assert!(report.detail.contains(&place), "{} should say {place}", report.detail);
+    bench.assert_old();
+    assert_eq!(fs::metadata(bench.zone()).unwrap().modified().unwrap(), modified);
+}
+
+fn lines(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|octet| **octet == b'\n').count()
+}
+
+#[tokio::test]
+async fn our_own_parser_says_no() {
+    let bench = Bench::new();
+    let refuse = |_: &[u8]| Err("www A differs".to_owned());
+    let report = bench.publisher().export(bench.job(OLD_SERIAL + 1), refuse).await;
+    assert_eq!(report.result, ExportResult::Refused);
+    assert!(report.detail.contains("www A differs"), "{}", report.detail);
+    bench.assert_old();
+    // A verifier that panics takes nothing with it.
+    let panics = |_: &[u8]| -> Result<(), String> { panic!("boom") };
+    let report = bench.publisher().export(bench.job(OLD_SERIAL + 1), panics).await;
+    assert_eq!(report.result, ExportResult::Refused);
+    bench.assert_old();
+}
+
+#[tokio::test]
+async fn nsd_says_ok_and_does_nothing() {
+    let mut bench = Bench::new();
+    bench.settings.control = shell("echo ok");
+    let report = bench.export(bench.job(OLD_SERIAL + 1)).await;
+    assert_eq!(report.result, ExportResult::RolledBack, "{}", report.detail);
+    let why = format!("did not come to serve serial {}: it serves {OLD_SERIAL}", OLD_SERIAL + 1);
+    assert!(report.detail.contains(&why), "{}", report.detail);
+    bench.assert_old();
+}
+
+#[tokio::test]
+async fn nsd_control_fails_or_hangs() {
+    let mut bench = Bench::new();
+    for (script, why) in [
+        ("echo 'error: could not parse'", "error: could not parse"),
+        ("echo no such socket >&2; exit 1", "no such socket"),
+        ("sleep 600", "was not done within 1500 ms"),
+    ] {
+        bench.settings.control = shell(script);
+        let report = bench.export(bench.job(OLD_SERIAL + 1)).await;
+        assert_eq!(report.result, ExportResult::RolledBack, "{}", report.detail);
+        assert!(report.detail.contains(why), "{}", report.detail);
+        bench.assert_old();
+    }
+    bench.settings.control = vec!["/no/such/nsd-control".to_owned()];
+    let report = bench.export(bench.job(OLD_SERIAL + 1)).await;
+    assert_eq!(report.result, ExportResult::RolledBack, "{}", report.detail);
+    bench.assert_old();
+    bench.settings.checkzone = vec!["/no/such/nsd-checkzone".to_owned()];
+    let report = bench.export(bench.job(OLD_SERIAL + 1)).await;
+    assert_eq!(report.result, ExportResult::Refused, "{}", report.detail);
+    assert!(report.detail.contains("cannot run /no/such/nsd-checkzone"), "{}", report.detail);
+    bench.assert_old();
+}
+
+/// The trap: nsd loads the new file, so it must be made to read the old one again, whose time it
+/// has seen before.
+#[tokio::test]
+async fn nsd_has_loaded_the_new_file_and_loads_the_old_one_again() {
+    let bench = Bench::new();
+    let mut job = bench.job(OLD_SERIAL + 1);
+    job.expect = vec![a("www.foo.zone", &["192.0.2.1"])].into();
+    let report = bench.export(job).await;
+    assert_eq!(report.result, ExportResult::RolledBack, "{}", report.detail);
+    bench.assert_old();
+}
+
+#[tokio::test]
+async fn an_operators_edit_is_never_overwritten() {
+    let edit = [REFERENCE, b"new IN A 192.0.2.7\n"].concat();
+    // Before the transaction reads, while it runs, and (the rename kind) just before the swap.
+    for step in [None, Some(Step::Asked), Some(Step::Journaled), Some(Step::Checked), Some(Step::Parsed)] {
+        let bench = Bench::new();
+        let job = bench.job(OLD_SERIAL + 1);
+        if step.is_none() {
+            fs::write(bench.zone(), &edit).unwrap();
+        }
+        let act = |done: Step| {
+            if Some(done) == step {
+                let aside = bench.nsd.folder().join("aside");
+                fs::write(&aside, &edit).unwrap();
+                fs::rename(aside, bench.zone()).unwrap();
+            }
+            ControlFlow::Continue(())
+        };
+        let report = bench.publisher().export_stepwise(job, |_| Ok(()), &act).await.unwrap();
+        assert_eq!(report.result, ExportResult::Refused, "{step:?}: {}", report.detail);
+        assert!(report.detail.contains("edited meanwhile; the edit is kept"), "{}", report.detail);
+        assert_eq!(fs::read(bench.zone()).unwrap(), edit);
+        assert_eq!(bench.nsd.serial(ORIGIN), Some(OLD_SERIAL));
+        bench.assert_tidy();
+    }
+}
+
+#[tokio::test]
+async fn an_edit_after_the_swap_is_kept_when_the_rest_fails() {
+    let mut bench = Bench::new();
+    bench.settings.control = shell("echo ok");
+    let edit = [REFERENCE, b"new IN A 192.0.2.7\n"].concat();
+    let act = |done: Step| {
+        if done == Step::Reloaded {
+            fs::write(bench.zone(), &edit).unwrap();
+        }
+        ControlFlow::Continue(())
+    };
+    let report = bench.publisher().export_stepwise(bench.job(OLD_SERIAL + 1), |_| Ok(()), &act).await.unwrap();
+    assert_eq!(report.result, ExportResult::Broken, "{}", report.detail);
+    assert!(report.detail.contains("the edit is kept"), "{}", report.detail);
+    assert_eq!(fs::read(bench.zone()).unwrap(), edit);
+    bench.assert_tidy();
+}
+
+#[tokio::test]
+async fn a_hung_nsd_costs_a_deadline_and_nothing_else() {
+    let bench = Bench::new();
+    bench.nsd.pause();
+    let started = Instant::now();
+    let report = bench.export(bench.job(OLD_SERIAL + 1)).await;
+    assert!(started.elapsed() < Duration::from_secs(3));
+    assert_eq!(report.result, ExportResult::Refused, "{}", report.detail);
+    assert!(report.detail.contains("no answer in time"), "{}", report.detail);
+    bench.nsd.resume();
+    bench.assert_old();
+}
+
+#[tokio::test]
+async fn nsd_hangs_in_the_middle() {
+    let bench = Bench::new();
+    let act = |done: Step| {
+        if done == Step::Swapped {
+            bench.nsd.pause();
+        }
+        ControlFlow::Continue(())
+    };
+    let started = Instant::now();
+    let report = bench.publisher().export_stepwise(bench.job(OLD_SERIAL + 1), |_| Ok(()), &act).await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(15));
+    assert_eq!(report.result, ExportResult::Broken, "{}", report.detail);
+    assert!(report.detail.contains("the old file is back"), "{}", report.detail);
+    bench.nsd.resume();
+    until_served(&bench.nsd, OLD_SERIAL).await;
+    bench.assert_old();
+}
+
+#[tokio::test]
+async fn nsd_is_gone_or_has_another_zone() {
+    let mut bench = Bench::new();
+    let mut job = bench.job(OLD_SERIAL + 1);
+    job.origin = name("bar.zone");
+    let report = bench.export(job).await;
+    assert_eq!(report.result, ExportResult::Refused);
+    assert!(report.detail.contains("does not have zone bar.zone.: is it in its nsd.conf?"), "{}", report.detail);
+    bench.nsd.stop();
+    let report = bench.export(bench.job(OLD_SERIAL + 1)).await;
+    assert_eq!(report.result, ExportResult::Refused);
+    assert!(report.detail.contains("no connection"), "{}", report.detail);
+    assert_eq!(fs::read(bench.zone()).unwrap(), REFERENCE);
+    bench.nsd.start_again();
+    bench.assert_old();
+}
+
+#[tokio::test]
+async fn a_serial_never_goes_back() {
+    let bench = Bench::new();
+    for serial in [OLD_SERIAL, OLD_SERIAL - 1, OLD_SERIAL.wrapping_add(0x8000_0000)] {
+        let report = bench.export(bench.job(serial)).await;
+        assert_eq!(report.result, ExportResult::Refused);
+        assert!(report.detail.contains("is not greater than"), "{}", report.detail);
+    }
+    bench.assert_old();
+}
+
+#[tokio::test]
+async fn a_zone_that_nsd_could_not_load_is_healed() {
+    let bench = Bench::new();
+    fs::write(bench.zone(), "rubbish\n").unwrap();
+    bench.nsd.control(&["reload", ORIGIN]);
+    let patience = Instant::now() + Duration::from_secs(10);
+    while bench.nsd.serial(ORIGIN).is_some() {
+        assert!(Instant::now() < patience, "nsd keeps the zone");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let report = bench.export(bench.job(OLD_SERIAL + 1)).await;
+    assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
+    bench.assert_new(OLD_SERIAL + 1);
+}
+
+#[tokio::test]
+async fn a_link_is_written_through_and_stays_a_link() {
+    let bench = Bench::new();
+    let real = bench.nsd.folder().join("real.zone");
+    fs::rename(bench.zone(), &real).unwrap();
+    std::os::unix::fs::symlink(&real, bench.zone()).unwrap();
+    let report = bench.export(bench.job(OLD_SERIAL + 1)).await;
+    assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
+    assert!(report.detail.contains("through the link"), "{}", report.detail);
+    assert!(fs::symlink_metadata(bench.zone()).unwrap().is_symlink());
+    assert_eq!(fs::read(&real).unwrap(), failed_over(OLD_SERIAL + 1));
+    bench.assert_new(OLD_SERIAL + 1);
+}
+
+#[tokio::test]
+async fn the_target_may_be_another_file_than_the_source() {
+    let bench = Bench::new();
+    let source = bench.nsd.folder().join("source.zone");
+    fs::write(&source, REFERENCE).unwrap();
+    let separate = |serial| Job { source: source.clone(), source_bytes: REFERENCE.into(), ..bench.job(serial) };
+    let report = bench.export(separate(OLD_SERIAL + 1)).await;
+    assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
+    bench.assert_new(OLD_SERIAL + 1);
+    assert_eq!(fs::read(&source).unwrap(), REFERENCE, "the operator's file is left alone");
+    // It fails: back to the last target, not to the source.
+    let mut job = separate(OLD_SERIAL + 2);
+    job.expect = vec![a("www.foo.zone", &["192.0.2.1"])].into();
+    let report = bench.export(job).await;
+    assert_eq!(report.result, ExportResult::RolledBack, "{}", report.detail);
+    bench.assert_new(OLD_SERIAL + 1);
+    // Edited just before the swap.
+    let act = |done: Step| {
+        if done == Step::Parsed {
+            fs::write(&source, "; edited\n").unwrap();
+        }
+        ControlFlow::Continue(())
+    };
+    let report = bench.publisher().export_stepwise(separate(OLD_SERIAL + 2), |_| Ok(()), &act).await.unwrap();
+    assert_eq!(report.result, ExportResult::Refused, "{}", report.detail);
+    bench.assert_new(OLD_SERIAL + 1);
+    // Not there yet.
+    fs::write(&source, REFERENCE).unwrap();
+    fs::remove_file(bench.zone()).unwrap();
+    let mut job = Job { bytes: failed_over(OLD_SERIAL + 2).into(), ..bench_job_without_file(&bench, OLD_SERIAL + 2) };
+    (job.source, job.source_bytes) = (source.clone(), REFERENCE.into());
+    let report = bench.export(job).await;
+    assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
+    bench.assert_new(OLD_SERIAL + 2);
+}
+
+fn bench_job_without_file(bench: &Bench, serial: u32) -> Job {
+    fs::write(bench.zone(), REFERENCE).unwrap();
+    let job = bench.job(serial);
+    fs::remove_file(bench.zone()).unwrap();
+    job
+}
+
+#[tokio::test]
+async fn a_rollback_publishes_the_last_good_generation_with_a_new_serial() {
+    let bench = Bench::new();
+    let publisher = bench.publisher();
+    let none = publisher.rollback(bench.job(OLD_SERIAL + 1), |_| Err("never".to_owned()), |_| Ok(())).await;
+    assert_eq!(none.result, ExportResult::Refused);
+    assert!(none.detail.contains("no earlier generation"), "{}", none.detail);
+    bench.export(bench.job(OLD_SERIAL + 1)).await;
+    let renew = |bytes: Vec<u8>| {
+        assert_eq!(bytes, REFERENCE);
+        let text = String::from_utf8(bytes).unwrap().replace(&OLD_SERIAL.to_string(), &(OLD_SERIAL + 2).to_string());
+        let expect = vec![a("www.foo.zone", &[PRIMARY])].into();
+        Ok(Renewed { bytes: text.into_bytes().into(), serial: OLD_SERIAL + 2, expect })
+    };
+    let report = publisher.rollback(bench.job(0), renew, |_| Ok(())).await;
+    assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
+    assert_eq!(report.serial, OLD_SERIAL + 2);
+    assert_eq!(bench.nsd.dig(&["www.foo.zone", "A"]), [PRIMARY]);
+    bench.assert_tidy();
+}
+
+/// Every step of a good export and of one that is rolled back: cut off right after it, then
+/// recovered as at a start.
+#[tokio::test]
+async fn a_crash_after_any_step_is_cleaned_up() {
+    let bench = Bench::new();
+    let mut serial = OLD_SERIAL;
+    for fails in [false, true] {
+        for step in steps(&bench, fails, &mut serial).await {
+            let before = fs::read(bench.zone()).unwrap();
+            serial += 1;
+            let cut = |done: Step| if done == step { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            let job = crash_job(&bench, serial, fails);
+            let new = job.bytes.clone();
+            assert_eq!(bench.publisher().export_stepwise(job, |_| Ok(()), &cut).await, Err(Cut), "{step:?}");
+            let reports = bench.publisher().recover().await;
+            for report in &reports {
+                assert_ne!(report.result, ExportResult::Broken, "{step:?}: {}", report.detail);
+            }
+            let after = fs::read(bench.zone()).unwrap();
+            assert!(after == before || *after == *new, "{step:?}: neither the old nor the new zone");
+            until_served(&bench.nsd, serial_in(&after).unwrap()).await;
+            bench.assert_tidy();
+            assert!(bench.publisher().recover().await.is_empty(), "{step:?}: recovered twice");
+        }
+    }
+}
+
+/// All the steps that such an export goes through.
+async fn steps(bench: &Bench, fails: bool, serial: &mut u32) -> Vec<Step> {
+    *serial += 1;
+    let seen = Mutex::new(Vec::new());
+    let note = |done: Step| {
+        seen.lock().unwrap().push(done);
+        ControlFlow::Continue(())
+    };
+    let job = crash_job(bench, *serial, fails);
+    let report = bench.publisher().export_stepwise(job, |_| Ok(()), &note).await.unwrap();
+    let expected = if fails { ExportResult::RolledBack } else { ExportResult::Served };
+    assert_eq!(report.result, expected, "{}", report.detail);
+    let seen = seen.into_inner().unwrap();
+    assert_eq!(seen.len(), seen.iter().collect::<HashSet<_>>().len());
+    assert!(seen.len() >= 13, "{seen:?}");
+    seen
+}
+
+fn crash_job(bench: &Bench, serial: u32, fails: bool) -> Job {
+    let mut job = bench.job(serial);
+    if fails {
+        job.expect = vec![a("www.foo.zone", &["192.0.2.1"])].into();
+    }
+    job
+}
+
+#[tokio::test]
+async fn an_edit_made_while_we_were_dead_is_kept() {
+    let edit = [REFERENCE, b"new IN A 192.0.2.7\n"].concat();
+    for step in [Step::Written, Step::Swapped, Step::Reloaded] {
+        let bench = Bench::new();
+        let cut = |done: Step| if done == step { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        let cut_off = bench.publisher().export_stepwise(bench.job(OLD_SERIAL + 1), |_| Ok(()), &cut).await;
+        assert_eq!(cut_off, Err(Cut));
+        fs::write(bench.zone(), &edit).unwrap();
+        let reports = bench.publisher().recover().await;
+        assert_eq!(reports.len(), 1);
+        assert!(reports[0].detail.contains("the edit is kept"), "{}", reports[0].detail);
+        assert_eq!(fs::read(bench.zone()).unwrap(), edit);
+        bench.assert_tidy();
+    }
+}
+
+#[tokio::test]
+async fn without_a_recovery_the_next_export_cleans_up_first() {
+    let bench = Bench::new();
+    let cut = |done: Step| if done == Step::Swapped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let cut_off = bench.publisher().export_stepwise(bench.job(OLD_SERIAL + 1), |_| Ok(()), &cut).await;
+    assert_eq!(cut_off, Err(Cut));
+    let report = bench.export(bench.job(OLD_SERIAL + 2)).await;
+    assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
+    bench.assert_new(OLD_SERIAL + 2);
+}
+
+#[tokio::test]
+async fn a_journal_that_makes_no_sense_is_reported() {
+    let bench = Bench::new();
+    let folder = bench.settings.state_dir.join("journal");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("foo.zone.json"), "{\"zone\":").unwrap();
+    let reports = bench.publisher().recover().await;
+    assert_eq!(reports.len(), 1);
+    assert_eq!(reports[0].result, ExportResult::Broken);
+    let report = bench.export(bench.job(OLD_SERIAL + 1)).await;
+    assert_eq!(report.result, ExportResult::Refused, "{}", report.detail);
+    assert_eq!(fs::read(bench.zone()).unwrap(), REFERENCE);
+}

@@ -1,0 +1,3 @@
+//! What several tests stand on: real servers on loopback, in folders of their own.
+
+pub mod nsd;

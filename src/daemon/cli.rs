@@ -23,7 +23,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Two fake hosts, a zone and a server on loopback, to watch a failover
-    #[command(after_help = "Example:\n  nsd-failover demo\n  nsd-failover demo break fishfinger    (from another terminal)")]
+    #[command(
+        after_help = "Example:\n  nsd-failover demo\n  nsd-failover demo break fishfinger    (from another terminal)"
+    )]
     Demo(Demo),
 
     /// Run the daemon in the foreground

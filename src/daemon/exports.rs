@@ -71,10 +71,17 @@ pub async fn run(publisher: &Publisher, order: Order) -> Done {
 }
 
 /// What `nsd-failover render` prints: the file with these roles in it.
-pub fn render(zone: &config::Zone, pools: &[Pool], decision: &Decision, serial: Option<u32>) -> Result<Vec<u8>, String> {
+pub fn render(
+    zone: &config::Zone,
+    pools: &[Pool],
+    decision: &Decision,
+    serial: Option<u32>,
+) -> Result<Vec<u8>, String> {
     let parsed = load::parse(zone, pools).map_err(|lines| lines.join("\n"))?;
     let serial = serial.unwrap_or_else(|| next_serial(zone.serial, parsed.zone.serial(), None));
-    match export::render(&parsed.zone, &parsed.binding, pools, &decision.pools, serial).map_err(|error| error.to_string())? {
+    match export::render(&parsed.zone, &parsed.binding, pools, &decision.pools, serial)
+        .map_err(|error| error.to_string())?
+    {
         Rendered::Changed(bytes) => Ok(bytes),
         Rendered::Unchanged => Ok(parsed.bytes.to_vec()),
     }
@@ -97,7 +104,9 @@ fn prepare(order: &Order) -> Result<Prepared, String> {
     let bytes: Arc<[u8]> = match rendered.map_err(|error| error.to_string())? {
         Rendered::Changed(bytes) => bytes.into(),
         // Another file than the source may still be missing or old.
-        Rendered::Unchanged if target != zone.file && load::read_zone_file(&target).ok().as_deref() != Some(&parsed.bytes) => {
+        Rendered::Unchanged
+            if target != zone.file && load::read_zone_file(&target).ok().as_deref() != Some(&parsed.bytes) =>
+        {
             parsed.bytes.clone()
         }
         Rendered::Unchanged => return Ok(Prepared::Unchanged { read: parsed.bytes, serial: in_file }),
@@ -143,7 +152,9 @@ fn read_back(zone: &config::Zone, pools: &[Pool], bytes: &[u8]) -> Result<ReadBa
 /// The RRsets that a tag belongs to, with all their addresses, untagged ones too.
 fn failover_rrsets(zone: &Zone, binding: &Binding) -> Vec<Expected> {
     let mut rrsets: BTreeMap<(Name, u16), Vec<IpAddr>> = BTreeMap::new();
-    for found in zone.failover_records().filter(|found| found.tag.as_ref().is_some_and(|tag| binding.slot(tag).is_some())) {
+    for found in
+        zone.failover_records().filter(|found| found.tag.as_ref().is_some_and(|tag| binding.slot(tag).is_some()))
+    {
         rrsets.entry((found.record.owner, found.record.rtype.to_int())).or_default();
     }
     for found in zone.records().filter(|found| !found.withdrawn) {

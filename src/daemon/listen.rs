@@ -12,7 +12,9 @@ pub fn explain(what: &str, address: SocketAddr, error: &io::Error) -> Failure {
             "something else answers there: stop it, or choose another address (nsd binds every address unless its ip-address lines say otherwise)"
         }
         io::ErrorKind::PermissionDenied => "ports below 1024 need root, or the capability CAP_NET_BIND_SERVICE",
-        io::ErrorKind::AddrNotAvailable => "this host does not have that address: add it to an interface, or choose another",
+        io::ErrorKind::AddrNotAvailable => {
+            "this host does not have that address: add it to an interface, or choose another"
+        }
         _ => "choose another address",
     };
     Failure::usage(format!("cannot listen on {address} ({what}): {error}; {advice}"))

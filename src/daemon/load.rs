@@ -94,7 +94,10 @@ pub fn read_zone_file(path: &Path) -> io::Result<Vec<u8>> {
 pub fn parse(zone: &config::Zone, pools: &[Pool]) -> Result<Parsed, Vec<String>> {
     let file = zone.file.display().to_string();
     let bytes = read_zone_file(&zone.file).map_err(|error| {
-        vec![format!("{file}: error: cannot read the file of zone {}: {error}; mend the path or its permissions", zone.origin)]
+        vec![format!(
+            "{file}: error: cannot read the file of zone {}: {error}; mend the path or its permissions",
+            zone.origin
+        )]
     })?;
     let kept: Arc<[u8]> = bytes.as_slice().into();
     let parsed = Zone::parse(&zone.origin, &file, bytes).map_err(|found| errors_of(&found))?;

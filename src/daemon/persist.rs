@@ -25,7 +25,10 @@ impl StateDir {
     /// Makes the directory if it is missing, and takes its lock.
     pub fn open(path: &Path) -> Result<StateDir, Failure> {
         let failed = |error: io::Error| {
-            Failure::usage(format!("cannot use state-dir {}: {error}; make it and give it to the user who runs this", path.display()))
+            Failure::usage(format!(
+                "cannot use state-dir {}: {error}; make it and give it to the user who runs this",
+                path.display()
+            ))
         };
         fs::DirBuilder::new().recursive(true).mode(0o750).create(path).map_err(failed)?;
         let open = OpenOptions::new().create(true).append(true).mode(0o640).open(path.join(LOCK));

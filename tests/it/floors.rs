@@ -78,12 +78,36 @@ fn floor(room: &str) -> Option<usize> {
     FLOORS.iter().position(|rooms| rooms.contains(&room))
 }
 
-/// The code lines of a file, comments and everything from the tests on left out, with line numbers.
-fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let numbered = text.lines().enumerate().map(|(index, line)| (index + 1, line));
-    numbered
-        .take_while(|(_, line)| line.trim() != "#[cfg(test)]")
-        .map(|(number, line)| (number, line.split("//").next().unwrap_or_default()))
+/// The code of a file with line numbers: no comments, nothing from the tests on, and a `use` that
+/// spans lines joined into one.
+fn code(text: &str) -> Vec<(usize, String)> {
+    let mut lines: Vec<(usize, String)> = Vec::new();
+    let mut open_use = false;
+    for (index, line) in text.lines().enumerate() {
+        if line.trim() == "#[cfg(test)]" {
+            break;
+        }
+        let line = line.split("//").next().unwrap_or_default();
+        match lines.last_mut() {
+            Some((_, statement)) if open_use => statement.push_str(line.trim()),
+            _ => lines.push((index + 1, line.to_owned())),
+        }
+        let statement = lines.last().map_or("", |(_, statement)| statement.trim_start());
+        open_use = (statement.starts_with("use ") || statement.starts_with("pub use ")) && !statement.contains(';');
+    }
+    lines
+}
+
+/// Whether a line climbs by `super::` out of its room: `super` of a file is its folder.
+fn climbs_out(file: &str, line: &str) -> bool {
+    let inside = file.strip_prefix("src/").unwrap_or(file);
+    let folders = inside.matches('/').count();
+    // In `mod.rs`, `super` is the folder above already.
+    let allowed = if inside.ends_with("/mod.rs") { folders - 1 } else { folders };
+    let longest = line
+        .split(|c: char| !(c.is_alphanumeric() || c == ':' || c == '_'))
+        .map(|path| path.split("::").take_while(|part| *part == "super").count());
+    longest.max().unwrap_or(0) > allowed
 }
 
 /// Names of rooms that a line reaches by `crate::ROOM`, also in `use crate::{a::.., b::..}`.
@@ -123,6 +147,10 @@ fn breaches(file: &str, room: &str, text: &str) -> Vec<String> {
         return vec![format!("{file}: room `{room}` stands on no floor: add it to FLOORS and ARCHITECTURE.md")];
     };
     for (number, line) in code(text) {
+        let line = line.as_str();
+        if climbs_out(file, line) {
+            found.push(format!("{file}:{number}: floors: `super` leads out of room `{room}`: say `crate::ROOM`"));
+        }
         for other in reached(line) {
             match floor(&other) {
                 None => found.push(format!("{file}:{number}: `crate::{other}` is no room")),
@@ -161,13 +189,21 @@ fn every_file_keeps_to_its_floor() {
 /// The checker itself can fail.
 #[test]
 fn a_breach_is_named() {
-    let check = |room: &str, text: &str| breaches("f.rs", room, text);
+    let check = |room: &str, text: &str| breaches(&format!("src/{room}/f.rs"), room, text);
     assert_eq!(check("zone", "use crate::table::Live;").len(), 1);
     assert_eq!(check("zone", "use crate::health::family::Family;").len(), 1, "same floor");
     assert_eq!(check("table", "use crate::{dns::name::Name, director::{A, B}};").len(), 1);
     assert_eq!(check("table", "use crate::{dns::name::Name, zone::{tag, Zone}};").len(), 0);
     assert_eq!(check("director", "let now = std::time::Instant::now();").len(), 2);
     assert_eq!(check("serve", "let x = unsafe { f() };").len(), 1);
+    assert_eq!(
+        check("table", "use crate::{\n    dns::name::Name,\n    director::A,\n};").len(),
+        1,
+        "over several lines"
+    );
+    assert_eq!(check("zone", "use super::super::table::Live;").len(), 1);
+    assert_eq!(check("zone", "use super::tag::Tag;").len(), 0);
+    assert_eq!(breaches("src/zone/mod.rs", "zone", "use super::table::Live;").len(), 1);
     assert_eq!(check("cellar", "").len(), 1);
     assert_eq!(check("zone", "// use crate::table::Live;").len(), 0);
 }

@@ -1,6 +1,7 @@
 //! What the director is told to look after: made by the daemon from the configuration and zones.
 
 use crate::dns::name::Name;
+use crate::export::serial::SerialScheme;
 use crate::failover::pool::{Pool, PoolRoles};
 use crate::health::check::Check;
 
@@ -26,15 +27,4 @@ pub struct ZoneSettings {
     pub roles_in_file: Vec<Option<PoolRoles>>,
     /// Whether a changed decision is to be exported to nsd.
     pub export: bool,
-}
-
-/// How the next serial of a zone is made. Each is at least the last one plus one (RFC 1982).
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum SerialScheme {
-    /// Seconds since 1970.
-    #[default]
-    Unixtime,
-    Increment,
-    /// YYYYMMDDnn.
-    Date,
 }

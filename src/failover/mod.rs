@@ -1,3 +1,6 @@
 //! Who is primary, and why: pools, verdicts, overrides, schedule and `now` to a decision. Pure.
 
+pub mod decide;
 pub mod pool;
+pub mod reason;
+pub mod rotation;

@@ -1,7 +1,7 @@
 //! What the director is told to look after: made by the daemon from the configuration and zones.
 
 use crate::dns::name::Name;
-pub use crate::export::serial::SerialScheme;
+use crate::export::serial::SerialScheme;
 use crate::failover::pool::{Pool, PoolRoles};
 use crate::health::check::Check;
 

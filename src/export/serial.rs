@@ -1,6 +1,5 @@
-//! The next serial of a zone. It never goes back (RFC 1982), whatever the clock says.
+//! The next serial of a zone: always newer than the last one by RFC 1982, whatever the clock says.
 
-use domain::base::Serial;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -11,75 +10,77 @@ pub enum SerialScheme {
     #[default]
     Unixtime,
     Increment,
-    /// YYYYMMDDnn.
+    /// YYYYMMDDnn, in UTC.
     Date,
 }
 
-/// The serial that follows `last` at this time: what the scheme says if that is newer, else `last`
-/// plus one. Newer in the sense of RFC 1982 section 3.2 always; never 0, which some take for "none".
+/// The serial after `last`: what the scheme makes of the time, or `last + 1` where that would not
+/// be newer (RFC 1982 section 3.2), as after a clock that went back or a change of the scheme.
 pub fn next(scheme: SerialScheme, last: u32, now_unix_s: i64) -> u32 {
     let wanted = match scheme {
-        // Wraps in 2106, as serials may.
-        SerialScheme::Unixtime => Some(now_unix_s as u32),
+        SerialScheme::Unixtime => u32::try_from(now_unix_s).ok(),
         SerialScheme::Increment => None,
-        SerialScheme::Date => dated(now_unix_s),
+        SerialScheme::Date => first_of_day(now_unix_s),
     };
-    let plus_one = match last.wrapping_add(1) {
-        0 => 1,
-        serial => serial,
-    };
-    wanted.filter(|&wanted| wanted != 0 && is_newer(wanted, last)).unwrap_or(plus_one)
+    // At most 2^31 - 1 may be added (RFC 1982 section 3.1); one always may.
+    wanted.filter(|wanted| is_newer(*wanted, last)).unwrap_or(last.wrapping_add(1))
 }
 
-/// Whether `serial` is newer than `than` (RFC 1982 section 3.2). Where they are 2^31 apart the
-/// comparison is undefined, and the answer no.
-pub fn is_newer(serial: u32, than: u32) -> bool {
-    Serial(serial) > Serial(than)
+/// Whether serial `a` is greater than `b` in the sense of RFC 1982 section 3.2. Two serials that
+/// are 2^31 apart have no order: neither is newer.
+pub fn is_newer(a: u32, b: u32) -> bool {
+    let ahead = a.wrapping_sub(b);
+    ahead != 0 && ahead < 1 << 31
 }
 
-/// The first serial of the day in UTC, YYYYMMDD00.
-fn dated(now_unix_s: i64) -> Option<u32> {
-    let date = Timestamp::from_second(now_unix_s).ok()?.to_zoned(TimeZone::UTC).date();
-    let (year, month, day) = (i64::from(date.year()), i64::from(date.month()), i64::from(date.day()));
-    u32::try_from(((year * 100 + month) * 100 + day) * 100).ok()
+/// The newer of two serials; `a` where they have no order.
+pub fn newest(a: u32, b: u32) -> u32 {
+    if is_newer(b, a) { b } else { a }
+}
+
+/// YYYYMMDD00 for the UTC day of a time; `None` where it does not fit in 32 bits.
+fn first_of_day(unix_s: i64) -> Option<u32> {
+    let day = TimeZone::UTC.to_datetime(Timestamp::from_second(unix_s).ok()?);
+    let number = i64::from(day.year()) * 10_000 + i64::from(day.month()) * 100 + i64::from(day.day());
+    u32::try_from(number.checked_mul(100)?).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
-    /// 2024-03-30 19:39:33 UTC.
-    const NOW_UNIX_S: i64 = 1_711_827_573;
+    /// 2026-01-02 03:04:05 UTC.
+    const NOW: i64 = 1_767_323_045;
 
     #[test]
-    fn schemes() {
-        use SerialScheme::{Date, Increment, Unixtime};
-        for (scheme, last, now_unix_s, expected) in [
-            (Unixtime, 5, NOW_UNIX_S, 1_711_827_573),
-            (Unixtime, 1_711_827_573, NOW_UNIX_S, 1_711_827_574),
-            (Unixtime, 1_800_000_000, NOW_UNIX_S, 1_800_000_001),
-            (Unixtime, 2_024_033_000, NOW_UNIX_S, 2_024_033_001),
-            (Unixtime, 7, 0, 8),
-            (Unixtime, 7, -1, 8),
-            (Unixtime, u32::MAX, 1 << 32, 1),
-            (Increment, 41, NOW_UNIX_S, 42),
-            (Increment, u32::MAX, NOW_UNIX_S, 1),
-            (Date, 5, NOW_UNIX_S, 2_024_033_000),
-            (Date, 2_024_033_000, NOW_UNIX_S, 2_024_033_001),
-            (Date, 2_024_033_099, NOW_UNIX_S, 2_024_033_100),
-            (Date, 2_030_010_100, NOW_UNIX_S, 2_030_010_101),
-            (Date, 5, i64::MAX, 6),
-        ] {
-            assert_eq!(next(scheme, last, now_unix_s), expected, "{scheme:?} {last} {now_unix_s}");
+    fn each_scheme() {
+        assert_eq!(next(SerialScheme::Unixtime, 7, NOW), 1_767_323_045);
+        assert_eq!(next(SerialScheme::Increment, 7, NOW), 8);
+        assert_eq!(next(SerialScheme::Date, 7, NOW), 2_026_010_200);
+        assert_eq!(next(SerialScheme::Date, 2_026_010_200, NOW), 2_026_010_201);
+        assert_eq!(next(SerialScheme::Date, 2_026_010_299, NOW), 2_026_010_300);
+    }
+
+    #[test]
+    fn never_back() {
+        // The clock went back; the scheme changed; the serial wrapped; the clock is absurd.
+        assert_eq!(next(SerialScheme::Unixtime, NOW as u32 + 90, NOW), NOW as u32 + 91);
+        assert_eq!(next(SerialScheme::Unixtime, 2_026_010_200, NOW), 2_026_010_201);
+        assert_eq!(next(SerialScheme::Increment, u32::MAX, NOW), 0);
+        for scheme in [SerialScheme::Unixtime, SerialScheme::Increment, SerialScheme::Date] {
+            for last in [0, 1, 1 << 31, u32::MAX - 1, u32::MAX, NOW as u32] {
+                for now in [i64::MIN, -1, 0, NOW, i64::from(u32::MAX) + 1, i64::MAX] {
+                    assert!(is_newer(next(scheme, last, now), last), "{scheme:?} {last} {now}");
+                }
+            }
         }
     }
 
-    proptest! {
-        #[test]
-        fn never_goes_back(last: u32, now_unix_s: i64, scheme in 0..3_usize) {
-            let scheme = [SerialScheme::Unixtime, SerialScheme::Increment, SerialScheme::Date][scheme];
-            prop_assert!(is_newer(next(scheme, last, now_unix_s), last));
-        }
+    #[test]
+    fn order_of_rfc_1982() {
+        assert!(is_newer(1, 0) && is_newer(0, u32::MAX) && is_newer((1 << 31) - 1, 0));
+        assert!(!is_newer(0, 0) && !is_newer(1 << 31, 0) && !is_newer(0, 1 << 31));
+        assert_eq!(newest(5, 4_000_000_000), 5);
+        assert_eq!(newest(5, 6), 6);
     }
 }

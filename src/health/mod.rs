@@ -3,4 +3,6 @@
 
 pub mod check;
 pub mod family;
+pub mod schedule;
 pub mod time;
+pub mod verdict;

@@ -1,0 +1,333 @@
+//! One pool: its view of the nodes, its memory, and what a decision about it means for people.
+
+use crate::failover::decide::{Memory, NodeView, PoolDecision, Rule, Seen, View, decide};
+use crate::failover::pool::{Families, Pool, PoolRoles};
+use crate::failover::reason::{Evidence, sentence};
+use crate::health::family::{Family, PerFamily};
+use crate::health::time::Now;
+use crate::health::verdict::Verdict;
+
+use super::effect::Transition;
+use super::orders::Orders;
+use super::settings::Settings;
+use super::state::{SavedPool, State, find_roles, monotonic, name_roles, to_monotonic, to_unix};
+use super::targets::{TargetState, Targets};
+
+#[derive(Debug)]
+pub(super) struct PoolState {
+    pub(super) memory: Memory,
+    /// Parallel to the pool's nodes.
+    view: Vec<NodeView>,
+    /// The targets (by index) that speak about each node and family.
+    members: Vec<PerFamily<Vec<usize>>>,
+    /// Targets that have not settled yet.
+    pub(super) unsettled: usize,
+    /// Zones (by index) with failover records that follow the pool.
+    pub(super) zones: Vec<usize>,
+    /// When the primary last moved, and why.
+    pub(super) since_unix_ms: Option<i64>,
+    moved: Why,
+    /// What holds the pool in a state that needs explaining, if anything does.
+    standing: Option<Why>,
+    rule: Rule,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Why {
+    pub(super) rule: String,
+    pub(super) reason: String,
+}
+
+impl PoolState {
+    /// Roles: from the saved state, else from the zone files that agree on them.
+    pub(super) fn new(index: usize, settings: &Settings, saved: &State, now: Now) -> PoolState {
+        let pool = &settings.pools[index];
+        let before = saved.pools.get(&pool.name);
+        let known = before.and_then(|before| find_roles(before.roles.as_ref()?, &pool.nodes));
+        let mut state = PoolState {
+            memory: Memory { roles: known.or_else(|| roles_in_files(index, settings)), ..Memory::default() },
+            view: vec![NodeView::default(); pool.nodes.len()],
+            members: vec![PerFamily::default(); pool.nodes.len()],
+            unsettled: 0,
+            zones: Vec::new(),
+            since_unix_ms: None,
+            moved: Why { rule: "file".to_owned(), reason: "as found in the zone files".to_owned() },
+            standing: None,
+            rule: Rule::Steady,
+        };
+        if let Some(before) = before {
+            let moved_ms = |family| before.moved_unix_ms[family].map(|unix_ms| to_monotonic(unix_ms, now));
+            state.memory.moved_ms = PerFamily::from_fn(moved_ms);
+            state.memory.rotated_week = before.rotated_week;
+            state.since_unix_ms = before.since_unix_ms;
+            if known.is_some() {
+                state.moved = Why { rule: before.rule.clone(), reason: before.reason.clone() };
+            }
+        }
+        state
+    }
+
+    /// Adds a target that speaks about a node of this pool.
+    pub(super) fn add_member(&mut self, node: usize, target: usize, targets: &Targets) {
+        let state = &targets.list[target];
+        self.members[node][state.family()].push(target);
+        self.unsettled += usize::from(!state.settled);
+        self.look(node, state.family(), targets);
+    }
+
+    /// Takes over what the targets of a node and family say.
+    pub(super) fn look(&mut self, node: usize, family: Family, targets: &Targets) {
+        let members = self.members[node][family].iter().map(|index| &targets.list[*index]);
+        self.view[node].seen[family] = members.map(seen).reduce(worse);
+    }
+
+    pub(super) fn drain(&mut self, node: usize, drained: bool) {
+        self.view[node].drained = drained;
+    }
+
+    /// Decides; gives what people shall be told, without generation and zones. The second is when
+    /// to decide again.
+    pub(super) fn decide(
+        &mut self,
+        pool: &Pool,
+        orders: &Orders,
+        targets: &Targets,
+        now: Now,
+    ) -> (Vec<Transition>, Option<u64>) {
+        let nodes = std::mem::take(&mut self.view);
+        let view = View {
+            nodes: &nodes,
+            hold: orders.hold(pool),
+            confirmed: self.unsettled == 0,
+            anchors: None,
+            now_ms: monotonic(now),
+            unix_ms: now.unix_ms,
+        };
+        let before = self.memory;
+        let decision = decide(pool, &before, &view);
+        self.memory = decision.memory;
+        let told = self.tell(pool, &before, &decision, &view, orders, targets);
+        self.view = nodes;
+        (told, decision.review_ms.map(|at_ms| u64::try_from(at_ms).unwrap_or(0)))
+    }
+
+    fn tell(
+        &mut self,
+        pool: &Pool,
+        before: &Memory,
+        decision: &PoolDecision,
+        view: &View<'_>,
+        orders: &Orders,
+        targets: &Targets,
+    ) -> Vec<Transition> {
+        let rule = leading(pool, decision);
+        let had_alarm = self.rule.is_alarm();
+        let news = rule != self.rule;
+        self.rule = rule;
+        if before.roles == decision.memory.roles && !news {
+            return Vec::new();
+        }
+        let teller = Teller { pool, members: &self.members, targets, hold: orders.hold_reason(&pool.name) };
+        let say = |family| sentence(pool, before, decision, family, view, &teller);
+        let moves = moves(before.roles, decision.memory.roles);
+        let transition = |families: Vec<Family>, from, to, rule: &str, reason: String| Transition {
+            generation: 0,
+            unix_ms: view.unix_ms,
+            pool: pool.name.clone(),
+            families,
+            from: name(pool, from),
+            to: name(pool, to),
+            rule: rule.to_owned(),
+            reason,
+            zones: Vec::new(),
+            probes: teller.probes(),
+        };
+        let mut told: Vec<Transition> = Vec::new();
+        for Move { families, from, to } in moves {
+            let family = families[0];
+            told.push(transition(families, from, to, decision.rule[family].as_str(), say(family)));
+        }
+        let primary = decision.memory.roles.and_then(any_primary);
+        let family = Family::ALL.into_iter().find(|family| decision.rule[*family] == rule).unwrap_or(Family::Ipv4);
+        if let Some(first) = told.first() {
+            self.since_unix_ms = Some(view.unix_ms);
+            self.moved = Why { rule: first.rule.clone(), reason: first.reason.clone() };
+            self.standing = None;
+        } else if before.roles.is_some() && before.roles != decision.memory.roles {
+            let standby = decision.memory.roles.and_then(any_standby);
+            let reason = format!("the standby is now {}", standby.map_or("nobody", |node| &pool.nodes[node].name));
+            told.push(transition(Vec::new(), primary, primary, "standby", reason));
+        }
+        if news && told.iter().all(|told| told.families.is_empty()) {
+            let why = Why { rule: rule.as_str().to_owned(), reason: say(family) };
+            if rule.is_alarm() || had_alarm {
+                told.push(transition(Vec::new(), primary, primary, &why.rule, why.reason.clone()));
+            }
+            self.standing = (rule != Rule::Steady).then_some(why);
+        }
+        told
+    }
+
+    /// The rule and the sentence that explain the roles of today.
+    pub(super) fn why(&self) -> &Why {
+        self.standing.as_ref().unwrap_or(&self.moved)
+    }
+
+    pub(super) fn saved(&self, pool: &Pool, now: Now) -> SavedPool {
+        SavedPool {
+            roles: self.memory.roles.map(|roles| name_roles(&roles, &pool.nodes)),
+            moved_unix_ms: PerFamily::from_fn(|family| self.memory.moved_ms[family].map(|at_ms| to_unix(at_ms, now))),
+            rotated_week: self.memory.rotated_week,
+            since_unix_ms: self.since_unix_ms,
+            rule: self.moved.rule.clone(),
+            reason: self.moved.reason.clone(),
+        }
+    }
+}
+
+/// What the probes of one pool say, in words.
+struct Teller<'a> {
+    pool: &'a Pool,
+    members: &'a [PerFamily<Vec<usize>>],
+    targets: &'a Targets,
+    hold: Option<&'a str>,
+}
+
+impl Evidence for Teller<'_> {
+    fn of(&self, node: usize, family: Family) -> String {
+        let members = self.members[node][family].iter().map(|index| &self.targets.list[*index]);
+        let down = members.filter(|target| target.counter.verdict() == Verdict::Down);
+        let say = |target: &TargetState| {
+            format!("{}: {}, {}", target.target.check, target.found(), target.counter.tally(target.thresholds))
+        };
+        down.map(say).collect::<Vec<_>>().join("; ")
+    }
+
+    fn hold(&self) -> Option<&str> {
+        self.hold
+    }
+}
+
+impl Teller<'_> {
+    /// Every target of the pool as "node ipv4 web: L4CON refused (3/3 failures)".
+    fn probes(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (node, members) in self.pool.nodes.iter().zip(self.members) {
+            for family in Family::ALL {
+                for target in members[family].iter().map(|index| &self.targets.list[*index]) {
+                    let (found, tally) = (target.found(), target.counter.tally(target.thresholds));
+                    lines.push(format!("{} {family} {}: {found} ({tally})", node.name, target.target.check));
+                }
+            }
+        }
+        lines
+    }
+}
+
+/// Families that went from one primary to another together.
+struct Move {
+    families: Vec<Family>,
+    from: Option<usize>,
+    to: Option<usize>,
+}
+
+fn moves(before: Option<PoolRoles>, after: Option<PoolRoles>) -> Vec<Move> {
+    let mut moves: Vec<Move> = Vec::new();
+    let Some(after) = after else { return moves };
+    let before = before.unwrap_or_default();
+    for family in Family::ALL {
+        let (from, to) = (before[family].primary, after[family].primary);
+        if from == to {
+            continue;
+        }
+        match moves.iter_mut().find(|known| (known.from, known.to) == (from, to)) {
+            Some(known) => known.families.push(family),
+            None => moves.push(Move { families: vec![family], from, to }),
+        }
+    }
+    moves
+}
+
+/// The rule to tell of, where the families have different ones: what people must hear of first.
+fn leading(pool: &Pool, decision: &PoolDecision) -> Rule {
+    let has = |family: &Family| pool.nodes.iter().any(|node| node.has(*family));
+    let rules = || Family::ALL.into_iter().filter(has).map(|family| decision.rule[family]);
+    let alarm = rules().find(|rule| rule.is_alarm());
+    alarm.or_else(|| rules().find(|rule| *rule != Rule::Steady)).unwrap_or(Rule::Steady)
+}
+
+fn any_primary(roles: PoolRoles) -> Option<usize> {
+    roles.ipv4.primary.or(roles.ipv6.primary)
+}
+
+fn any_standby(roles: PoolRoles) -> Option<usize> {
+    roles.ipv4.standby.or(roles.ipv6.standby)
+}
+
+fn name(pool: &Pool, node: Option<usize>) -> Option<String> {
+    node.map(|node| pool.nodes[node].name.clone())
+}
+
+fn seen(target: &TargetState) -> Seen {
+    // Without a verdict there is no "since"; long ago is never used.
+    Seen { verdict: target.counter.verdict(), since_ms: target.since_ms.unwrap_or(i64::MIN) }
+}
+
+/// Of two checks the one that counts: a node is up when all say so, down when one says so.
+fn worse(a: Seen, b: Seen) -> Seen {
+    let rank = |seen: Seen| match seen.verdict {
+        Verdict::Down => 2,
+        Verdict::Unknown => 1,
+        Verdict::Up => 0,
+    };
+    match rank(a).cmp(&rank(b)) {
+        std::cmp::Ordering::Greater => a,
+        std::cmp::Ordering::Less => b,
+        // Up since the last of them is up, down since the first of them is down.
+        std::cmp::Ordering::Equal if (a.since_ms > b.since_ms) == (a.verdict == Verdict::Up) => a,
+        std::cmp::Ordering::Equal => b,
+    }
+}
+
+/// The roles that the zone files tell of; `None` unless they tell of a primary and agree.
+fn roles_in_files(index: usize, settings: &Settings) -> Option<PoolRoles> {
+    let mut roles = PoolRoles::default();
+    for zone in &settings.zones {
+        let Some(at) = zone.pools.iter().position(|pool| *pool == index) else { continue };
+        let told = (*zone.roles_in_file.get(at)?)?;
+        for family in Family::ALL {
+            merge(&mut roles[family].primary, told[family].primary)?;
+            merge(&mut roles[family].standby, told[family].standby)?;
+        }
+    }
+    any_primary(roles)?;
+    let pool = &settings.pools[index];
+    if pool.families == Families::Together {
+        complete(pool, &mut roles);
+    }
+    Some(roles)
+}
+
+/// `None` if both say something and it differs.
+fn merge(known: &mut Option<usize>, told: Option<usize>) -> Option<()> {
+    match (*known, told) {
+        (Some(known), Some(told)) if known != told => None,
+        (None, told) => {
+            *known = told;
+            Some(())
+        }
+        _ => Some(()),
+    }
+}
+
+/// What no record of the files carries follows from what others do.
+fn complete(pool: &Pool, roles: &mut PoolRoles) {
+    let primary = any_primary(*roles);
+    let other = (0..pool.nodes.len()).find(|node| Some(*node) != primary);
+    let standby = any_standby(*roles).or(other);
+    for family in Family::ALL {
+        let has = |node: &usize| pool.nodes[*node].has(family);
+        roles[family].primary = roles[family].primary.or(primary.filter(has));
+        roles[family].standby = roles[family].standby.or(standby.filter(has));
+    }
+}

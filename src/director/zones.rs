@@ -1,0 +1,185 @@
+//! The serial of each zone, and its exports: at most one at a time; what changes meanwhile goes
+//! with the next one; what failed is tried again, ever more patiently.
+
+use std::collections::BTreeSet;
+
+use crate::export::serial::{self, SerialScheme};
+use crate::failover::pool::PoolRoles;
+use crate::health::family::{Family, PerFamily};
+use crate::health::time::Now;
+
+use super::event::{ExportReport, ExportResult};
+use super::settings::{Settings, ZoneSettings};
+use super::state::{SavedZone, State};
+use super::timers::Timers;
+
+/// A failed export is tried again after this time, doubled with each failure in a row.
+const RETRY_FIRST_MS: u64 = 30_000;
+const RETRY_LAST_MS: u64 = 15 * 60_000;
+
+#[derive(Debug, Default)]
+pub(super) struct Zones {
+    pub(super) list: Vec<ZoneState>,
+    /// Zones with something to export and nothing in their way.
+    waiting: BTreeSet<usize>,
+    retries: Timers,
+}
+
+#[derive(Debug)]
+pub(super) struct ZoneState {
+    pub(super) name: String,
+    scheme: SerialScheme,
+    pub(super) export: bool,
+    pub(super) serial: u32,
+    pub(super) serial_at_nsd: Option<u32>,
+    /// nsd does not have the current decision.
+    dirty: bool,
+    running: Option<Running>,
+    /// Failures in a row.
+    failures: u32,
+    pub(super) last_export: Option<ExportReport>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Running {
+    generation: u64,
+    serial: u32,
+}
+
+impl Zones {
+    pub(super) fn new(settings: &Settings, saved: &State, old: Option<Zones>) -> Zones {
+        let mut old = old.map(|old| old.list).unwrap_or_default();
+        let mut zones = Zones { list: Vec::new(), waiting: BTreeSet::new(), retries: Timers::default() };
+        for zone in &settings.zones {
+            let name = zone.origin.to_string();
+            let before = saved.zones.get(&name);
+            let running = old.iter_mut().find(|old| old.name == name);
+            let (running, last_export) = running.map(|old| (old.running, old.last_export.take())).unwrap_or_default();
+            zones.list.push(ZoneState {
+                scheme: zone.scheme,
+                export: zone.export,
+                serial: before.map_or(zone.serial_in_file, |before| serial::newest(before.serial, zone.serial_in_file)),
+                serial_at_nsd: before.and_then(|before| before.serial_at_nsd),
+                dirty: false,
+                running,
+                failures: 0,
+                last_export,
+                name,
+            });
+        }
+        zones
+    }
+
+    /// Compares a zone file with the first decision made for it, after a start or a reload: where
+    /// they differ, or the file fell behind, a new serial and an export are due.
+    pub(super) fn reconcile(&mut self, settings: &Settings, saved: &State, roles: &[PoolRoles], now: Now) {
+        for (index, zone) in settings.zones.iter().enumerate() {
+            let state = &mut self.list[index];
+            let pending = saved.zones.get(&state.name).is_some_and(|saved| saved.export_pending);
+            let behind = serial::is_newer(state.serial, zone.serial_in_file);
+            if pending || behind || !says(zone, roles) {
+                self.renew(index, now);
+            }
+        }
+    }
+
+    /// A pool of the zone has moved: the next serial, and an export.
+    pub(super) fn renew(&mut self, zone: usize, now: Now) {
+        let state = &mut self.list[zone];
+        let last = state.serial_at_nsd.map_or(state.serial, |at_nsd| serial::newest(state.serial, at_nsd));
+        state.serial = serial::next(state.scheme, last, now.unix_ms.div_euclid(1_000));
+        state.dirty = state.export;
+        if state.dirty && state.running.is_none() {
+            self.retries.set(zone, None);
+            self.waiting.insert(zone);
+        }
+    }
+
+    /// What is due to be tried again; and exports whose serial nsd has overtaken meanwhile get a
+    /// newer one. True if a serial has changed: a new decision is needed.
+    pub(super) fn refresh(&mut self, now: Now) -> bool {
+        while let Some(zone) = self.retries.take_due(now.monotonic_ms) {
+            self.waiting.insert(zone);
+        }
+        let overtaken = |zone: &&usize| {
+            let state = &self.list[**zone];
+            state.serial_at_nsd.is_some_and(|at_nsd| !serial::is_newer(state.serial, at_nsd))
+        };
+        let overtaken: Vec<usize> = self.waiting.iter().filter(overtaken).copied().collect();
+        for zone in &overtaken {
+            self.renew(*zone, now);
+        }
+        !overtaken.is_empty()
+    }
+
+    /// The exports that can start now, as (zone, serial).
+    pub(super) fn start(&mut self, generation: u64) -> Vec<(usize, u32)> {
+        let start = |zone: usize| {
+            let state = &mut self.list[zone];
+            state.dirty = false;
+            state.running = Some(Running { generation, serial: state.serial });
+            (zone, state.serial)
+        };
+        std::mem::take(&mut self.waiting).into_iter().map(start).collect()
+    }
+
+    /// An export has ended, or one that somebody else asked for. False: no such zone.
+    pub(super) fn ended(&mut self, report: ExportReport, now: Now) -> bool {
+        let Some(index) = self.list.iter().position(|state| state.name == report.zone) else { return false };
+        let state = &mut self.list[index];
+        let ours = Running { generation: report.generation, serial: report.serial };
+        let result = report.result;
+        state.last_export = Some(report);
+        if result == ExportResult::Served {
+            state.serial_at_nsd = Some(ours.serial);
+        }
+        if state.running != Some(ours) {
+            return true;
+        }
+        state.running = None;
+        match result {
+            ExportResult::Served | ExportResult::Unchanged => state.failures = 0,
+            ExportResult::RolledBack | ExportResult::Refused | ExportResult::Broken => {
+                let wait_ms = RETRY_FIRST_MS.saturating_mul(1 << state.failures.min(16)).min(RETRY_LAST_MS);
+                state.failures = state.failures.saturating_add(1);
+                if !state.dirty && state.export {
+                    state.dirty = true;
+                    self.retries.set(index, Some(now.monotonic_ms.saturating_add(wait_ms)));
+                }
+            }
+        }
+        if state.dirty && !self.retries.is_set(index) {
+            self.waiting.insert(index);
+        }
+        true
+    }
+
+    pub(super) fn next_ms(&self) -> Option<u64> {
+        self.retries.next_ms()
+    }
+
+    pub(super) fn saved(&self) -> impl Iterator<Item = (String, SavedZone)> {
+        self.list.iter().map(|state| {
+            let saved = SavedZone {
+                serial: state.serial,
+                serial_at_nsd: state.serial_at_nsd,
+                export_pending: state.dirty || state.running.is_some(),
+            };
+            (state.name.clone(), saved)
+        })
+    }
+}
+
+/// Whether the addresses in a zone file agree with the roles (by pool). A role that no record of
+/// the file carries agrees with everybody.
+fn says(zone: &ZoneSettings, roles: &[PoolRoles]) -> bool {
+    let agrees = |found: &PoolRoles, decided: &PoolRoles| {
+        let same = |found: Option<usize>, decided: Option<usize>| found.is_none() || found == decided;
+        let same = PerFamily::from_fn(|family| {
+            same(found[family].primary, decided[family].primary) && same(found[family].standby, decided[family].standby)
+        });
+        Family::ALL.iter().all(|family| same[*family])
+    };
+    let mut found = zone.pools.iter().zip(&zone.roles_in_file);
+    found.all(|(pool, found)| found.is_some_and(|found| agrees(&found, &roles[*pool])))
+}

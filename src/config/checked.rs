@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use crate::director::settings::SerialScheme;
+use crate::export::serial::SerialScheme;
 use crate::dns::name::Name;
 use crate::failover::pool::{Families, Node, Pool, Preempt, Rotate, WhenAllDown};
 use crate::health::check::{Check, Http, Kind};

@@ -10,7 +10,7 @@ pub mod value;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::director::settings::SerialScheme;
+use crate::export::serial::SerialScheme;
 use crate::dns::name::Name;
 use crate::failover::pool::Pool;
 use crate::health::check::Check;

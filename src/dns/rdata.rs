@@ -340,7 +340,7 @@ mod tests {
             (Rtype::A, r"\# 3 C00002", 0, "no valid RDATA of type A"),
             (Rtype::NS, r"\# 2 C000", 0, "no valid RDATA of type NS"),
             (Rtype::TXT, r"\25", 0, "bad escape"),
-            (Rtype::CAA, "0 issue", 1, "more fields are expected"),
+            (Rtype::CAA, "0 issue", 2, "more fields are expected"),
         ] {
             let error = read(rtype, text).expect_err(text);
             assert!(error.message.contains(part), "{rtype} {text}: {error}");

@@ -301,3 +301,123 @@ fn addresses(pool: &Pool, family: Family) -> String {
     let list: Vec<String> = pool.nodes.iter().filter_map(address).map(|address| address.to_string()).collect();
     if list.is_empty() { format!("no {family} address") } else { list.join(", ") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failover::pool::{Preempt, Rotate, WhenAllDown};
+
+    /// `a` has 192.0.2.1 and 2001:db8::1, `b` the same with 2, `c` only IPv4.
+    fn pool(name: &str, nodes: &str) -> Pool {
+        let node = |letter: char| {
+            let number = letter as u32 - 'a' as u32 + 1;
+            Node {
+                name: letter.to_string(),
+                ipv4: Some(format!("192.0.2.{number}").parse().unwrap()),
+                ipv6: (letter != 'c').then(|| format!("2001:db8::{number}").parse().unwrap()),
+            }
+        };
+        Pool {
+            name: name.to_owned(),
+            nodes: nodes.chars().map(node).collect(),
+            checks: Vec::new(),
+            rotate: Rotate::Never,
+            preempt: Preempt::Never,
+            when_all_down: WhenAllDown::Keep,
+            families: Families::Together,
+            min_hold_ms: 0,
+            ttl_min_s: None,
+        }
+    }
+
+    /// A zone with these failover records: "owner 4|6|-4|-6 number keys", `-` for withdrawn.
+    fn zone(records: &[&str]) -> Zone {
+        let mut text = "$TTL 60\n@ SOA ns h 1 2 3 4 5\n@ NS ns\n".to_owned();
+        for record in records {
+            let words: Vec<&str> = record.split(' ').collect();
+            let address = match words[1].trim_start_matches('-') {
+                "4" => format!("A 192.0.2.{}", words[2]),
+                _ => format!("AAAA 2001:db8::{}", words[2]),
+            };
+            if words[1].starts_with('-') {
+                text += ";nsd-failover:withdrawn ";
+            }
+            text += &format!("{} {address} ; Enable failover {}\n", words[0], words[3..].join(" "));
+        }
+        Zone::parse(&"example.org".parse().unwrap(), "z", text.into_bytes()).unwrap()
+    }
+
+    /// "primary/standby" for IPv4 and IPv6, by the nodes' names.
+    fn roles(pool: &Pool, records: &[&str]) -> Option<String> {
+        let zone = zone(records);
+        let pools = [pool.clone()];
+        let (binding, _) = Binding::new(&zone, Some(0), &pools);
+        let name = |node: Option<usize>| node.map_or("-".to_owned(), |node| pool.nodes[node].name.clone());
+        let shown = |roles: Roles| format!("{}/{}", name(roles.primary), name(roles.standby));
+        let found = binding.roles_in_file(&zone, &pools).remove(0)?;
+        Some(format!("{} {}", shown(found.ipv4), shown(found.ipv6)))
+    }
+
+    #[test]
+    fn the_file_tells_the_last_decision() {
+        let two = pool("p", "ab");
+        let mixed = pool("p", "ac");
+        let independent = Pool { families: Families::Independent, ..pool("p", "ab") };
+        for (pool, records, expected) in [
+            (&two, vec!["www 4 1", "www 6 1", "standby 4 2", "standby 6 2"], Some("a/b a/b")),
+            (&two, vec!["www 4 2", "www 6 2", "standby 4 1", "standby 6 1"], Some("b/a b/a")),
+            (&two, vec!["www 4 2"], Some("b/a b/a")),
+            (&two, vec!["standby 6 2"], Some("a/b a/b")),
+            (&two, vec!["www 4 1", "x 4 2"], None),
+            (&two, vec!["www 4 9"], None),
+            (&two, vec!["www 4 1", "standby 4 1"], None),
+            (&two, vec!["www 4 1", "www 6 2"], None),
+            (&independent, vec!["www 4 1", "www 6 2"], Some("a/b b/a")),
+            (&two, vec!["www 4 1", "www -6 1"], Some("a/b -/-")),
+            (&two, vec!["www -4 1", "www -6 1"], None),
+            (&two, vec!["www 4 1", "x -4 1"], None),
+            (&mixed, vec!["www 4 3", "www -6 1"], Some("c/a -/-")),
+            (&mixed, vec!["www 4 3"], Some("c/a -/a")),
+        ] {
+            assert_eq!(roles(pool, &records).as_deref(), expected, "{records:?}");
+        }
+    }
+
+    /// What is said about the records, which stand from line 4 on.
+    fn said(default_pool: Option<usize>, pools: &[Pool], records: &[&str]) -> Vec<String> {
+        let (_, list) = Binding::new(&zone(records), default_pool, pools);
+        list.iter().map(|found| format!("{}: {}: {}", found.line - 3, found.severity, found.message)).collect()
+    }
+
+    #[test]
+    fn what_cannot_work_and_what_looks_wrong() {
+        let pools = [pool("p", "ab"), pool("eu", "ac")];
+        assert_eq!(said(Some(0), &pools, &["www 4 1", "standby 4 2", "x 4 3 pool=eu"]), Vec::<String>::new());
+        assert_eq!(said(Some(0), &pools, &["www 4 1 pool=us"]), ["1: error: unknown pool `us`"]);
+        assert_eq!(
+            said(None, &pools, &["www 4 1 pool=p", "x 4 1"]),
+            ["2: error: failover tag without `pool=` in a zone without a pool"]
+        );
+        assert_eq!(said(Some(0), &pools, &["www 4 7"]), ["1: warning: address of no node in pool `p`"]);
+        assert_eq!(
+            said(Some(0), &pools, &["www 4 1", "ftp 4 1", "x 4 2", "standby 4 2"]),
+            [
+                "3: warning: `x.example.org.` follows the primary, but carries the address of b, which others give to the standby"
+            ]
+        );
+        assert_eq!(said(Some(0), &pools, &["www 4 1", "standby 4 1"]).len(), 1);
+        assert_eq!(said(Some(1), &pools, &["www 6 1", "x 6 1"]), ["1: warning: c of pool `eu` has no ipv6 address"]);
+    }
+
+    #[test]
+    fn slots() {
+        let pools = [pool("p", "ab"), pool("eu", "ab"), pool("us", "ab")];
+        let zone = zone(&["www 4 1 pool=us", "standby 4 2"]);
+        let (binding, _) = Binding::new(&zone, Some(0), &pools);
+        assert_eq!(binding.pools(), [0, 2]);
+        let slot = |pool: Option<&str>| binding.slot(&Tag { pool: pool.map(str::to_owned), role: Role::Standby });
+        assert_eq!(slot(Some("eu")), Some(Slot { pool: 1, role: Role::Standby }));
+        assert_eq!(slot(None), Some(Slot { pool: 0, role: Role::Standby }));
+        assert_eq!(slot(Some("EU")), None);
+    }
+}

@@ -196,3 +196,85 @@ pub enum EditError {
     #[error("the edited text is not a zone: {0}")]
     Unreadable(String),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zone(text: &str) -> Zone {
+        Zone::parse(&"example.org".parse().unwrap(), "z", text.as_bytes().to_vec()).unwrap()
+    }
+
+    fn edited(text: &str, edits: &[Edit]) -> Result<String, EditError> {
+        apply(&zone(text), edits).map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    #[test]
+    fn the_serial_in_any_layout() {
+        for soa in [
+            "@ 5 SOA ns h 41 2 3 4 5",
+            "@ 5 SOA ns h ( 41 2 3 4 5 )",
+            "@ 5 ( SOA ns\n h\n 41 ; serial\r\n 2 3 4 5 )",
+            "@ 5 SOA ns h (41;serial 41\n2 3 4 5)",
+            "@ 5 SOA 41 41. \"41\" 41 41 41 41",
+            "   5 IN SOA\t( ; 41\n\tns\th\t41 41m 41 41 41\t)\t; 41",
+        ] {
+            let text = format!("{soa}\n@ 41 NS ns41\n");
+            let written = edited(&text, &[Edit::Serial(4_000_000_000)]).unwrap();
+            assert_eq!(zone(&written).serial(), 4_000_000_000, "{soa}");
+            assert_eq!(written.replacen("4000000000", "41", 1), text, "{soa}");
+        }
+    }
+
+    const TEXT: &str =
+        "$TTL 60\r\n@ SOA ns h 1 2 3 4 5\r\n NS ns\r\nwww\t300 A\t192.0.2.10   ; Enable failover\r\nftp A 192.0.2.1";
+
+    #[test]
+    fn an_address_and_nothing_else() {
+        let address = "198.51.100.200".parse().unwrap();
+        let written = edited(TEXT, &[Edit::Address { entry: 2, address }, Edit::Serial(12)]).unwrap();
+        assert_eq!(written, TEXT.replace("192.0.2.10", "198.51.100.200").replace("h 1", "h 12"));
+    }
+
+    #[test]
+    fn out_and_in_again() {
+        let out = edited(TEXT, &[Edit::Withdraw { entry: 2 }]).unwrap();
+        assert_eq!(out, TEXT.replace("www", ";nsd-failover:withdrawn www"));
+        let address = "198.51.100.20".parse().unwrap();
+        let back = edited(&out, &[Edit::Restore { entry: 2 }, Edit::Address { entry: 2, address }]).unwrap();
+        assert_eq!(back, TEXT.replace("192.0.2.10", "198.51.100.20"));
+        assert_eq!(edited(&out, &[Edit::Restore { entry: 2 }]).unwrap(), TEXT);
+    }
+
+    #[test]
+    fn a_line_that_others_lean_on_stays() {
+        let text = "$TTL 60\n@ SOA ns h 1 2 3 4 5\n NS ns\nwww A 192.0.2.10 ; Enable failover\n AAAA ::1\n";
+        let error = edited(text, &[Edit::Withdraw { entry: 2 }]).unwrap_err();
+        assert!(matches!(&error, EditError::Changed { line: 5, owner, .. } if owner == "www.example.org."), "{error}");
+        let apex = "$TTL 60\n@ SOA ns h 1 2 3 4 5\n NS ns\n@ A 192.0.2.10 ; Enable failover\n AAAA ::1\n";
+        assert!(edited(apex, &[Edit::Withdraw { entry: 2 }]).is_ok(), "the owner before is the same");
+        let ttl = "@ 60 SOA ns h 1 2 3 4 5\n 60 NS ns\nwww 5 A 192.0.2.10 ; Enable failover\nftp A 192.0.2.1\n";
+        let error = edited(ttl, &[Edit::Withdraw { entry: 2 }]).unwrap_err();
+        assert!(matches!(error, EditError::Changed { line: 4, .. }), "{error}");
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let v4 = "198.51.100.20".parse().unwrap();
+        let v6 = "2001:db8::1".parse().unwrap();
+        let spans = format!("{TEXT}\nx A ( 192.0.2.7\n) ; Enable failover");
+        let generic = TEXT.replace("192.0.2.10 ", "\\# 4 C0000201 ");
+        for (text, edits, error) in [
+            (TEXT, vec![Edit::Address { entry: 9, address: v4 }], EditError::NoEntry),
+            (TEXT, vec![Edit::Address { entry: 2, address: v6 }], EditError::Family { line: 4, address: v6 }),
+            (TEXT, vec![Edit::Address { entry: 1, address: v4 }], EditError::Family { line: 3, address: v4 }),
+            (TEXT, vec![Edit::Withdraw { entry: 3 }], EditError::NotPublished { line: 5 }),
+            (TEXT, vec![Edit::Restore { entry: 2 }], EditError::NotWithdrawn { line: 4 }),
+            (&spans, vec![Edit::Withdraw { entry: 4 }], EditError::SpansLines { line: 6 }),
+            (&generic, vec![Edit::Address { entry: 2, address: v4 }], EditError::Generic { line: 4 }),
+            (TEXT, vec![Edit::Serial(2), Edit::Serial(3)], EditError::Twice { line: 2 }),
+        ] {
+            assert_eq!(edited(text, &edits), Err(error), "{edits:?}");
+        }
+    }
+}

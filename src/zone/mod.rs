@@ -160,3 +160,187 @@ fn may_join_cname(rtype: Rtype) -> bool {
 fn is_published(document: &Document, entry: &Entry) -> bool {
     !document.is_withdrawn(entry)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::rdata::to_text;
+
+    const HEAD: &str = "$TTL 1h\n@ IN SOA ns h 1 2 3 4 5\n@ NS ns\n";
+
+    fn parse(text: &str) -> Result<Zone, Vec<Diagnostic>> {
+        Zone::parse(&"example.org".parse().unwrap(), "z", text.as_bytes().to_vec())
+    }
+
+    /// The records behind [`HEAD`], one a line.
+    fn records(rest: &str) -> Vec<String> {
+        let zone = parse(&format!("{HEAD}{rest}")).unwrap_or_else(|list| panic!("{rest:?}: {list:?}"));
+        let line = |found: ZoneRecord| {
+            let Record { owner, rtype, ttl, rdata, .. } = found.record;
+            let tag = found.tag.map_or(String::new(), |tag| format!(" {}", tag.role));
+            let out = if found.withdrawn { " withdrawn" } else { "" };
+            format!("{owner} {ttl} {rtype} {}{tag}{out}", to_text(rtype, &rdata))
+        };
+        zone.records().skip(2).map(line).collect()
+    }
+
+    /// What is said about the text behind [`HEAD`], without "z:", counted from its first line.
+    fn said(rest: &str) -> Vec<String> {
+        let list = match parse(&format!("{HEAD}{rest}")) {
+            Ok(zone) => zone.warnings().to_vec(),
+            Err(list) => list,
+        };
+        list.iter()
+            .map(|found| format!("{}:{}: {}: {}", found.line - 3, found.column, found.severity, found.message))
+            .collect()
+    }
+
+    #[test]
+    fn the_master_file_format() {
+        for (rest, expected) in [
+            ("a A 192.0.2.1", vec!["a.example.org. 3600 A 192.0.2.1"]),
+            ("a 5 IN A 192.0.2.1\r\n", vec!["a.example.org. 5 A 192.0.2.1"]),
+            ("a IN 1h30m A 192.0.2.1\n", vec!["a.example.org. 5400 A 192.0.2.1"]),
+            (
+                "A a 192.0.2.1\nIn in a 192.0.2.1\n",
+                vec!["A.example.org. 3600 A 192.0.2.1", "In.example.org. 3600 A 192.0.2.1"],
+            ),
+            ("a 5 A 192.0.2.1\n\tAAAA ::1\n", vec!["a.example.org. 5 A 192.0.2.1", "a.example.org. 3600 AAAA ::1"]),
+            (
+                "a A 192.0.2.1\n$ORIGIN sub.example.org.\n AAAA ::1\nb NS c\n",
+                vec![
+                    "a.example.org. 3600 A 192.0.2.1",
+                    "a.example.org. 3600 AAAA ::1",
+                    "b.sub.example.org. 3600 NS c.sub.example.org.",
+                ],
+            ),
+            ("a TXT ( one ; no ) here\n \"two ; ( \"\n) ; out\n", vec!["a.example.org. 3600 TXT \"one\" \"two ; ( \""]),
+            ("a ( MX\n 10\n b )\n", vec!["a.example.org. 3600 MX 10 b.example.org."]),
+            ("a\\.b\\032c A 192.0.2.1", vec!["a\\.b\\032c.example.org. 3600 A 192.0.2.1"]),
+            (
+                "$ttl 9\na A 192.0.2.1\n$TTL 1w\nb A 192.0.2.1\n",
+                vec!["a.example.org. 9 A 192.0.2.1", "b.example.org. 604800 A 192.0.2.1"],
+            ),
+            ("a CLASS1 TYPE1 \\# 4 C0000201", vec!["a.example.org. 3600 A 192.0.2.1"]),
+            ("a TYPE65280 \\# 2 ( AB\n CD )", vec!["a.example.org. 3600 TYPE65280 \\# 2 ABCD"]),
+            ("\"a\" A \"192.0.2.1\"", vec!["a.example.org. 3600 A 192.0.2.1"]),
+            ("@ CAA 0 issue \"ca\"", vec!["example.org. 3600 CAA 0 issue \"ca\""]),
+            ("a HTTPS 1 . alpn=\"h2,h3\" port=8443", vec!["a.example.org. 3600 HTTPS 1 . alpn=h2,h3 port=8443"]),
+        ] {
+            assert_eq!(records(rest), expected, "{rest:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_dollar_ttl_the_last_one_stated_is_inherited() {
+        let zone = parse("@ 60 SOA ns h 1 2 3 4 5\n NS ns\na 5 A 192.0.2.1\nb A 192.0.2.1\n").unwrap();
+        assert_eq!(zone.records().map(|found| found.record.ttl).collect::<Vec<_>>(), [60, 60, 5, 5]);
+        assert_eq!(zone.warnings().len(), 1, "said once: {:?}", zone.warnings());
+        assert!(zone.warnings()[0].message.contains("servers differ"));
+    }
+
+    #[test]
+    fn the_first_owner_is_the_origin() {
+        let zone = parse(" 60 SOA ns h 4294967295 2 3 4 5\n NS ns\n").unwrap();
+        assert_eq!((zone.soa().owner.to_string(), zone.serial()), ("example.org.".to_owned(), u32::MAX));
+    }
+
+    #[test]
+    fn tags_and_withdrawn_lines() {
+        for (rest, expected) in [
+            ("a A 192.0.2.1 ; Enable failover", vec!["a.example.org. 3600 A 192.0.2.1 primary"]),
+            ("a A 192.0.2.1;enable failover\r\n", vec!["a.example.org. 3600 A 192.0.2.1 primary"]),
+            ("Standby.x A 192.0.2.1 ; Enable failover", vec!["Standby.x.example.org. 3600 A 192.0.2.1 standby"]),
+            (
+                "standby A 192.0.2.1 ; Enable failover role=primary",
+                vec!["standby.example.org. 3600 A 192.0.2.1 primary"],
+            ),
+            ("a A ( 192.0.2.1 ; Enable failover\n)", vec!["a.example.org. 3600 A 192.0.2.1"]),
+            ("a A ( ; x\n192.0.2.1 ) ; Enable failover", vec!["a.example.org. 3600 A 192.0.2.1 primary"]),
+            ("a A 192.0.2.1\n; Enable failover\n", vec!["a.example.org. 3600 A 192.0.2.1"]),
+            (
+                "a 5 A 192.0.2.1\n;nsd-failover:withdrawn b 7 A 192.0.2.2 ; Enable failover\n AAAA ::1\n",
+                vec![
+                    "a.example.org. 5 A 192.0.2.1",
+                    "b.example.org. 7 A 192.0.2.2 primary withdrawn",
+                    "a.example.org. 3600 AAAA ::1",
+                ],
+            ),
+            (
+                "a 5 A 192.0.2.1\n;nsd-failover:withdrawn \tAAAA ::2 ; Enable failover\n",
+                vec!["a.example.org. 5 A 192.0.2.1", "a.example.org. 3600 AAAA ::2 primary withdrawn"],
+            ),
+        ] {
+            assert_eq!(records(rest), expected, "{rest:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_said() {
+        for (rest, expected) in [
+            ("a A 192.0.2\n", "1:5: error: bad A record: `192.0.2` is not an IPv4 address"),
+            ("a A\n", "1:4: error: bad A record: an IPv4 address is missing"),
+            ("\nb FOO x\n", "2:3: error: `FOO` is no record type"),
+            ("a\n", "1:1: error: record without a type"),
+            ("a 5 6 A 192.0.2.1\n", "1:5: error: `6` is no record type"),
+            ("a CH A 192.0.2.1\n", "1:3: error: class CH in a zone of class IN"),
+            ("a 2147483648 A 192.0.2.1\n", "1:3: error: `2147483648` is no time to live"),
+            ("a ANY x\n", "1:3: error: type ANY cannot stand in a zone"),
+            ("a TXT \"x\n", "1:7: error: the quote that opens here is never closed"),
+            ("a TXT ( x\n", "1:7: error: the parenthesis that opens here is never closed"),
+            ("a.b..c A 192.0.2.1\n", "1:1: error: `a.b..c` is no domain name: empty label"),
+            ("a.example.net. A 192.0.2.1\n", "1:1: error: `a.example.net.` lies outside the zone example.org."),
+            ("@ SOA ns h 1 2 3 4 5\n", "1:1: error: second SOA record"),
+            ("a SOA ns h 1 2 3 4 5\n", "1:1: error: SOA record below the apex, at `a.example.org.`"),
+            ("a CNAME b\nA TXT x\n", "2:1: error: CNAME and TXT at `A.example.org.`"),
+            ("a CNAME b\na CNAME c\n", "2:1: error: second CNAME at `a.example.org.`"),
+            ("a A 192.0.2.1\na A 192.0.2.1\n", "2:1: warning: the same record again"),
+            (
+                "a 1 A 192.0.2.1\na 2 A 192.0.2.2\n",
+                "2:1: warning: the A records of `a.example.org.` have different TTLs",
+            ),
+            ("$ORIGIN sub\n", "1:9: error: `sub` is no absolute name: relative name without an origin"),
+            ("$TTL\n", "1:1: error: $TTL without a value"),
+            ("$TTL 5 6\n", "1:8: error: nothing more is expected here"),
+            ("$FOO 5\n", "1:1: error: unknown directive `$FOO`"),
+            (" $TTL 5\n", "1:2: error: `$TTL` is no record type"),
+            ("$INCLUDE x\n", "1:1: error: $INCLUDE is not supported yet"),
+            ("a MX 1 b ; Enable failover\n", "1:10: error: failover tag on a record of type MX"),
+            ("a A 192.0.2.1 ; Enabel failover\n", "1:17: warning: this looks like a mistyped failover tag"),
+            ("a A 192.0.2.1 ; Enable failover poool=x\n", "1:33: error: unknown key `poool` in the failover tag"),
+            (
+                "a A 192.0.2.1 ; Enable failover\na A 192.0.2.2 ; Enable failover\n",
+                "2:1: warning: second failover record of `a.example.org.` for the primary",
+            ),
+            (";nsd-failover:withdrawn what\n", "1:25: warning: withdrawn line that holds no failover record"),
+        ] {
+            assert_eq!(said(rest), [expected], "{rest:?}");
+        }
+    }
+
+    #[test]
+    fn the_apex() {
+        let said = |text: &str| parse(text).map_or_else(|list| list, |zone| zone.warnings().to_vec())[0].to_string();
+        assert!(said("").starts_with("z:1:1: error: zone example.org. has no SOA record at its apex"));
+        assert!(said("$TTL 5\n@ SOA a b 1 1 1 1 1").contains("warning: zone example.org. has no NS record"));
+        assert!(said("\u{feff}$TTL 5").contains("byte order mark"));
+    }
+
+    #[test]
+    fn a_broken_line_does_not_hide_the_next() {
+        let list = parse(&format!("{HEAD}a A x\nb A y ) \n c A 192.0.2.1\n")).unwrap_err();
+        assert_eq!(list.iter().map(|found| found.line).collect::<Vec<_>>(), [4, 5, 6]);
+    }
+
+    #[test]
+    fn many_errors_are_counted() {
+        let list = parse(&"a FOO\n".repeat(1_000)).unwrap_err();
+        assert_eq!(list.len(), diagnostic::DIAGNOSTICS_MAX + 1);
+        assert!(list[diagnostic::DIAGNOSTICS_MAX].message.starts_with("900 more"));
+    }
+
+    #[test]
+    fn entries_are_small() {
+        assert_eq!(size_of::<Entry>(), 40);
+    }
+}

@@ -1,6 +1,7 @@
 //! The rules that make a list of records a zone (RFC 1034 section 4.2, RFC 1035 section 5.2,
 //! RFC 2181 sections 5 and 10). What nsd refuses is an error, what merely looks wrong a warning.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher};
 
 use domain::base::iana::Rtype;
@@ -37,8 +38,8 @@ pub(super) fn apply(document: &Document, diagnostics: &mut Diagnostics) -> Optio
 struct Key {
     owner: u64,
     rtype: u16,
-    rdata: u32,
     entry: u32,
+    rdata: u32,
 }
 
 struct Rules<'a> {
@@ -141,7 +142,7 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// The records of one owner, sorted by type and RDATA.
+    /// The records of one owner, sorted by type and place in the file.
     fn owner(&mut self, keys: &[Key]) {
         if let Some(cname) = keys.iter().find(|key| key.rtype == Rtype::CNAME.to_int()) {
             let other = keys.iter().find(|key| {
@@ -177,8 +178,11 @@ impl<'a> Rules<'a> {
         if others.is_empty() {
             return;
         }
-        for pair in keys.windows(2) {
-            if pair[0].rdata == pair[1].rdata && self.same_record(&pair[0], &pair[1]) {
+        let mut by_rdata = keys.to_vec();
+        by_rdata.sort_unstable_by_key(|key| (key.rdata, key.entry));
+        for pair in by_rdata.windows(2) {
+            let soa = pair[0].rtype == Rtype::SOA.to_int();
+            if !soa && pair[0].rdata == pair[1].rdata && self.same_record(&pair[0], &pair[1]) {
                 self.warning(self.entry(&pair[1]), "the same record again", "remove one of them");
             }
         }
@@ -198,7 +202,7 @@ impl<'a> Rules<'a> {
 
     /// Two failover records of one RRset in the same slot: both would get the same address.
     fn failover(&mut self, keys: &[Key]) {
-        let mut seen: Vec<super::Tag> = Vec::new();
+        let mut seen = BTreeSet::new();
         for key in keys {
             let entry = self.entry(key);
             let mut owner = Vec::new();
@@ -206,11 +210,9 @@ impl<'a> Rules<'a> {
             else {
                 continue;
             };
-            if seen.contains(&tag) {
+            if !seen.insert((tag.pool, tag.role)) {
                 let message = format!("second failover record of `{}` for the {}", name(&owner), tag.role);
                 self.warning(entry, message, "both get the same address; tag one of them, or say role=standby");
-            } else {
-                seen.push(tag);
             }
         }
     }

@@ -169,6 +169,7 @@ fn near_miss(comment: &[u8]) -> Option<Range<usize>> {
     const MEANT: &[u8] = b"enablefailover";
     const SLIPS: usize = 2;
     let list: Vec<(usize, &[u8])> = words(comment, 0).take(WORDS_MAX).collect();
+    let mut best: Option<(usize, Range<usize>)> = None;
     for first in 0..list.len() {
         let mut joined = Vec::with_capacity(MEANT.len() + SLIPS);
         for &(start, word) in list[first..].iter().take(3) {
@@ -176,12 +177,16 @@ fn near_miss(comment: &[u8]) -> Option<Range<usize>> {
             if joined.len() > MEANT.len() + SLIPS {
                 break;
             }
-            if joined.len() + SLIPS >= MEANT.len() && distance(&joined, MEANT) <= SLIPS {
-                return Some(list[first].0..start + word.len());
+            if joined.len() + SLIPS < MEANT.len() {
+                continue;
+            }
+            let slips = distance(&joined, MEANT);
+            if slips <= SLIPS && best.as_ref().is_none_or(|(least, _)| slips < *least) {
+                best = Some((slips, list[first].0..start + word.len()));
             }
         }
     }
-    None
+    best.map(|(_, span)| span)
 }
 
 /// How many words of a comment are looked at for a mistyped tag.

@@ -4,3 +4,4 @@ mod config;
 mod floors;
 mod publish;
 mod support;
+mod zone_text;

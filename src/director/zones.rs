@@ -34,16 +34,11 @@ pub(super) struct ZoneState {
     pub(super) serial_at_nsd: Option<u32>,
     /// nsd does not have the current decision.
     dirty: bool,
-    running: Option<Running>,
+    /// The generation that an export under way carries.
+    running: Option<u64>,
     /// Failures in a row.
     failures: u32,
     pub(super) last_export: Option<ExportReport>,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Running {
-    generation: u64,
-    serial: u32,
 }
 
 impl Zones {
@@ -76,7 +71,8 @@ impl Zones {
         for (index, zone) in settings.zones.iter().enumerate() {
             let state = &mut self.list[index];
             let pending = saved.zones.get(&state.name).is_some_and(|saved| saved.export_pending);
-            let behind = serial::is_newer(state.serial, zone.serial_in_file);
+            // Without an export the file never hears of our serials.
+            let behind = zone.export && serial::is_newer(state.serial, zone.serial_in_file);
             if pending || behind || !says(zone, roles) {
                 self.renew(index, now);
             }
@@ -117,7 +113,7 @@ impl Zones {
         let start = |zone: usize| {
             let state = &mut self.list[zone];
             state.dirty = false;
-            state.running = Some(Running { generation, serial: state.serial });
+            state.running = Some(generation);
             (zone, state.serial)
         };
         std::mem::take(&mut self.waiting).into_iter().map(start).collect()
@@ -127,13 +123,14 @@ impl Zones {
     pub(super) fn ended(&mut self, report: ExportReport, now: Now) -> bool {
         let Some(index) = self.list.iter().position(|state| state.name == report.zone) else { return false };
         let state = &mut self.list[index];
-        let ours = Running { generation: report.generation, serial: report.serial };
-        let result = report.result;
+        let (generation, serial, result) = (report.generation, report.serial, report.result);
         state.last_export = Some(report);
         if result == ExportResult::Served {
-            state.serial_at_nsd = Some(ours.serial);
+            state.serial_at_nsd = Some(serial);
+            // Where the operator's own edit had passed the decided serial by, the export took the next.
+            state.serial = serial::newest(state.serial, serial);
         }
-        if state.running != Some(ours) {
+        if state.running != Some(generation) {
             return true;
         }
         state.running = None;

@@ -1,0 +1,503 @@
+//! The daemon's loop: events into the director, effects out of it. One task owns the director; all
+//! others send it what they have found.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use crate::config::Config;
+use crate::control::api::{Answer, Command, Handle, Request};
+use crate::control::log::{Entry, Log};
+use crate::control::text;
+use crate::director::Director;
+use crate::director::effect::{Decision, Effect, Transition};
+use crate::director::event::{Event, ExportReport, ExportResult, Order, Target};
+use crate::director::state::State;
+use crate::director::status::Status;
+use crate::dns::name::Name;
+use crate::failover::pool::Pool;
+use crate::probe::Prober;
+use crate::publish::Publisher;
+use crate::table::{Live, Table};
+
+use super::clock::{Clock, unix_ms};
+use super::exports;
+use super::failure::Failure;
+use super::journal::Journal;
+use super::load::{self, Loaded};
+use super::persist::StateDir;
+use super::serving::{Counted, Serving};
+use super::waiters::Waiters;
+
+/// Events that may wait for the loop; senders wait beyond.
+const EVENTS_MAX: usize = 4_096;
+/// Orders that may wait for the loop.
+const COMMANDS_MAX: usize = 64;
+/// Probes under way at a time; more wait their turn.
+const PROBES_MAX: usize = 1_024;
+/// Exports under way at a time; more wait their turn.
+const EXPORTS_MAX: usize = 8;
+/// The snapshot that the status page and API show is at most this old while only probes come in.
+const STATUS_AGE: Duration = Duration::from_secs(1);
+/// How often nsd is asked which serials it serves.
+const SERIALS_INTERVAL: Duration = Duration::from_secs(30);
+/// How long exports that are under way may still take when the daemon is told to stop; what is cut
+/// off is cleaned up at the next start.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Runs until `shutdown`. `ready` is called once everything is bound and loaded.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl FnOnce()) -> Result<(), Failure> {
+    let mut serving = Serving::bind(&config)?;
+    let state_dir = StateDir::open(&config.state_dir)?;
+    let journal = Journal::open(state_dir.path());
+    let publisher = super::publisher(&config).map(Arc::new);
+    if let Some(publisher) = &publisher {
+        for report in publisher.recover().await {
+            journal.record(Entry::Export(report));
+        }
+    }
+    let loading = config.clone();
+    let loaded = blocking(move || load::load(&loading)).await??;
+    for line in &loaded.warnings {
+        tracing::warn!("{line}");
+    }
+    let clock = Clock::start();
+    let saved: Option<State> = state_dir.load();
+    let director = Director::new(loaded.settings.clone(), saved, clock.now());
+    let (back, events) = mpsc::channel(EVENTS_MAX);
+    let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
+    let (status_in, status) = watch::channel(Arc::new(director.status(clock.now())));
+    let live = Arc::new(Live::new(Table::new(Arc::clone(&loaded.catalog), 0, &[], &[], &[])));
+    // Nothing is answered from a decision that was not made: until then the table has no zones.
+    live.swap(Table::new(load::no_zones(), 0, &[], &[], &[]));
+    let counted = serving.start(&live, &config);
+    let handle = Handle { status, log: Arc::clone(&journal.log), commands: commands_in, counters: counted.families() };
+    serving.start_control(handle);
+    let mut daemon = Daemon {
+        prober: prober(&loaded)?,
+        pools: loaded.settings.pools.clone().into(),
+        saver: Saver::start(state_dir),
+        probes: Arc::new(Semaphore::new(PROBES_MAX)),
+        exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
+        waiters: Waiters::default(),
+        status_due: None,
+        config,
+        loaded,
+        clock,
+        director,
+        publisher,
+        live,
+        journal,
+        status: status_in,
+        back,
+        counted,
+    };
+    daemon.journal.note(format!("started: {} zones, {} pools", daemon.loaded.zones.len(), daemon.pools.len()));
+    ready();
+    super::notify::ready();
+    daemon.run(events, commands, shutdown).await;
+    super::notify::stopping();
+    serving.stop().await;
+    daemon.stop().await;
+    Ok(())
+}
+
+/// Ends when somebody interrupts or terminates the process.
+pub async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        (Ok(mut interrupt), Ok(mut terminate)) => {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        }
+        // Without handlers the signals end the process by themselves.
+        _ => std::future::pending().await,
+    }
+}
+
+/// What the tasks send back to the loop.
+enum Back {
+    Event(Event),
+    Exported { origin: Name, done: exports::Done },
+    SerialSeen { origin: Name, serial: u32 },
+    Loaded { outcome: Box<Result<(Config, Loaded, Prober), Failure>>, reply: Option<oneshot::Sender<Answer>> },
+}
+
+struct Daemon {
+    config: Config,
+    loaded: Loaded,
+    pools: Arc<[Pool]>,
+    clock: Clock,
+    director: Director,
+    prober: Arc<Prober>,
+    publisher: Option<Arc<Publisher>>,
+    live: Arc<Live>,
+    counted: Counted,
+    journal: Journal,
+    saver: Saver,
+    status: watch::Sender<Arc<Status>>,
+    /// When the snapshot must be renewed, if it is stale.
+    status_due: Option<Instant>,
+    waiters: Waiters,
+    probes: Arc<Semaphore>,
+    exports: Arc<Semaphore>,
+    back: mpsc::Sender<Back>,
+}
+
+impl Daemon {
+    async fn run(&mut self, mut events: mpsc::Receiver<Back>, mut commands: mpsc::Receiver<Command>, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = pin!(shutdown);
+        let mut hangup = super::notify::hangups();
+        let serials = self.poll_serials();
+        self.handle(Event::Tick);
+        loop {
+            let wakeup = self.wakeup();
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                Some(back) = events.recv() => self.take(back),
+                Some(command) = commands.recv() => self.obey(command),
+                () = hangup.recv() => self.reload(None),
+                () = tokio::time::sleep_until(wakeup.into()) => {
+                    if self.status_due.is_some_and(|due| due <= Instant::now()) {
+                        self.publish_status();
+                    }
+                    self.handle(Event::Tick);
+                }
+            }
+        }
+        serials.abort();
+    }
+
+    fn wakeup(&self) -> Instant {
+        let director = self.director.next_wakeup_ms().map(|at_ms| self.clock.instant(at_ms));
+        // An idle daemon still looks at the clock now and then.
+        let idle = Instant::now() + Duration::from_secs(60);
+        [director, self.status_due].into_iter().flatten().fold(idle, Instant::min)
+    }
+
+    fn take(&mut self, back: Back) {
+        match back {
+            Back::Event(event) => self.handle(event),
+            Back::SerialSeen { origin, serial } => {
+                if let Some(zone) = self.zone(&origin) {
+                    self.handle(Event::SerialSeen { zone, serial });
+                }
+            }
+            Back::Exported { origin, done } => self.exported(&origin, done),
+            Back::Loaded { outcome, reply } => self.loaded(*outcome, reply),
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let routine = matches!(event, Event::Tick | Event::Probed { .. } | Event::SerialSeen { .. });
+        let effects = self.director.handle(event, self.clock.now());
+        let quiet = effects.iter().all(|effect| matches!(effect, Effect::Probe(_) | Effect::Persist));
+        for effect in effects {
+            self.carry_out(effect);
+        }
+        if routine && quiet {
+            self.status_due.get_or_insert_with(|| Instant::now() + STATUS_AGE);
+        } else {
+            self.publish_status();
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Swap(decision) => self.swap(&decision),
+            Effect::Probe(target) => self.probe(target),
+            Effect::Export { zone, serial, .. } => self.export(zone, serial),
+            Effect::Notify(transition) => self.tell(&transition),
+            Effect::Persist => self.saver.save(self.director.state()),
+        }
+    }
+
+    fn swap(&mut self, decision: &Decision) {
+        let started = Instant::now();
+        let serials: Vec<u32> = self.loaded.served.iter().map(|zone| decision.serials[*zone]).collect();
+        let catalog = Arc::clone(&self.loaded.catalog);
+        let table = Table::new(catalog, decision.generation, &decision.pools, &decision.ttl_max_s, &serials);
+        let old = self.live.swap(table);
+        self.counted.swapped(started.elapsed());
+        // The last holder of a large catalog frees it: not here, where the next event waits.
+        if !Arc::ptr_eq(old.catalog(), &self.loaded.catalog) {
+            tokio::task::spawn_blocking(move || drop(old));
+        }
+    }
+
+    fn probe(&self, target: Target) {
+        let check = self.config.checks.iter().find(|check| check.name == target.check).cloned();
+        let node = self.pools.iter().flat_map(|pool| &pool.nodes).find(|node| node.name == target.node).cloned();
+        let (Some(check), Some(node)) = (check, node) else { return };
+        let (prober, permits, back) = (Arc::clone(&self.prober), Arc::clone(&self.probes), self.back.clone());
+        tokio::spawn(async move {
+            let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
+            let outcome = prober.probe(&check, &node, target.family).await;
+            // Nobody listens any more when the daemon stops.
+            let _ = back.send(Back::Event(Event::Probed { target, outcome })).await;
+        });
+    }
+
+    fn export(&self, zone: usize, serial: u32) {
+        let zone = self.loaded.zones[zone].config.clone();
+        let origin = zone.origin.clone();
+        let decision = Arc::clone(self.director.decision());
+        let order = exports::Order { zone, pools: Arc::clone(&self.pools), decision, serial };
+        let (permits, back, publisher) = (Arc::clone(&self.exports), self.back.clone(), self.publisher.clone());
+        tokio::spawn(async move {
+            let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
+            let done = exports::run(publisher.as_deref(), order).await;
+            let _ = back.send(Back::Exported { origin, done }).await;
+        });
+    }
+
+    fn exported(&mut self, origin: &Name, done: exports::Done) {
+        let mut edited = false;
+        if let Some(zone) = self.zone(origin) {
+            let known = &mut self.loaded.zones[zone].bytes;
+            edited = done.read.as_ref().is_some_and(|read| read != known);
+            if let Some(written) = done.written {
+                *known = written;
+            }
+        }
+        self.report(done.report);
+        if edited {
+            self.journal.note(format!("{origin}: the zone file was edited; loading it"));
+            self.reload(None);
+        }
+    }
+
+    fn report(&mut self, report: ExportReport) {
+        if report.result != ExportResult::Unchanged {
+            self.journal.record(Entry::Export(report.clone()));
+        }
+        self.handle(Event::Exported(report.clone()));
+        self.waiters.exported(&report);
+    }
+
+    fn tell(&self, transition: &Transition) {
+        self.journal.record(Entry::Transition(transition.clone()));
+    }
+
+    fn obey(&mut self, command: Command) {
+        let Command { request, reply } = command;
+        match request {
+            Request::Order(order) => self.order(order, reply),
+            Request::Reload => self.reload(Some(reply)),
+            Request::Export { zone } => self.export_now(zone.as_deref(), reply),
+            Request::Rollback { zone } => self.roll_back(&zone, reply),
+        }
+    }
+
+    fn order(&mut self, order: Order, reply: oneshot::Sender<Answer>) {
+        if let Err(error) = self.director.order(&order) {
+            // Whoever asked may be gone; the same for the other replies.
+            let _ = reply.send(Answer::refused(error.to_string()));
+            return;
+        }
+        let words = text::order(&order);
+        self.journal.note(format!("ordered: {words}"));
+        let before = self.director.decision().generation;
+        self.handle(Event::Ordered(order));
+        let generation = self.director.decision().generation;
+        let pending: BTreeSet<String> = self.director.unpublished().map(str::to_owned).collect();
+        let message = match generation == before {
+            true => format!("{words}: nothing moves (generation {generation})"),
+            false => format!("{words}: served (generation {generation})"),
+        };
+        self.waiters.wait(generation, pending, message, reply);
+    }
+
+    fn export_now(&mut self, zone: Option<&str>, reply: oneshot::Sender<Answer>) {
+        let zones = match self.chosen(zone) {
+            Ok(zones) => zones,
+            Err(answer) => return drop(reply.send(answer)),
+        };
+        let decision = Arc::clone(self.director.decision());
+        if decision.pools.len() != self.pools.len() {
+            return drop(reply.send(Answer::failed("nothing is decided yet: the first round of probes is under way")));
+        }
+        let names = zones.iter().map(|zone| self.loaded.zones[*zone].config.origin.to_string()).collect();
+        self.waiters.wait(decision.generation, names, "exported".to_owned(), reply);
+        for zone in zones {
+            self.export(zone, decision.serials[zone]);
+        }
+    }
+
+    /// The zones that an operator names: those with an export, or the one, which must have it.
+    fn chosen(&self, zone: Option<&str>) -> Result<Vec<usize>, Answer> {
+        let exported = |index: &usize| self.loaded.zones[*index].config.export_file.is_some();
+        let Some(text) = zone else { return Ok((0..self.loaded.zones.len()).filter(exported).collect()) };
+        let origin: Name = text.parse().map_err(|error| Answer::refused(format!("`{text}` is no zone name: {error}")))?;
+        match self.zone(&origin) {
+            None => Err(Answer::refused(format!("zone {origin} is not configured"))),
+            Some(index) if !exported(&index) => Err(Answer::refused(format!("zone {origin} has export = \"off\""))),
+            Some(index) => Ok(vec![index]),
+        }
+    }
+
+    fn roll_back(&mut self, zone: &str, reply: oneshot::Sender<Answer>) {
+        let (index, publisher) = match (self.chosen(Some(zone)), self.publisher.clone()) {
+            (Ok(zones), Some(publisher)) => (zones[0], publisher),
+            (Err(answer), _) => return drop(reply.send(answer)),
+            (_, None) => return drop(reply.send(Answer::refused("there is no [nsd] in the configuration"))),
+        };
+        let zone = self.loaded.zones[index].config.clone();
+        let origin = zone.origin.clone();
+        let decision = Arc::clone(self.director.decision());
+        let order = exports::Order { serial: decision.serials.get(index).copied().unwrap_or(0), pools: Arc::clone(&self.pools), zone, decision };
+        self.waiters.wait(order.decision.generation, [origin.to_string()].into(), "rolled back".to_owned(), reply);
+        let back = self.back.clone();
+        tokio::spawn(async move {
+            let done = exports::roll_back(&publisher, order).await;
+            let _ = back.send(Back::Exported { origin, done }).await;
+        });
+    }
+
+    /// Reads everything again, beside the loop; the old stays in service until the new is complete.
+    fn reload(&mut self, reply: Option<oneshot::Sender<Answer>>) {
+        let (file, back) = (self.config.file.clone(), self.back.clone());
+        tokio::spawn(async move {
+            let read = move || {
+                let config = Config::load(&file)?;
+                let loaded = load::load(&config)?;
+                let prober = Prober::new(&config.checks).map_err(|error| Failure::usage(error.to_string()))?;
+                Ok((config, loaded, prober))
+            };
+            let outcome = Box::new(blocking(read).await.and_then(|outcome| outcome));
+            let _ = back.send(Back::Loaded { outcome, reply }).await;
+        });
+    }
+
+    fn loaded(&mut self, outcome: Result<(Config, Loaded, Prober), Failure>, reply: Option<oneshot::Sender<Answer>>) {
+        let answer = match outcome {
+            Err(failure) => {
+                let details: Vec<String> = failure.lines().to_vec();
+                details.iter().for_each(|line| tracing::error!("{line}"));
+                self.journal.note("reload refused: the old configuration and zones stay in service".to_owned());
+                Answer { details, ..Answer::refused("refused: the old configuration and zones stay in service") }
+            }
+            Ok((config, loaded, prober)) => {
+                let mut details = loaded.warnings.clone();
+                details.extend(fixed_at_start(&self.config, &config));
+                details.iter().for_each(|line| tracing::warn!("{line}"));
+                let words = format!("loaded: {} zones, {} pools", loaded.zones.len(), loaded.settings.pools.len());
+                self.pools = loaded.settings.pools.clone().into();
+                self.prober = Arc::new(prober);
+                let settings = Box::new(loaded.settings.clone());
+                self.loaded = loaded;
+                self.config = Config { listen: self.config.listen.clone(), ..config };
+                self.handle(Event::Reloaded(settings));
+                self.journal.note(words.clone());
+                Answer { details, ..Answer::done(words) }
+            }
+        };
+        if let Some(reply) = reply {
+            let _ = reply.send(answer);
+        }
+    }
+
+    fn zone(&self, origin: &Name) -> Option<usize> {
+        self.loaded.zones.iter().position(|zone| zone.config.origin == *origin)
+    }
+
+    fn publish_status(&mut self) {
+        self.status_due = None;
+        self.status.send_replace(Arc::new(self.director.status(self.clock.now())));
+    }
+
+    /// Asks nsd for the serial of each zone, over and over.
+    fn poll_serials(&self) -> tokio::task::JoinHandle<()> {
+        let (publisher, back) = (self.publisher.clone(), self.back.clone());
+        let mut names = self.status.subscribe();
+        tokio::spawn(async move {
+            let Some(publisher) = publisher else { return };
+            loop {
+                let zones: Vec<String> = names.borrow_and_update().zones.iter().map(|zone| zone.name.clone()).collect();
+                for zone in zones {
+                    let Ok(origin) = zone.parse::<Name>() else { continue };
+                    // A zone that nsd does not serve, or an nsd that is gone: the status shows no serial.
+                    let Ok(serial) = publisher.serial_at(&origin).await else { continue };
+                    if back.send(Back::SerialSeen { origin, serial }).await.is_err() {
+                        return;
+                    }
+                }
+                tokio::time::sleep(SERIALS_INTERVAL).await;
+            }
+        })
+    }
+
+    async fn stop(mut self) {
+        self.journal.note("stopping".to_owned());
+        let running = self.exports.acquire_many(u32::try_from(EXPORTS_MAX).expect("a small number"));
+        if tokio::time::timeout(STOP_PATIENCE, running).await.is_err() {
+            tracing::warn!("an export did not end in time; it is cleaned up at the next start");
+        }
+        self.saver.save(self.director.state());
+        self.saver.finish().await;
+    }
+}
+
+/// What a reload cannot change, a line for each that differs.
+fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
+    let differs = [
+        ("listen", old.listen != new.listen),
+        ("http", old.http != new.http),
+        ("control", old.control != new.control),
+        ("state-dir", old.state_dir != new.state_dir),
+        ("[nsd]", old.nsd != new.nsd),
+    ];
+    let named = differs.into_iter().filter(|(_, differs)| *differs);
+    named.map(|(key, _)| format!("{}: {key} has changed: restart to bring it into force", new.file.display())).collect()
+}
+
+fn prober(loaded: &Loaded) -> Result<Arc<Prober>, Failure> {
+    Prober::new(&loaded.settings.checks).map(Arc::new).map_err(|error| Failure::usage(error.to_string()))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|panic| Failure::failed(panic.to_string()))
+}
+
+/// Writes the state beside the loop; of several that come quickly only the newest.
+struct Saver {
+    states: Option<watch::Sender<Option<State>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Saver {
+    fn start(state_dir: StateDir) -> Saver {
+        let (states, mut newest) = watch::channel(None::<State>);
+        let state_dir = Arc::new(state_dir);
+        let task = tokio::spawn(async move {
+            // The last state is written even when the sender is gone already.
+            while newest.changed().await.is_ok() {
+                let Some(state) = newest.borrow_and_update().clone() else { continue };
+                let state_dir = Arc::clone(&state_dir);
+                match blocking(move || state_dir.save(&state)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::error!("cannot write the state: {error}; make room in state-dir"),
+                    Err(failure) => tracing::error!("cannot write the state: {failure}"),
+                }
+            }
+        });
+        Saver { states: Some(states), task }
+    }
+
+    fn save(&self, state: State) {
+        if let Some(states) = &self.states {
+            states.send_replace(Some(state));
+        }
+    }
+
+    async fn finish(mut self) {
+        self.states = None;
+        if let Err(panic) = self.task.await {
+            tracing::error!("the state was not written: {panic}");
+        }
+    }
+}

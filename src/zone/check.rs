@@ -44,3 +44,39 @@ fn rendered(diagnostics: &[Diagnostic]) -> String {
 fn plural(count: usize, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(text: &str) -> Checked {
+        check(&"example.org".parse().unwrap(), "f.zone", text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn a_good_zone() {
+        let text = "$TTL 60\n@ SOA ns h 7 2 3 4 5\n@ NS ns\nwww A 192.0.2.1 ; Enable failover\n";
+        let good = checked(text);
+        assert_eq!(good.text, "f.zone: zone example.org. serial 7: 3 records, 1 of them failover: ok\n");
+        assert!(good.ok && good.zone.is_some());
+    }
+
+    #[test]
+    fn a_bad_zone() {
+        let bad = checked("$TTL 60\n@ SOA ns h 7 2 3 4 5\n@ NS ns\nwww A 192.0.2 ; Enabel failover\n");
+        let expected = "\
+f.zone:4:7: error: bad A record: `192.0.2` is not an IPv4 address
+  |
+4 | www A 192.0.2 ; Enabel failover
+  |       ^^^^^^^
+f.zone:4:17: warning: this looks like a mistyped failover tag
+  |
+4 | www A 192.0.2 ; Enabel failover
+  |                 ^^^^^^^^^^^^^^^
+  = write `; Enable failover` to make this a failover record
+f.zone: zone example.org.: 1 error, 1 warning
+";
+        assert_eq!(bad.text, expected);
+        assert!(!bad.ok);
+    }
+}

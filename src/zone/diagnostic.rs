@@ -118,15 +118,16 @@ impl Place {
         let newlines = bytes[..start].iter().filter(|&&octet| octet == b'\n').count();
         let line_start = bytes[..start].iter().rposition(|&octet| octet == b'\n').map_or(0, |at| at + 1);
         let line_end = bytes[start..].iter().position(|&octet| octet == b'\n').map_or(bytes.len(), |at| start + at);
-        let before = shown(&bytes[line_start..start]);
-        let within = shown(&bytes[start..span.end.clamp(start, line_end)]);
-        let behind = shown(&bytes[span.end.clamp(start, line_end)..line_end]);
-        let column = before.chars().count();
+        let end = span.end.clamp(start, line_end);
+        let column = characters(&bytes[line_start..start]);
+        let within = shown(head(&bytes[start..end]));
+        let behind = shown(head(&bytes[end..line_end]));
+        let before = shown(tail(&bytes[line_start..start]));
         // A long line is cut on both sides, so that the place stays in the picture.
-        let from =
-            if column + within.chars().count() > EXCERPT_MAX { column.saturating_sub(EXCERPT_MAX / 4) } else { 0 };
-        let marked = column - from;
-        let length = within.chars().count().min(EXCERPT_MAX - marked.min(EXCERPT_MAX));
+        let (marked, length) = (before.chars().count(), within.chars().count());
+        let from = if marked + length > EXCERPT_MAX { marked.saturating_sub(EXCERPT_MAX / 4) } else { 0 };
+        let marked = marked - from;
+        let length = length.min(EXCERPT_MAX - marked.min(EXCERPT_MAX));
         let text: String =
             before.chars().chain(within.chars()).chain(behind.chars()).skip(from).take(EXCERPT_MAX).collect();
         Place {
@@ -135,6 +136,21 @@ impl Place {
             excerpt: Excerpt { text: text.trim_end().to_owned(), underline: marked..marked + length },
         }
     }
+}
+
+/// The characters of UTF-8 text: the octets that do not continue one.
+fn characters(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|&&octet| octet & 0xc0 != 0x80).count()
+}
+
+/// As much of the start as an excerpt can show; characters have up to four octets.
+fn head(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len().min(4 * EXCERPT_MAX)]
+}
+
+/// As much of the end as an excerpt can show.
+fn tail(bytes: &[u8]) -> &[u8] {
+    &bytes[bytes.len().saturating_sub(4 * EXCERPT_MAX)..]
 }
 
 /// Text of a file for a terminal: whatever could move the cursor becomes a visible sign.

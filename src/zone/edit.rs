@@ -70,14 +70,13 @@ fn splice(zone: &Zone, edit: &Edit) -> Result<Splice, EditError> {
         }
         Edit::Withdraw { entry } => {
             let found = entry_of(document, entry)?;
-            let line = line(&document.bytes, found.start as usize);
+            let start = found.start as usize;
             if !found.is_tagged() || document.is_withdrawn(found) {
-                return Err(EditError::NotPublished { line });
+                return Err(EditError::NotPublished { line: line(&document.bytes, start) });
             }
             if document.bytes[found.span()].contains(&b'\n') {
-                return Err(EditError::SpansLines { line });
+                return Err(EditError::SpansLines { line: line(&document.bytes, start) });
             }
-            let start = found.start as usize;
             Ok(Splice { span: start..start, text: WITHDRAWN.to_vec() })
         }
         Edit::Restore { entry } => {

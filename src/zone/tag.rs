@@ -119,7 +119,7 @@ fn words(comment: &[u8], from: usize) -> impl Iterator<Item = (usize, &[u8])> {
 /// The `key=value` words behind the tag.
 fn settings(comment: &[u8], from: usize) -> TagText<'_> {
     let mut tag = TagText::default();
-    for (start, word) in words(comment, from) {
+    for (start, word) in words(comment, from).take(WORDS_MAX) {
         let Some(equals) = word.iter().position(|&octet| octet == b'=') else { continue };
         let span = start..start + word.len();
         let problem = |severity, message: String, hint: &str| Problem {
@@ -189,7 +189,7 @@ fn near_miss(comment: &[u8]) -> Option<Range<usize>> {
     best.map(|(_, span)| span)
 }
 
-/// How many words of a comment are looked at for a mistyped tag.
+/// How many words of a comment are looked at, for settings or for a mistyped tag.
 const WORDS_MAX: usize = 64;
 
 /// Slips of the pen between two short words: an octet too many, too few, or another one, or two

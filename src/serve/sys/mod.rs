@@ -1,0 +1,46 @@
+//! System calls that no safe wrapper offers for Linux and OpenBSD alike: batches of datagrams, the
+//! address a datagram was sent to, waiting for several sockets, randomness. The only `unsafe` code
+//! of the project; each block says why it is sound.
+//!
+//! Everything here has a plain form that is compiled on every system and tested on this one; what
+//! only Linux has stands behind `cfg(target_os = "linux")`.
+#![allow(unsafe_code)]
+
+pub mod batch;
+pub mod random;
+pub mod source;
+
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
+
+/// Sockets that [`wait`] can look at together.
+pub const WAIT_MAX: usize = 16;
+
+/// Which system calls move datagrams.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Calls {
+    /// recvmmsg and sendmmsg where the system has them.
+    #[default]
+    Native,
+    /// recvmsg and sendmsg, which are everywhere.
+    Plain,
+}
+
+/// Waits until one of the sockets (at most [`WAIT_MAX`]) has something to say, or so many
+/// milliseconds have passed.
+pub fn wait<'a>(sockets: impl IntoIterator<Item = &'a UdpSocket>, timeout_ms: u16) -> io::Result<()> {
+    let mut polled = [libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 }; WAIT_MAX];
+    for (entry, socket) in polled.iter_mut().zip(sockets) {
+        entry.fd = socket.as_raw_fd();
+    }
+    // SAFETY: the array is ours and its length is given. poll(2) passes over entries with fd -1.
+    let result = unsafe { libc::poll(polled.as_mut_ptr(), WAIT_MAX as libc::nfds_t, i32::from(timeout_ms)) };
+    match result {
+        -1 => match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            error => Err(error),
+        },
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,266 @@
+//! The HTTP API: what is read is the same on the TCP listener and the unix socket; what changes
+//! something is on the unix socket only.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router, middleware};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::director::event::{ExportReport, Order};
+use crate::director::status::Status;
+
+use super::log::{Entry, Log};
+use super::{metrics, page};
+
+/// How long an order may take until it is served, the export included.
+pub const REPLY_LIMIT: Duration = Duration::from_secs(120);
+/// Largest body of a request, in bytes.
+const BODY_MAX: usize = 64 * 1024;
+/// Entries of the log that are shown unless somebody asks for another number.
+const LOG_DEFAULT: usize = 50;
+
+/// What the listeners know of the daemon: snapshots to show, and a way to order.
+#[derive(Clone)]
+pub struct Handle {
+    pub status: watch::Receiver<Arc<Status>>,
+    pub log: Arc<Log>,
+    pub commands: mpsc::Sender<Command>,
+    /// Metrics that are counted elsewhere (DNS requests, relay, swaps), asked at each scrape.
+    pub counters: Counters,
+}
+
+/// See [`Handle::counters`].
+pub type Counters = Arc<dyn Fn() -> Vec<metrics::Family> + Send + Sync>;
+
+/// What somebody wants done. The reply is sent when it is done and served.
+#[derive(Debug)]
+pub struct Command {
+    pub request: Request,
+    pub reply: oneshot::Sender<Answer>,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Request {
+    Order(Order),
+    /// Export this zone (origin as typed), or all.
+    Export {
+        zone: Option<String>,
+    },
+    /// Put the last good generation of this zone back.
+    Rollback {
+        zone: String,
+    },
+    /// Read configuration and zones again.
+    Reload,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Answer {
+    pub outcome: Outcome,
+    /// One line for people.
+    pub message: String,
+    /// More lines: warnings, diagnostics.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+    /// The exports that it led to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exports: Vec<ExportReport>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Done and served.
+    Done,
+    /// Tried, and failed.
+    Failed,
+    /// Not tried: it makes no sense (unknown pool or node, a mistake in the configuration).
+    Refused,
+}
+
+impl Answer {
+    pub fn new(outcome: Outcome, message: impl Into<String>) -> Answer {
+        Answer { outcome, message: message.into(), details: Vec::new(), exports: Vec::new() }
+    }
+
+    pub fn done(message: impl Into<String>) -> Answer {
+        Answer::new(Outcome::Done, message)
+    }
+
+    pub fn failed(message: impl Into<String>) -> Answer {
+        Answer::new(Outcome::Failed, message)
+    }
+
+    pub fn refused(message: impl Into<String>) -> Answer {
+        Answer::new(Outcome::Refused, message)
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let status = match self.outcome {
+            Outcome::Done => StatusCode::OK,
+            Outcome::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+            Outcome::Refused => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        (status, Json(self)).into_response()
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("log", &self.log).finish_non_exhaustive()
+    }
+}
+
+/// The body of `POST /api/v1/export` and `/api/v1/rollback`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ZoneBody {
+    /// The origin; absent: all zones (`export` only).
+    #[serde(default)]
+    pub zone: Option<String>,
+}
+
+/// What may be read by whoever reaches the listener: no secrets in it.
+pub fn read_only(handle: Handle) -> Router {
+    routes().with_state(handle).layer(middleware::map_response(harden))
+}
+
+/// The same and the orders, for the unix socket.
+pub fn full(handle: Handle) -> Router {
+    let orders = Router::new()
+        .route("/api/v1/order", post(order))
+        .route("/api/v1/export", post(export))
+        .route("/api/v1/rollback", post(rollback))
+        .route("/api/v1/reload", post(reload))
+        .layer(DefaultBodyLimit::max(BODY_MAX));
+    routes().merge(orders).with_state(handle).layer(middleware::map_response(harden))
+}
+
+fn routes() -> Router<Handle> {
+    Router::new()
+        .route("/", get(show_page))
+        .route("/style.css", get(style))
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/log", get(log))
+        .route("/metrics", get(show_metrics))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+}
+
+/// Nothing is cached, framed or guessed at, and the page loads from here only.
+async fn harden(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+        ),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// The newest snapshot; the lock on it is held for the length of a pointer's copy.
+fn snapshot(handle: &Handle) -> Arc<Status> {
+    handle.status.borrow().clone()
+}
+
+async fn show_page(State(handle): State<Handle>) -> Response {
+    let html = page::render(&snapshot(&handle), &handle.log.last(20), unix_ms());
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response()
+}
+
+async fn style() -> Response {
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], page::STYLE).into_response()
+}
+
+async fn status(State(handle): State<Handle>) -> Response {
+    Json(&*snapshot(&handle)).into_response()
+}
+
+#[derive(Deserialize)]
+struct LogQuery {
+    n: Option<usize>,
+}
+
+async fn log(State(handle): State<Handle>, Query(query): Query<LogQuery>) -> Json<Vec<Entry>> {
+    Json(handle.log.last(query.n.unwrap_or(LOG_DEFAULT)))
+}
+
+async fn show_metrics(State(handle): State<Handle>) -> Response {
+    let mut families = metrics::of_status(&snapshot(&handle), &handle.log.totals(), unix_ms());
+    families.extend((handle.counters)());
+    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::encode(families)).into_response()
+}
+
+async fn ready(State(handle): State<Handle>) -> Response {
+    if snapshot(&handle).ready {
+        (StatusCode::OK, "ready\n").into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the first round of probes is not done yet\n").into_response()
+    }
+}
+
+async fn order(State(handle): State<Handle>, body: Result<Json<Order>, JsonRejection>) -> Answer {
+    match body {
+        Ok(Json(order)) => pass_on(&handle, Request::Order(order)).await,
+        Err(rejection) => Answer::refused(rejection.body_text()),
+    }
+}
+
+async fn export(State(handle): State<Handle>, body: Result<Json<ZoneBody>, JsonRejection>) -> Answer {
+    match body {
+        Ok(Json(body)) => pass_on(&handle, Request::Export { zone: body.zone }).await,
+        Err(rejection) => Answer::refused(rejection.body_text()),
+    }
+}
+
+async fn rollback(State(handle): State<Handle>, body: Result<Json<ZoneBody>, JsonRejection>) -> Answer {
+    match body {
+        Ok(Json(ZoneBody { zone: Some(zone) })) => pass_on(&handle, Request::Rollback { zone }).await,
+        Ok(Json(ZoneBody { zone: None })) => Answer::refused("name the zone to roll back"),
+        Err(rejection) => Answer::refused(rejection.body_text()),
+    }
+}
+
+async fn reload(State(handle): State<Handle>) -> Answer {
+    pass_on(&handle, Request::Reload).await
+}
+
+/// Hands a request to the daemon and waits for what became of it. The request goes on if the one
+/// who asked hangs up.
+async fn pass_on(handle: &Handle, request: Request) -> Answer {
+    let (reply, answer) = oneshot::channel();
+    let whole = async {
+        let sent = handle.commands.send(Command { request, reply }).await;
+        match sent {
+            Ok(()) => answer.await.ok(),
+            Err(_) => None,
+        }
+    };
+    match tokio::time::timeout(REPLY_LIMIT, whole).await {
+        Ok(Some(answer)) => answer,
+        Ok(None) => Answer::failed("the daemon is shutting down"),
+        Err(_) => Answer::failed(format!("not done within {} s; it goes on: see status", REPLY_LIMIT.as_secs())),
+    }
+}
+
+fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,265 @@
+//! `/metrics`: families of samples from the status, the log's counters and the serving threads, in
+//! the OpenMetrics text format that Prometheus reads. No label holds a query name or a client.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use crate::director::status::Status;
+
+use super::log::Totals;
+
+/// The media type of [`encode`]'s text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Every name starts with this and an underscore.
+const PREFIX: &str = "nsd_failover";
+
+/// All samples of one name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Family {
+    /// Without prefix and `_total`, with the base unit: `probe_duration_seconds`.
+    pub name: &'static str,
+    /// One sentence without the final dot.
+    pub help: &'static str,
+    pub kind: Kind,
+    pub samples: Vec<Sample>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    Gauge,
+    Counter,
+    Histogram,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    pub labels: Vec<(&'static str, String)>,
+    pub value: Value,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Number(f64),
+    /// A counter, exact beyond 2^53.
+    Count(u64),
+    /// `buckets`: upper bound in the base unit and how many fell into it alone, the last one
+    /// without a bound (`f64::INFINITY`).
+    Histogram {
+        sum: f64,
+        count: u64,
+        buckets: Vec<(f64, u64)>,
+    },
+}
+
+impl Family {
+    pub fn gauge(name: &'static str, help: &'static str) -> Family {
+        Family { name, help, kind: Kind::Gauge, samples: Vec::new() }
+    }
+
+    pub fn counter(name: &'static str, help: &'static str) -> Family {
+        Family { name, help, kind: Kind::Counter, samples: Vec::new() }
+    }
+
+    pub fn histogram(name: &'static str, help: &'static str) -> Family {
+        Family { name, help, kind: Kind::Histogram, samples: Vec::new() }
+    }
+
+    /// Adds a sample.
+    pub fn add(&mut self, labels: &[(&'static str, &str)], value: Value) {
+        let labels = labels.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+        self.samples.push(Sample { labels, value });
+    }
+
+    fn number(&mut self, labels: &[(&'static str, &str)], value: f64) {
+        self.add(labels, Value::Number(value));
+    }
+}
+
+/// The families as text.
+pub fn encode(families: Vec<Family>) -> String {
+    let mut registry = Registry::with_prefix(PREFIX);
+    registry.register_collector(Box::new(Snapshot(families)));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("a String takes every write");
+    text
+}
+
+#[derive(Debug)]
+struct Snapshot(Vec<Family>);
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        for family in &self.0 {
+            let kind = match family.kind {
+                Kind::Gauge => MetricType::Gauge,
+                Kind::Counter => MetricType::Counter,
+                Kind::Histogram => MetricType::Histogram,
+            };
+            let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
+            for sample in &family.samples {
+                if sample.labels.is_empty() {
+                    sample.value.encode(family.kind, &mut metric)?;
+                } else {
+                    sample.value.encode(family.kind, &mut metric.encode_family(&sample.labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Value {
+    fn encode(&self, kind: Kind, metric: &mut MetricEncoder<'_>) -> fmt::Result {
+        match (kind, self) {
+            (Kind::Counter, Value::Count(count)) => metric.encode_counter::<NoLabelSet, _, u64>(count, None),
+            (Kind::Counter, Value::Number(number)) => metric.encode_counter::<NoLabelSet, _, u64>(number, None),
+            (Kind::Gauge, Value::Count(count)) => metric.encode_gauge(count),
+            (Kind::Gauge, Value::Number(number)) => metric.encode_gauge(number),
+            (Kind::Histogram, Value::Histogram { sum, count, buckets }) => {
+                metric.encode_histogram::<NoLabelSet>(*sum, *count, buckets, None)
+            }
+            // A value of another kind has no place here; leaving it out shows as a gap.
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What the status and the log's counters say.
+pub fn of_status(status: &Status, totals: &Totals, now_unix_ms: i64) -> Vec<Family> {
+    let mut families = Vec::from(general(status));
+    families.extend(roles(status));
+    families.extend(probes(status));
+    families.extend(zones(status, totals, now_unix_ms));
+    let mut transitions = Family::counter("transitions", "Pools that moved, by the rule that led to it");
+    for ((pool, rule), count) in &totals.transitions {
+        transitions.add(&[("pool", pool), ("reason", rule)], Value::Count(*count));
+    }
+    families.push(transitions);
+    families
+}
+
+fn general(status: &Status) -> [Family; 4] {
+    let mut build = Family::gauge("build_info", "The version, as a label");
+    build.number(&[("version", &status.version)], 1.0);
+    let mut start = Family::gauge("start_time_seconds", "When the process started, in Unix time");
+    start.number(&[], seconds(status.started_unix_ms));
+    let mut ready = Family::gauge("ready", "1 once the first decision is confirmed by a full round of probes");
+    ready.number(&[], bit(status.ready));
+    let mut generation = Family::gauge("generation", "Number of the current decision");
+    generation.add(&[], Value::Count(status.generation));
+    [build, start, ready, generation]
+}
+
+fn roles(status: &Status) -> [Family; 1] {
+    let mut role = Family::gauge("role", "1 for the node that holds the role in the pool and family");
+    for pool in &status.pools {
+        for family in &pool.families {
+            for (word, holder) in [("primary", &family.primary), ("standby", &family.standby)] {
+                for node in &pool.order {
+                    let labels = [
+                        ("pool", pool.name.as_str()),
+                        ("node", node),
+                        ("family", family.family.as_str()),
+                        ("role", word),
+                    ];
+                    role.number(&labels, bit(holder.as_ref() == Some(node)));
+                }
+            }
+        }
+    }
+    [role]
+}
+
+fn probes(status: &Status) -> [Family; 4] {
+    let mut up = Family::gauge("check_up", "The verdict of a check: 1 up, 0 down; absent while unknown");
+    let mut success = Family::gauge("probe_success", "1 if the last probe was good");
+    let mut duration = Family::gauge("probe_duration_seconds", "How long the last probe took");
+    let mut expiry =
+        Family::gauge("cert_expiry_timestamp_seconds", "End of validity of the certificate shown, in Unix time");
+    for node in &status.nodes {
+        for check in &node.checks {
+            let labels =
+                [("node", node.name.as_str()), ("check", check.check.as_str()), ("family", check.family.as_str())];
+            let verdict = match check.verdict.as_str() {
+                "up" => Some(true),
+                "down" => Some(false),
+                _ => None,
+            };
+            if let Some(verdict) = verdict {
+                up.number(&labels, bit(verdict));
+                // The last probe agrees with the verdict unless something speaks against it.
+                success.number(&labels, bit(verdict == (check.against == 0)));
+            }
+            if let Some(duration_ms) = check.duration_ms {
+                duration.number(&labels, duration_ms as f64 / 1000.0);
+            }
+            if let Some(unix_s) = check.cert_expiry_unix_s {
+                expiry.number(&labels, unix_s as f64);
+            }
+        }
+    }
+    [up, success, duration, expiry]
+}
+
+fn zones(status: &Status, totals: &Totals, now_unix_ms: i64) -> [Family; 3] {
+    let mut serial = Family::gauge("zone_serial", "Serial of the zone, as decided here and as served by nsd");
+    let mut age = Family::gauge("export_age_seconds", "Time since nsd was last seen to serve the zone as decided");
+    for zone in &status.zones {
+        serial.number(&[("zone", &zone.name), ("server", "sidecar")], f64::from(zone.serial));
+        if let Some(at_nsd) = zone.serial_at_nsd {
+            serial.number(&[("zone", &zone.name), ("server", "nsd")], f64::from(at_nsd));
+        }
+        if let Some(unix_ms) = totals.last_good_export.get(&zone.name) {
+            age.number(&[("zone", &zone.name)], seconds(now_unix_ms.saturating_sub(*unix_ms)).max(0.0));
+        }
+    }
+    let mut exports = Family::counter("export", "Exports that ended, by result");
+    for ((zone, result), count) in &totals.exports {
+        exports.add(&[("zone", zone), ("result", result)], Value::Count(*count));
+    }
+    [serial, age, exports]
+}
+
+fn seconds(unix_ms: i64) -> f64 {
+    unix_ms as f64 / 1000.0
+}
+
+fn bit(yes: bool) -> f64 {
+    if yes { 1.0 } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_that_prometheus_reads() {
+        let mut requests = Family::counter("dns_requests", "Queries");
+        requests.add(&[("transport", "u\"dp\n")], Value::Count(u64::MAX));
+        let mut swaps = Family::histogram("swap_duration_seconds", "Swaps");
+        swaps.add(&[], Value::Histogram { sum: 0.5, count: 3, buckets: vec![(0.1, 2), (f64::INFINITY, 1)] });
+        let mut generation = Family::gauge("generation", "Decision");
+        generation.add(&[], Value::Count(4));
+        let text = encode(vec![requests, swaps, generation]);
+        let expected = "\
+# HELP nsd_failover_dns_requests Queries
+# TYPE nsd_failover_dns_requests counter
+nsd_failover_dns_requests_total{transport=\"u\\\"dp\\n\"} 18446744073709551615
+# HELP nsd_failover_swap_duration_seconds Swaps
+# TYPE nsd_failover_swap_duration_seconds histogram
+nsd_failover_swap_duration_seconds_sum 0.5
+nsd_failover_swap_duration_seconds_count 3
+nsd_failover_swap_duration_seconds_bucket{le=\"0.1\"} 2
+nsd_failover_swap_duration_seconds_bucket{le=\"+Inf\"} 3
+# HELP nsd_failover_generation Decision
+# TYPE nsd_failover_generation gauge
+nsd_failover_generation 4
+# EOF
+";
+        assert_eq!(text, expected);
+    }
+}

@@ -1,0 +1,247 @@
+//! The same as text for people: status, log lines, answers. What comes from outside (a probe saw
+//! it, a file said it) cannot move the cursor: control characters are replaced.
+
+use std::fmt::Write;
+
+use crate::director::effect::Transition;
+use crate::director::event::ExportReport;
+use crate::director::status::{
+    CheckStatus, NodeStatus, OverrideStatus, PoolFamilyStatus, PoolStatus, Status, ZoneStatus,
+};
+
+use super::api::Answer;
+use super::log::{Entry, result_word};
+
+/// The whole status, problems marked with `!`.
+pub fn status(status: &Status, now_unix_ms: i64) -> String {
+    let mut text = Text(String::new());
+    text.line(format_args!(
+        "nsd-failover {}, generation {}, up {}{}",
+        status.version,
+        status.generation,
+        span(now_unix_ms.saturating_sub(status.started_unix_ms)),
+        if status.ready { "" } else { ", first round of probes not done yet" }
+    ));
+    for pool in &status.pools {
+        text.pool(pool, now_unix_ms);
+    }
+    if !status.nodes.is_empty() {
+        text.nodes(&status.nodes, now_unix_ms);
+    }
+    if !status.zones.is_empty() {
+        text.zones(&status.zones, now_unix_ms);
+    }
+    text.0
+}
+
+/// One line for one entry of the log.
+pub fn log_line(entry: &Entry) -> String {
+    let what = match entry {
+        Entry::Transition(transition) => transition_line(transition),
+        Entry::Export(report) => export_line(report),
+        Entry::Note { text, .. } => text.clone(),
+    };
+    clean(&format!("{}  {what}", utc(entry.unix_ms())))
+}
+
+/// A transition in one line: what moved, and why.
+pub fn transition_line(transition: &Transition) -> String {
+    let families: Vec<&str> = transition.families.iter().map(|family| family.as_str()).collect();
+    clean(&format!(
+        "{} {}: {} -> {}: {} [{}, generation {}]",
+        transition.pool,
+        families.join("+"),
+        transition.from.as_deref().unwrap_or("nobody"),
+        transition.to.as_deref().unwrap_or("nobody"),
+        transition.reason,
+        transition.rule,
+        transition.generation
+    ))
+}
+
+/// An export in one line.
+pub fn export_line(report: &ExportReport) -> String {
+    let word = result_word(report.result);
+    clean(&format!("{} export {word}: {} [{} ms]", report.zone, report.detail, report.duration_ms))
+}
+
+/// What became of an order, line by line.
+pub fn answer(answer: &Answer) -> String {
+    let exports = answer.exports.iter().map(export_line);
+    let lines = std::iter::once(answer.message.clone()).chain(answer.details.iter().cloned()).chain(exports);
+    lines.map(|line| clean(&line) + "\n").collect()
+}
+
+/// A moment, as `2026-11-22 10:20:00 UTC`.
+pub fn utc(unix_ms: i64) -> String {
+    match jiff::Timestamp::from_millisecond(unix_ms) {
+        Ok(moment) => moment.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Err(_) => format!("{unix_ms} ms"),
+    }
+}
+
+/// A length of time in its two largest units: `3 s`, `2 min 10 s`, `4 h 5 min`, `9 d 3 h`.
+pub fn span(ms: i64) -> String {
+    let s = ms.max(0) / 1_000;
+    let (d, h, min) = (s / 86_400, s / 3_600 % 24, s / 60 % 60);
+    match (d, h, min) {
+        (0, 0, 0) => format!("{s} s"),
+        (0, 0, _) => format!("{min} min {} s", s % 60),
+        (0, _, _) => format!("{h} h {min} min"),
+        _ => format!("{d} d {h} h"),
+    }
+}
+
+/// Text without anything that a terminal would obey.
+pub fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// `since 2026-... (3 s ago)`.
+pub fn since(unix_ms: i64, now_unix_ms: i64) -> String {
+    format!("since {} ({} ago)", utc(unix_ms), span(now_unix_ms.saturating_sub(unix_ms)))
+}
+
+/// An override's end and reason.
+pub fn override_words(held: &OverrideStatus) -> String {
+    let mut words = match held.until_unix_ms {
+        Some(until) => format!("until {}", utc(until)),
+        None => "until released".to_owned(),
+    };
+    if let Some(reason) = &held.reason {
+        words.push_str(": ");
+        words.push_str(reason);
+    }
+    words
+}
+
+/// Who holds a role, over which families: one entry if all agree.
+pub fn holders(pool: &PoolStatus) -> Vec<(String, String)> {
+    let of = |holder: &Option<String>| holder.clone().unwrap_or_else(|| "nobody".to_owned());
+    let (Some(first), rest) = (pool.families.first(), pool.families.get(1..).unwrap_or_default()) else {
+        return Vec::new();
+    };
+    let agree = rest.iter().all(|family| (&family.primary, &family.standby) == (&first.primary, &first.standby));
+    if agree {
+        return vec![("primary".to_owned(), of(&first.primary)), ("standby".to_owned(), of(&first.standby))];
+    }
+    let each = |family: &PoolFamilyStatus| {
+        [
+            (format!("primary {}", family.family), of(&family.primary)),
+            (format!("standby {}", family.family), of(&family.standby)),
+        ]
+    };
+    pool.families.iter().flat_map(each).collect()
+}
+
+/// `2/3 to down`, or nothing.
+pub fn progress(check: &CheckStatus) -> String {
+    if check.against == 0 {
+        return String::new();
+    }
+    let other = if check.verdict == "down" { "up" } else { "down" };
+    format!("{}/{} to {other}", check.against, check.needed)
+}
+
+struct Text(String);
+
+impl Text {
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        let line = clean(&line.to_string());
+        writeln!(self.0, "{}", line.trim_end()).expect("a String takes every write");
+    }
+
+    fn pool(&mut self, pool: &PoolStatus, now_unix_ms: i64) {
+        self.0.push('\n');
+        self.line(format_args!("pool {}", pool.name));
+        for (role, node) in holders(pool) {
+            self.line(format_args!("  {role:<14} {node}"));
+        }
+        if let Some(unix_ms) = pool.since_unix_ms {
+            self.line(format_args!("  {:<14} {}", "changed", since(unix_ms, now_unix_ms)));
+        }
+        self.line(format_args!("  {:<14} {} [{}]", "why", pool.reason, pool.rule));
+        if let Some(held) = &pool.hold {
+            let node = held.node.as_deref().unwrap_or("?");
+            self.line(format_args!("! {:<14} {node} {}", "held on", override_words(held)));
+        }
+        if let Some(unix_ms) = pool.next_rotation_unix_ms {
+            let left = span(unix_ms.saturating_sub(now_unix_ms));
+            self.line(format_args!("  {:<14} {} (in {left})", "next rotation", utc(unix_ms)));
+        }
+    }
+
+    fn nodes(&mut self, nodes: &[NodeStatus], now_unix_ms: i64) {
+        self.0.push('\n');
+        let width = nodes.iter().map(|node| node.name.chars().count()).max().unwrap_or(0);
+        for node in nodes {
+            if let Some(drain) = &node.drain {
+                self.line(format_args!("! node {:<width$}  drained {}", node.name, override_words(drain)));
+            }
+            if node.checks.is_empty() {
+                self.line(format_args!("  node {:<width$}  no checks", node.name));
+            }
+            for check in &node.checks {
+                let mark = if check.verdict == "up" { ' ' } else { '!' };
+                let ago = match check.last_probe_unix_ms {
+                    Some(unix_ms) => format!("{} ago", span(now_unix_ms.saturating_sub(unix_ms))),
+                    None => "not probed yet".to_owned(),
+                };
+                let took = check.duration_ms.map(|ms| format!("{ms} ms, ")).unwrap_or_default();
+                self.line(format_args!(
+                    "{mark} node {:<width$}  {} {}  {:<7} {:<6} {} ({took}{ago}) {}",
+                    node.name,
+                    check.check,
+                    check.family,
+                    check.verdict,
+                    check.word,
+                    check.detail,
+                    progress(check)
+                ));
+            }
+        }
+    }
+
+    fn zones(&mut self, zones: &[ZoneStatus], now_unix_ms: i64) {
+        self.0.push('\n');
+        let width = zones.iter().map(|zone| zone.name.chars().count()).max().unwrap_or(0);
+        for zone in zones {
+            let at_nsd = zone.serial_at_nsd.map_or("not seen".to_owned(), |serial| serial.to_string());
+            let behind = zone.export && zone.serial_at_nsd != Some(zone.serial);
+            let export = zone.last_export.as_ref().map_or(String::new(), |report| {
+                let ago = span(now_unix_ms.saturating_sub(report.unix_ms));
+                format!("; export {} {ago} ago: {}", result_word(report.result), report.detail)
+            });
+            let mark = if behind { '!' } else { ' ' };
+            self.line(format_args!(
+                "{mark} zone {:<width$}  serial {} here, {at_nsd} at nsd{export}",
+                zone.name, zone.serial
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_have_two_units() {
+        for (s, text) in [(0, "0 s"), (-5, "0 s"), (59, "59 s"), (130, "2 min 10 s"), (14_700, "4 h 5 min")] {
+            assert_eq!(span(s * 1_000), text);
+        }
+        assert_eq!(span(9 * 86_400_000 + 3 * 3_600_000), "9 d 3 h");
+    }
+
+    #[test]
+    fn moments_beyond_the_calendar_are_shown_all_the_same() {
+        assert_eq!(utc(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(utc(i64::MAX), format!("{} ms", i64::MAX));
+    }
+
+    #[test]
+    fn nothing_reaches_the_terminal_but_text() {
+        let line = log_line(&Entry::Note { unix_ms: 0, text: "a\u{1b}[2Jb\r\nc".into() });
+        assert!(!line.contains(char::is_control), "{line:?}");
+    }
+}

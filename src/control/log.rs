@@ -56,9 +56,15 @@ impl Entry {
 }
 
 impl Log {
+    /// Takes up what happened now.
     pub fn push(&self, entry: Entry) {
+        self.lock().totals.count(&entry);
+        self.restore(entry);
+    }
+
+    /// Takes up what happened before the start: it is shown, but not counted.
+    pub fn restore(&self, entry: Entry) {
         let mut kept = self.lock();
-        kept.totals.count(&entry);
         if kept.entries.len() == LOG_MAX {
             kept.entries.pop_front();
         }

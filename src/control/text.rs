@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use crate::director::effect::Transition;
-use crate::director::event::ExportReport;
+use crate::director::event::{Action, ExportReport, Order};
 use crate::director::status::{
     CheckStatus, NodeStatus, OverrideStatus, PoolFamilyStatus, PoolStatus, Status, ZoneStatus,
 };
@@ -34,14 +34,37 @@ pub fn status(status: &Status, now_unix_ms: i64) -> String {
     text.0
 }
 
-/// One line for one entry of the log.
+/// One line for one entry of the log, with its time.
 pub fn log_line(entry: &Entry) -> String {
-    let what = match entry {
+    format!("{}  {}", utc(entry.unix_ms()), entry_words(entry))
+}
+
+/// One line for one entry of the log, for where its time stands already.
+pub fn entry_words(entry: &Entry) -> String {
+    match entry {
         Entry::Transition(transition) => transition_line(transition),
         Entry::Export(report) => export_line(report),
-        Entry::Note { text, .. } => text.clone(),
+        Entry::Note { text, .. } => clean(text),
+    }
+}
+
+/// An order in words: `switch web blowfish for 2 h 0 min (kernel update)`.
+pub fn order_words(order: &Order) -> String {
+    let mut words = match &order.action {
+        Action::Switch { pool, node } => format!("switch {pool} {node}"),
+        Action::Hold { pool } => format!("hold {pool}"),
+        Action::Release { pool } => format!("release {pool}"),
+        Action::Drain { node } => format!("drain {node}"),
+        Action::Ready { node } => format!("ready {node}"),
     };
-    clean(&format!("{}  {what}", utc(entry.unix_ms())))
+    if let Some(for_s) = order.for_s {
+        let ms = i64::try_from(for_s.saturating_mul(1_000)).unwrap_or(i64::MAX);
+        words.push_str(&format!(" for {}", span(ms)));
+    }
+    if let Some(reason) = &order.reason {
+        words.push_str(&format!(" ({reason})"));
+    }
+    clean(&words)
 }
 
 /// A transition in one line: what moved, and why.

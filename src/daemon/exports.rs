@@ -16,8 +16,9 @@ use crate::export::serial::{self, SerialScheme};
 use crate::export::{self, Rendered};
 use crate::failover::binding::Binding;
 use crate::failover::pool::Pool;
-use crate::publish::{Expected, Job, Publisher};
+use crate::publish::{Expected, Job, Publisher, Renewed};
 use crate::zone::Zone;
+use crate::zone::edit::{self, Edit};
 
 use super::clock::unix_ms;
 use super::load;
@@ -41,25 +42,29 @@ pub struct Done {
     pub written: Option<Arc<[u8]>>,
 }
 
+impl Done {
+    /// It ended before anything was touched.
+    fn early(order: &Order, result: ExportResult, detail: String, read: Option<Arc<[u8]>>) -> Done {
+        let report = ExportReport {
+            zone: order.zone.origin.to_string(),
+            generation: order.decision.generation,
+            serial: order.serial,
+            result,
+            detail,
+            unix_ms: unix_ms(),
+            duration_ms: 0,
+        };
+        Done { report, read, written: None }
+    }
+}
+
 /// Runs one export from the file to nsd.
 pub async fn run(publisher: &Publisher, order: Order) -> Done {
-    let (name, generation, serial) = (order.zone.origin.to_string(), order.decision.generation, order.serial);
-    let report = |result, detail: String| ExportReport {
-        zone: name.clone(),
-        generation,
-        serial,
-        result,
-        detail,
-        unix_ms: unix_ms(),
-        duration_ms: 0,
-    };
-    let prepared = tokio::task::spawn_blocking(move || prepare(&order)).await;
-    match prepared.unwrap_or_else(|panic| Err(panic.to_string())) {
-        Err(reason) => Done { report: report(ExportResult::Refused, reason), read: None, written: None },
+    match blocking(&order, prepare).await {
+        Err(reason) => Done::early(&order, ExportResult::Refused, reason, None),
         Ok(Prepared::Unchanged { read, serial }) => {
-            let detail = "the file says so already".to_owned();
-            let report = ExportReport { serial, ..report(ExportResult::Unchanged, detail) };
-            Done { report, read: Some(read), written: None }
+            let order = Order { serial, ..order };
+            Done::early(&order, ExportResult::Unchanged, "the file says so already".to_owned(), Some(read))
         }
         Ok(Prepared::Job { job, verify }) => {
             let (read, bytes, in_place) = (job.source_bytes.clone(), job.bytes.clone(), job.source == job.target);
@@ -68,6 +73,36 @@ pub async fn run(publisher: &Publisher, order: Order) -> Done {
             Done { report, read: Some(read), written }
         }
     }
+}
+
+/// Puts the last good generation of a zone back in service, with a serial of today.
+pub async fn roll_back(publisher: &Publisher, order: Order) -> Done {
+    let current = match blocking(&order, current).await {
+        Ok(job) => job,
+        Err(reason) => return Done::early(&order, ExportResult::Refused, reason, None),
+    };
+    let (zone, pools, in_file, scheme) = (order.zone.clone(), order.pools.clone(), current.source_serial, order.zone.serial);
+    let renew = move |kept: Vec<u8>| {
+        let file = zone.file.display().to_string();
+        let parsed = Zone::parse(&zone.origin, &file, kept)
+            .map_err(|found| found.first().map_or_else(|| "unreadable".to_owned(), ToString::to_string))?;
+        let serial = next_serial(scheme, serial::newest(in_file, parsed.serial()), None);
+        let bytes = edit::apply(&parsed, &[Edit::Serial(serial)]).map_err(|error| error.to_string())?;
+        let expect = read_back(&zone, &pools, &bytes)?.expected.into();
+        Ok(Renewed { bytes: bytes.into(), serial, expect })
+    };
+    let (zone, pools) = (order.zone, order.pools);
+    let verify = move |bytes: &[u8]| read_back(&zone, &pools, bytes).map(drop);
+    let read = current.source_bytes.clone();
+    let report = publisher.rollback(current, renew, verify).await;
+    // What is in the file now is not known here: the daemon loads it as it would an operator's edit.
+    Done { report, read: Some(read), written: None }
+}
+
+/// Work with files and large texts, on a thread for that.
+async fn blocking<T: Send + 'static>(order: &Order, work: fn(&Order) -> Result<T, String>) -> Result<T, String> {
+    let order = order.clone();
+    tokio::task::spawn_blocking(move || work(&order)).await.unwrap_or_else(|panic| Err(panic.to_string()))
 }
 
 /// What `nsd-failover render` prints: the file with these roles in it.
@@ -94,6 +129,29 @@ enum Prepared {
 
 type Verify = Box<dyn Fn(&[u8]) -> Result<(), String> + Send>;
 
+/// The zone as it is, for a job that brings its own bytes.
+fn current(order: &Order) -> Result<Job, String> {
+    let Order { zone, pools, .. } = order;
+    let target = zone.export_file.clone().ok_or("the zone has export = \"off\"")?;
+    let parsed = load::parse(zone, pools).map_err(|lines| lines.join("; "))?;
+    Ok(job_of(order, &parsed, target))
+}
+
+/// A job that would leave everything as it is.
+fn job_of(order: &Order, parsed: &load::Parsed, target: PathBuf) -> Job {
+    Job {
+        origin: order.zone.origin.clone(),
+        source: order.zone.file.clone(),
+        source_bytes: Arc::clone(&parsed.bytes),
+        source_serial: parsed.zone.serial(),
+        target,
+        bytes: Arc::clone(&parsed.bytes),
+        serial: parsed.zone.serial(),
+        generation: order.decision.generation,
+        expect: Arc::new([]),
+    }
+}
+
 fn prepare(order: &Order) -> Result<Prepared, String> {
     let Order { zone, pools, decision, .. } = order;
     let target: PathBuf = zone.export_file.clone().ok_or("the zone has export = \"off\"")?;
@@ -113,17 +171,7 @@ fn prepare(order: &Order) -> Result<Prepared, String> {
     };
     let intended = read_back(zone, pools, &bytes)?;
     let serial = intended.serial;
-    let job = Job {
-        origin: zone.origin.clone(),
-        source: zone.file.clone(),
-        source_bytes: parsed.bytes,
-        source_serial: in_file,
-        target,
-        bytes,
-        serial,
-        generation: decision.generation,
-        expect: intended.expected.clone().into(),
-    };
+    let job = Job { bytes, serial, expect: intended.expected.clone().into(), ..job_of(order, &parsed, target) };
     let (zone, pools) = (zone.clone(), pools.clone());
     let verify = move |bytes: &[u8]| match read_back(&zone, &pools, bytes)? {
         found if found == intended => Ok(()),

@@ -4,16 +4,7 @@ use std::fmt;
 use std::io;
 
 use crate::config::problem::Problem;
-
-/// The exit statuses that scripts rely on.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Exit {
-    Failed = 1,
-    /// Usage or configuration.
-    Usage = 2,
-    /// The daemon cannot be reached.
-    Unreachable = 3,
-}
+use crate::control::Exit;
 
 /// Why a verb failed; its `Display` is one line for each thing that is wrong.
 #[derive(Debug)]
@@ -25,6 +16,11 @@ pub struct Failure {
 impl Failure {
     pub fn new(exit: Exit, lines: Vec<String>) -> Failure {
         Failure { exit, lines }
+    }
+
+    /// One for each thing that is wrong.
+    pub fn lines(&self) -> &[String] {
+        &self.lines
     }
 
     pub fn failed(line: impl Into<String>) -> Failure {

@@ -42,12 +42,15 @@ impl Journal {
 
     /// Tells people, and keeps it.
     pub fn record(&self, entry: Entry) {
-        let line = text::log_line(&entry);
+        let line = text::entry_words(&entry);
         match &entry {
             Entry::Export(report) if !matches!(report.result, ExportResult::Served | ExportResult::Unchanged) => {
                 tracing::error!("{line}");
             }
-            Entry::Transition(transition) if transition.is_alarm() => tracing::warn!("{line}"),
+            Entry::Transition(transition) if transition.rule.starts_with("all-down") || transition.rule == "cut-off" => {
+                tracing::error!("{line}");
+            }
+            Entry::Transition(_) => tracing::warn!("{line}"),
             _ => tracing::info!("{line}"),
         }
         if let Err(error) = self.write(&entry) {

@@ -16,7 +16,9 @@ use crate::table::zone_table::{Mode, ZoneTable};
 use crate::zone::Zone;
 use crate::zone::diagnostic::{Diagnostic, Severity};
 
-use super::failure::{Exit, Failure};
+use crate::control::Exit;
+
+use super::failure::Failure;
 
 /// Largest zone file, in octets.
 const ZONE_FILE_MAX: u64 = 2 << 30;
@@ -47,7 +49,7 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
     let mut lines = Vec::new();
     let mut loaded = Loaded {
         settings: Settings { pools: config.pools.clone(), checks: config.checks.clone(), zones: Vec::new() },
-        catalog: Arc::new(Catalog::new(Vec::new()).expect("no zone is no duplicate")),
+        catalog: no_zones(),
         zones: Vec::new(),
         served: Vec::new(),
         warnings: Vec::new(),
@@ -72,6 +74,11 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
     }
     loaded.catalog = Arc::new(Catalog::new(tables).map_err(|error| Failure::usage(error.to_string()))?);
     Ok(loaded)
+}
+
+/// What is served before anything was decided.
+pub fn no_zones() -> Arc<Catalog> {
+    Arc::new(Catalog::new(Vec::new()).expect("no zone is no duplicate"))
 }
 
 /// Reads a zone file, within bounds.

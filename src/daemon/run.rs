@@ -299,7 +299,7 @@ impl Daemon {
             let _ = reply.send(Answer::refused(error.to_string()));
             return;
         }
-        let words = text::order(&order);
+        let words = text::order_words(&order);
         self.journal.note(format!("ordered: {words}"));
         let before = self.director.decision().generation;
         self.handle(Event::Ordered(order));

@@ -10,7 +10,9 @@ use crate::failover::pool::{Pool, PoolRoles, Roles};
 use crate::health::family::PerFamily;
 use crate::zone::check;
 
-use super::failure::{Exit, Failure};
+use crate::control::Exit;
+
+use super::failure::Failure;
 use super::{exports, load};
 
 /// `check`: the configuration and every zone. Warnings are printed and do not fail.

@@ -198,6 +198,11 @@ impl Director {
         &self.decision
     }
 
+    /// Origins (with the final dot) of the zones whose decision nsd does not have yet.
+    pub fn unpublished(&self) -> impl Iterator<Item = &str> {
+        self.zones.list.iter().filter(|zone| zone.is_unpublished()).map(|zone| zone.name.as_str())
+    }
+
     /// What shall outlive the process, as of the last event.
     pub fn state(&self) -> State {
         let pools = self.settings.pools.iter().zip(&self.pools);

@@ -41,6 +41,13 @@ pub(super) struct ZoneState {
     pub(super) last_export: Option<ExportReport>,
 }
 
+impl ZoneState {
+    /// nsd does not have the current decision, as far as we know.
+    pub(super) fn is_unpublished(&self) -> bool {
+        self.dirty || self.running.is_some()
+    }
+}
+
 impl Zones {
     pub(super) fn new(settings: &Settings, saved: &State, old: Option<Zones>) -> Zones {
         let mut old = old.map(|old| old.list).unwrap_or_default();
@@ -160,7 +167,7 @@ impl Zones {
             let saved = SavedZone {
                 serial: state.serial,
                 serial_at_nsd: state.serial_at_nsd,
-                export_pending: state.dirty || state.running.is_some(),
+                export_pending: state.is_unpublished(),
             };
             (state.name.clone(), saved)
         })

@@ -59,9 +59,9 @@ pub fn from_text(rtype: Rtype, fields: &[Field<'_>], origin: &Name, out: &mut Ve
             out.extend_from_slice(&address.octets());
         }
         Rtype::NS | Rtype::CNAME | Rtype::PTR => fields.name("a domain name", origin, out)?,
-        Rtype::MX => {
+        Rtype::MX | Rtype::AFSDB | Rtype::RT | Rtype::KX | Rtype::LP => {
             fields.number_u16("a preference (0 to 65535)", out)?;
-            fields.name("the mail server's name", origin, out)?;
+            fields.name("the host's name", origin, out)?;
         }
         Rtype::SRV => {
             for what in ["a priority (0 to 65535)", "a weight (0 to 65535)", "a port (0 to 65535)"] {
@@ -70,7 +70,7 @@ pub fn from_text(rtype: Rtype, fields: &[Field<'_>], origin: &Name, out: &mut Ve
             fields.name("the target's name", origin, out)?;
         }
         Rtype::SOA => soa(&mut fields, origin, out)?,
-        Rtype::TXT => {
+        Rtype::TXT | Rtype::SPF => {
             fields.string(out)?;
             while fields.next < fields.all.len() {
                 fields.string(out)?;

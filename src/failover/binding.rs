@@ -217,7 +217,10 @@ fn holder(pool: &Pool, found: &ZoneRecord) -> Option<usize> {
 }
 
 fn unknown_pool(zone: &Zone, found: &ZoneRecord, tag: &Tag, pools: &[Pool], diagnostics: &mut Diagnostics) {
-    let known = pools.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>().join(", ");
+    let known = match pools {
+        [] => "none".to_owned(),
+        pools => pools.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>().join(", "),
+    };
     let (message, hint) = match &tag.pool {
         Some(name) => (format!("unknown pool `{name}`"), format!("the pools are: {known}")),
         None => (

@@ -307,8 +307,6 @@ const PIECES: &[&str] = &[
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
     #[test]
     fn any_bytes_are_kept(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         exercise(&bytes);

@@ -1,3 +1,5 @@
 //! All integration tests in one binary: one link, one list.
 
 mod floors;
+mod probes;
+mod support;

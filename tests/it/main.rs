@@ -4,6 +4,7 @@ mod answers;
 mod config;
 mod control;
 mod floors;
+mod probes;
 mod publish;
 mod support;
 mod zone_text;

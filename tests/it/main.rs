@@ -1,4 +1,5 @@
 //! All integration tests in one binary: one link, one list.
+#![allow(clippy::unwrap_used)]
 
 mod answers;
 mod config;

@@ -21,10 +21,10 @@ use crate::director::status::Status;
 use crate::dns::name::Name;
 use crate::failover::pool::Pool;
 use crate::probe::Prober;
-use crate::publish::Publisher;
+use crate::publish::{Limits, NsdSettings, Publisher};
 use crate::table::{Live, Table};
 
-use super::clock::{Clock, unix_ms};
+use super::clock::Clock;
 use super::exports;
 use super::failure::Failure;
 use super::journal::Journal;
@@ -54,7 +54,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
     let mut serving = Serving::bind(&config)?;
     let state_dir = StateDir::open(&config.state_dir)?;
     let journal = Journal::open(state_dir.path());
-    let publisher = super::publisher(&config).map(Arc::new);
+    let publisher = publisher(&config).map(Arc::new);
     if let Some(publisher) = &publisher {
         for report in publisher.recover().await {
             journal.record(Entry::Export(report));
@@ -71,10 +71,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
     let (back, events) = mpsc::channel(EVENTS_MAX);
     let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
     let (status_in, status) = watch::channel(Arc::new(director.status(clock.now())));
-    let live = Arc::new(Live::new(Table::new(Arc::clone(&loaded.catalog), 0, &[], &[], &[])));
     // Nothing is answered from a decision that was not made: until then the table has no zones.
-    live.swap(Table::new(load::no_zones(), 0, &[], &[], &[]));
-    let counted = serving.start(&live, &config);
+    let live = Arc::new(Live::new(Table::new(load::no_zones(), 0, &[], &[], &[])));
+    let counted = serving.start(&live, &config)?;
     let handle = Handle { status, log: Arc::clone(&journal.log), commands: commands_in, counters: counted.families() };
     serving.start_control(handle);
     let mut daemon = Daemon {
@@ -247,10 +246,11 @@ impl Daemon {
         let origin = zone.origin.clone();
         let decision = Arc::clone(self.director.decision());
         let order = exports::Order { zone, pools: Arc::clone(&self.pools), decision, serial };
-        let (permits, back, publisher) = (Arc::clone(&self.exports), self.back.clone(), self.publisher.clone());
+        let (permits, back) = (Arc::clone(&self.exports), self.back.clone());
+        let publisher = self.publisher.clone().expect("the configuration refuses an export without [nsd]");
         tokio::spawn(async move {
             let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
-            let done = exports::run(publisher.as_deref(), order).await;
+            let done = exports::run(&publisher, order).await;
             let _ = back.send(Back::Exported { origin, done }).await;
         });
     }
@@ -453,6 +453,17 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
     ];
     let named = differs.into_iter().filter(|(_, differs)| *differs);
     named.map(|(key, _)| format!("{}: {key} has changed: restart to bring it into force", new.file.display())).collect()
+}
+
+fn publisher(config: &Config) -> Option<Publisher> {
+    let nsd = config.nsd.as_ref()?;
+    Some(Publisher::new(NsdSettings {
+        address: nsd.address,
+        control: nsd.control.clone(),
+        checkzone: nsd.checkzone.clone(),
+        state_dir: config.state_dir.clone(),
+        limits: Limits::default(),
+    }))
 }
 
 fn prober(loaded: &Loaded) -> Result<Arc<Prober>, Failure> {

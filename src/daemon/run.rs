@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::config::Config;
 use crate::control::api::{Answer, Command, Handle, Request};
-use crate::control::log::{Entry, Log};
+use crate::control::log::Entry;
 use crate::control::text;
 use crate::director::Director;
 use crate::director::effect::{Decision, Effect, Transition};
@@ -431,7 +431,7 @@ impl Daemon {
         })
     }
 
-    async fn stop(mut self) {
+    async fn stop(self) {
         self.journal.note("stopping".to_owned());
         let running = self.exports.acquire_many(u32::try_from(EXPORTS_MAX).expect("a small number"));
         if tokio::time::timeout(STOP_PATIENCE, running).await.is_err() {

@@ -4,6 +4,7 @@
 mod answers;
 mod config;
 mod control;
+mod failover;
 mod floors;
 mod probes;
 mod publish;

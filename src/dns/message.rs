@@ -284,7 +284,8 @@ mod tests {
 
     #[test]
     fn format_errors() {
-        let cases: &[(&str, [u16; 4], &[&[u8]])] = &[
+        type Case = (&'static str, [u16; 4], &'static [&'static [u8]]);
+        let cases: &[Case] = &[
             ("no question", [0, 0, 0, 0], &[]),
             ("two questions", [2, 0, 0, 0], &[WWW, WWW]),
             ("an answer", [1, 1, 0, 0], &[WWW, OPT]),

@@ -4,3 +4,6 @@ pub mod decide;
 pub mod pool;
 pub mod reason;
 pub mod rotation;
+
+#[cfg(test)]
+mod decide_tests;

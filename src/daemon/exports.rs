@@ -81,7 +81,8 @@ pub async fn roll_back(publisher: &Publisher, order: Order) -> Done {
         Ok(job) => job,
         Err(reason) => return Done::early(&order, ExportResult::Refused, reason, None),
     };
-    let (zone, pools, in_file, scheme) = (order.zone.clone(), order.pools.clone(), current.source_serial, order.zone.serial);
+    let (zone, pools, in_file, scheme) =
+        (order.zone.clone(), order.pools.clone(), current.source_serial, order.zone.serial);
     let renew = move |kept: Vec<u8>| {
         let file = zone.file.display().to_string();
         let parsed = Zone::parse(&zone.origin, &file, kept)

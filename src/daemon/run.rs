@@ -147,7 +147,12 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn run(&mut self, mut events: mpsc::Receiver<Back>, mut commands: mpsc::Receiver<Command>, shutdown: impl Future<Output = ()>) {
+    async fn run(
+        &mut self,
+        mut events: mpsc::Receiver<Back>,
+        mut commands: mpsc::Receiver<Command>,
+        shutdown: impl Future<Output = ()>,
+    ) {
         let mut shutdown = pin!(shutdown);
         let mut hangup = super::notify::hangups();
         let serials = self.poll_serials();
@@ -332,7 +337,8 @@ impl Daemon {
     fn chosen(&self, zone: Option<&str>) -> Result<Vec<usize>, Answer> {
         let exported = |index: &usize| self.loaded.zones[*index].config.export_file.is_some();
         let Some(text) = zone else { return Ok((0..self.loaded.zones.len()).filter(exported).collect()) };
-        let origin: Name = text.parse().map_err(|error| Answer::refused(format!("`{text}` is no zone name: {error}")))?;
+        let origin: Name =
+            text.parse().map_err(|error| Answer::refused(format!("`{text}` is no zone name: {error}")))?;
         match self.zone(&origin) {
             None => Err(Answer::refused(format!("zone {origin} is not configured"))),
             Some(index) if !exported(&index) => Err(Answer::refused(format!("zone {origin} has export = \"off\""))),
@@ -349,7 +355,12 @@ impl Daemon {
         let zone = self.loaded.zones[index].config.clone();
         let origin = zone.origin.clone();
         let decision = Arc::clone(self.director.decision());
-        let order = exports::Order { serial: decision.serials.get(index).copied().unwrap_or(0), pools: Arc::clone(&self.pools), zone, decision };
+        let order = exports::Order {
+            serial: decision.serials.get(index).copied().unwrap_or(0),
+            pools: Arc::clone(&self.pools),
+            zone,
+            decision,
+        };
         self.waiters.wait(order.decision.generation, [origin.to_string()].into(), "rolled back".to_owned(), reply);
         let back = self.back.clone();
         tokio::spawn(async move {

@@ -169,7 +169,8 @@ fn the_reference_zones_fail_over_and_come_back() {
     assert_eq!(site.zone_file("foo.zone"), exchanged(&on_loopback(FOO), foo));
     assert_eq!(site.zone_file("buetow.org"), exchanged(&on_loopback(BUETOW), buetow));
     let log = site.daemon.log();
-    let told: Vec<&str> = log.lines().filter(|line| line.contains("fishfinger.buetow.org -> blowfish.buetow.org")).collect();
+    let told: Vec<&str> =
+        log.lines().filter(|line| line.contains("fishfinger.buetow.org -> blowfish.buetow.org")).collect();
     assert_eq!(told.len(), 1, "one clear line:\n{log}");
     assert!(told[0].contains("L4CON") && told[0].contains("3/3 failures"), "with its reason: {}", told[0]);
 

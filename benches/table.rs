@@ -81,7 +81,7 @@ fn answers(live: &Live, names: usize, rtype: u16, exists: bool) -> u64 {
 }
 
 fn table(catalog: &Arc<Catalog>, generation: u64) -> Table {
-    let (primary, standby) = if generation % 2 == 0 { (Some(0), Some(1)) } else { (Some(1), Some(0)) };
+    let (primary, standby) = if generation.is_multiple_of(2) { (Some(0), Some(1)) } else { (Some(1), Some(0)) };
     let roles = Roles { primary, standby };
     let pool: PoolRoles = PerFamily { ipv4: roles, ipv6: roles };
     Table::new(catalog.clone(), generation, &[pool], &[None], &[generation as u32])

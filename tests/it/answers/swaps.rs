@@ -21,7 +21,7 @@ const WINDOW: u16 = 32;
 
 /// Generation n: serial n; an even one has fishfinger as primary, an odd one inky, which has no IPv6.
 fn generation(catalog: &Arc<Catalog>, number: u64) -> Table {
-    let roles = if number % 2 == 0 { held(Some(0), Some(1)) } else { held(Some(2), Some(0)) };
+    let roles = if number.is_multiple_of(2) { held(Some(0), Some(1)) } else { held(Some(2), Some(0)) };
     Table::new(catalog.clone(), number, &[roles], &[None], &[number as u32])
 }
 

@@ -2,4 +2,5 @@
 
 mod floors;
 mod probes;
+mod simulation;
 mod support;

@@ -9,5 +9,6 @@ mod failover;
 mod floors;
 mod probes;
 mod publish;
+mod simulation;
 mod support;
 mod zone_text;

@@ -448,7 +448,7 @@ impl Daemon {
         if tokio::time::timeout(STOP_PATIENCE, running).await.is_err() {
             tracing::warn!("an export did not end in time; it is cleaned up at the next start");
         }
-        self.saver.save(self.director.state());
+        self.saver.save(self.director.final_state());
         self.saver.finish().await;
     }
 }

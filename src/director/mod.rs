@@ -214,14 +214,11 @@ impl Director {
         &self.decision
     }
 
-<<<<<<< HEAD
     /// Origins (with the final dot) of the zones whose decision nsd does not have yet.
     pub fn unpublished(&self) -> impl Iterator<Item = &str> {
         self.zones.list.iter().filter(|zone| zone.is_unpublished()).map(|zone| zone.name.as_str())
     }
 
-    /// What shall outlive the process, as of the last event.
-=======
     /// What the process leaves behind when it ends in good order: nothing can happen any more that
     /// is not written in it.
     pub fn final_state(&self) -> State {
@@ -229,7 +226,6 @@ impl Director {
     }
 
     /// What shall outlive the process, as of the last event; for [`Effect::Persist`].
->>>>>>> health
     pub fn state(&self) -> State {
         let pools = self.settings.pools.iter().zip(&self.pools);
         State {

@@ -5,6 +5,7 @@ mod answers;
 mod command_line;
 mod config;
 mod control;
+mod director;
 mod failover;
 mod floors;
 mod probes;

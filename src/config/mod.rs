@@ -2,6 +2,7 @@
 //! ([`Config`]). Everything behind this room trusts the second.
 
 mod checked;
+mod checks;
 pub mod file;
 mod load;
 pub mod problem;

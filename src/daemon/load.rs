@@ -1,20 +1,24 @@
 //! From a checked configuration to everything that is served and watched: the zone files read,
 //! parsed, bound to their pools and compiled. All or nothing: one bad zone and nothing changes.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{self, Config, Serve};
+use crate::director::event::Target;
 use crate::director::settings::{Settings, ZoneSettings};
 use crate::failover::binding::Binding;
-use crate::failover::pool::Pool;
+use crate::failover::pool::{Node, Pool};
+use crate::health::check::{Check, Kind, Names};
 use crate::table::Catalog;
 use crate::table::compile::CompileError;
 use crate::table::zone_table::{Mode, ZoneTable};
 use crate::zone::Zone;
 use crate::zone::diagnostic::{Diagnostic, Severity};
+use crate::zone::tag::Role;
 
 use crate::control::Exit;
 
@@ -22,6 +26,9 @@ use super::failure::Failure;
 
 /// Largest zone file, in octets.
 const ZONE_FILE_MAX: u64 = 2 << 30;
+
+/// Most names for which a TLS check asks.
+const NAMES_MAX: usize = 500;
 
 /// What a configuration leads to.
 pub struct Loaded {
@@ -31,8 +38,16 @@ pub struct Loaded {
     pub zones: Vec<LoadedZone>,
     /// Indexes of the zones that are in the catalog, in its order.
     pub served: Vec<usize>,
+    /// What each target of the director means, by name.
+    pub targets: HashMap<Target, Arc<Looked>>,
     /// What `check` shows though it stops nothing, a line each.
     pub warnings: Vec<String>,
+}
+
+/// What is looked at, and how.
+pub struct Looked {
+    pub check: Check,
+    pub node: Node,
 }
 
 /// A zone as it was when it was loaded.
@@ -52,9 +67,11 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
         catalog: no_zones(),
         zones: Vec::new(),
         served: Vec::new(),
+        targets: HashMap::new(),
         warnings: Vec::new(),
     };
     let mut tables = Vec::new();
+    let mut names = vec![BTreeSet::new(); config.pools.len()];
     for zone in &config.zones {
         match one(zone, &config.pools) {
             Ok(one) => {
@@ -63,6 +80,9 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
                     tables.push(Arc::new(table));
                 }
                 loaded.warnings.extend(one.warnings);
+                for (pool, name) in one.names {
+                    names[pool].insert(name);
+                }
                 loaded.zones.push(one.zone);
                 loaded.settings.zones.push(one.settings);
             }
@@ -72,8 +92,52 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
     if !lines.is_empty() {
         return Err(Failure::new(Exit::Usage, lines));
     }
+    name_checks(&mut loaded, &names);
+    loaded.targets = targets(&loaded.settings);
     loaded.catalog = Arc::new(Catalog::new(tables).map_err(|error| Failure::usage(error.to_string()))?);
     Ok(loaded)
+}
+
+/// Says which names a check with `names = "pool"` asks for: those that follow the primary of its
+/// pools.
+fn name_checks(loaded: &mut Loaded, names: &[BTreeSet<String>]) {
+    for check in &mut loaded.settings.checks {
+        let Kind::Tls(tls) = &mut check.kind else { continue };
+        if tls.names != Names::Pool {
+            continue;
+        }
+        let users = loaded.settings.pools.iter().zip(names).filter(|(pool, _)| pool.checks.contains(&check.name));
+        let found: BTreeSet<&String> = users.flat_map(|(_, names)| names).collect();
+        if found.len() > NAMES_MAX || found.is_empty() {
+            let count = found.len();
+            let looked = if found.is_empty() { "the node's own name is" } else { "only the first 500 are" };
+            let name = &check.name;
+            loaded.warnings.push(format!("check `{name}`: warning: its pools have {count} names; {looked} asked for"));
+        }
+        let mut list: Vec<String> = found.into_iter().take(NAMES_MAX).cloned().collect();
+        if list.is_empty() {
+            list.push("{node}".to_owned());
+        }
+        tls.names = Names::List(list);
+    }
+}
+
+/// Every check of every node of a pool, over each family, and the anchors.
+fn targets(settings: &Settings) -> HashMap<Target, Arc<Looked>> {
+    let checks: HashMap<&str, &Check> = settings.checks.iter().map(|check| (check.name.as_str(), check)).collect();
+    let mut targets = HashMap::new();
+    for pool in &settings.pools {
+        for check in pool.checks.iter().filter_map(|name| checks.get(name.as_str())) {
+            for node in &pool.nodes {
+                let looked = Arc::new(Looked { check: (*check).clone(), node: node.clone() });
+                for family in &check.families {
+                    let target = Target { check: check.name.clone(), node: node.name.clone(), family: *family };
+                    targets.entry(target).or_insert_with(|| Arc::clone(&looked));
+                }
+            }
+        }
+    }
+    targets
 }
 
 /// What is served before anything was decided.
@@ -126,6 +190,8 @@ pub struct Parsed {
 
 struct One {
     zone: LoadedZone,
+    /// Names that follow the primary, with their pool.
+    names: BTreeSet<(usize, String)>,
     settings: ZoneSettings,
     table: Option<ZoneTable>,
     warnings: Vec<String>,
@@ -146,9 +212,15 @@ fn one(config: &config::Zone, pools: &[Pool]) -> Result<One, Vec<String>> {
         roles_in_file: binding.roles_in_file(&zone, pools),
         export: config.export_file.is_some(),
     };
+    let names = zone.records().filter_map(|found| {
+        let slot = binding.slot(found.tag.as_ref()?).filter(|slot| slot.role == Role::Primary)?;
+        Some((slot.pool, found.record.owner.to_string().trim_end_matches('.').to_owned()))
+    });
+    let names = names.collect();
     let failover_records = zone.failover_records().count();
     let records = zone.records().len();
-    Ok(One { zone: LoadedZone { config: config.clone(), bytes, records, failover_records }, settings, table, warnings })
+    let zone = LoadedZone { config: config.clone(), bytes, records, failover_records };
+    Ok(One { zone, names, settings, table, warnings })
 }
 
 fn compile(zone: &Zone, binding: &Binding, pools: &[Pool], mode: Mode) -> Result<ZoneTable, String> {

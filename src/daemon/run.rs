@@ -234,13 +234,11 @@ impl Daemon {
     }
 
     fn probe(&self, target: Target) {
-        let check = self.config.checks.iter().find(|check| check.name == target.check).cloned();
-        let node = self.pools.iter().flat_map(|pool| &pool.nodes).find(|node| node.name == target.node).cloned();
-        let (Some(check), Some(node)) = (check, node) else { return };
+        let Some(looked) = self.loaded.targets.get(&target).cloned() else { return };
         let (prober, permits, back) = (Arc::clone(&self.prober), Arc::clone(&self.probes), self.back.clone());
         tokio::spawn(async move {
             let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
-            let outcome = prober.probe(&check, &node, target.family).await;
+            let outcome = prober.probe(&looked.check, &looked.node, target.family).await;
             // Nobody listens any more when the daemon stops.
             let _ = back.send(Back::Event(Event::Probed { target, outcome })).await;
         });
@@ -376,7 +374,7 @@ impl Daemon {
             let read = move || {
                 let config = Config::load(&file)?;
                 let loaded = load::load(&config)?;
-                let prober = Prober::new(&config.checks).map_err(|error| Failure::usage(error.to_string()))?;
+                let prober = Prober::new(&loaded.settings.checks).map_err(|error| Failure::usage(error.to_string()))?;
                 Ok((config, loaded, prober))
             };
             let outcome = Box::new(blocking(read).await.and_then(|outcome| outcome));

@@ -29,14 +29,7 @@ fn settings() -> Settings {
         min_hold_ms: 0,
         ttl_min_s: None,
     };
-    let http = Http {
-        url: "http://{node}/".to_owned(),
-        expect: None,
-        status: vec![200],
-        port: None,
-        ca_file: None,
-        insecure: false,
-    };
+    let http = Http { url: "http://{node}/".to_owned(), ..Http::default() };
     let check = Check {
         name: "web".to_owned(),
         kind: Kind::Http(http),
@@ -183,7 +176,7 @@ fn outcome(is_good: bool) -> Outcome {
         word: word.to_owned(),
         detail: detail.to_owned(),
         duration_ms: 3,
-        cert_expiry_unix_s: None,
+        ..Outcome::default()
     }
 }
 

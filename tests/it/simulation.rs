@@ -69,14 +69,7 @@ fn pool(name: &str, nodes: &[Node]) -> Pool {
 }
 
 fn check(interval_ms: u64) -> Check {
-    let http = Http {
-        url: "https://{node}/".to_owned(),
-        expect: None,
-        status: Vec::new(),
-        port: None,
-        ca_file: None,
-        insecure: false,
-    };
+    let http = Http { url: "https://{node}/".to_owned(), ..Http::default() };
     Check {
         name: "web".to_owned(),
         kind: Kind::Http(http),
@@ -241,7 +234,7 @@ impl World {
         };
         let duration_ms = if success == Some(true) { 5 + self.random.below(200) } else { 15 * SECOND_MS };
         let word = if success == Some(true) { "L7OK" } else { "L4TOUT" }.to_owned();
-        let outcome = Outcome { success, word, detail: String::new(), duration_ms, cert_expiry_unix_s: None };
+        let outcome = Outcome { success, word, detail: String::new(), duration_ms, ..Outcome::default() };
         self.later(duration_ms, Event::Probed { target, outcome });
     }
 
@@ -549,7 +542,7 @@ fn ten_thousand_targets() {
             Some(first) if first.key().0 <= now_ms => {
                 let success = Some(random.chance(95));
                 let (word, detail) = ("L7OK".to_owned(), String::new());
-                let outcome = Outcome { success, word, detail, duration_ms: 50, cert_expiry_unix_s: None };
+                let outcome = Outcome { success, word, detail, duration_ms: 50, ..Outcome::default() };
                 Event::Probed { target: first.remove(), outcome }
             }
             _ => Event::Tick,

@@ -133,6 +133,26 @@ pub enum Verb {
         json: bool,
     },
 
+    /// Exit 0 if NODE serves NAME now, else 1 and who does
+    #[command(after_help = "Example:\n  nsd-failover is-primary fishfinger www.example.org && acme-client www.example.org")]
+    IsPrimary {
+        node: String,
+        /// A failover name; `standby` names count for the node that is standby
+        name: Name,
+    },
+
+    /// Print the completion script for a shell
+    #[command(after_help = "Example:\n  nsd-failover completions bash > /etc/bash_completion.d/nsd-failover")]
+    Completions { shell: clap_complete::Shell },
+
+    /// Print the manual page, or write one for each verb
+    #[command(after_help = "Example:\n  nsd-failover man --folder /usr/local/share/man/man1")]
+    Man {
+        /// Write the pages of all verbs into this folder
+        #[arg(long)]
+        folder: Option<PathBuf>,
+    },
+
     /// Load the configuration and the zones again; the running daemon keeps the old on any error
     #[command(after_help = "Example:\n  nsd-failover reload")]
     Reload,

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use crate::export::serial::SerialScheme;
 use crate::dns::name::Name;
+use crate::export::serial::SerialScheme;
 use crate::failover::pool::{Families, Node, Pool, Preempt, Rotate, WhenAllDown};
 use crate::health::check::{Check, Http, Kind};
 use crate::health::family::Family;

@@ -10,8 +10,8 @@ pub mod value;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::export::serial::SerialScheme;
 use crate::dns::name::Name;
+use crate::export::serial::SerialScheme;
 use crate::failover::pool::Pool;
 use crate::health::check::Check;
 

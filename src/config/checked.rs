@@ -475,7 +475,7 @@ impl Checker {
 
     fn whole_seconds(&mut self, source: &Source, text: &file::Text) -> Option<u32> {
         let milliseconds = self.duration(source, Some(text), 1_000);
-        if milliseconds % 1_000 != 0 {
+        if !milliseconds.is_multiple_of(1_000) {
             self.wrong(source, text, format!("`{}` is no whole number of seconds", text.get_ref()));
         }
         u32::try_from(milliseconds / 1_000).ok()

@@ -221,3 +221,41 @@ pub enum SocketError {
     #[error("cannot {1} control socket {path}: {2}", path = .0.display())]
     Io(PathBuf, &'static str, #[source] io::Error),
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_dribbles_is_cut_off_and_its_place_is_free_again() {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = tcp.local_addr().unwrap();
+        let listener = Bounded::new(tcp, Duration::from_millis(200));
+        let places = listener.places.clone();
+        let app = axum::Router::new().route("/", axum::routing::get(async || "hello"));
+        tokio::spawn(axum::serve(listener, app).into_future());
+        // Served in time: kept alive, and the clock starts anew.
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut buffer = [0; 4096];
+        assert!(client.read(&mut buffer).await.unwrap() > 0);
+        // From now on an octet at a time, which is progress for nobody.
+        let dribble = async {
+            loop {
+                let _ = client.write_all(b"G").await;
+                let read = tokio::time::timeout(Duration::from_millis(20), client.read(&mut buffer)).await;
+                if let Ok(Ok(0) | Err(_)) = read {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), dribble).await.expect("cut off");
+        let all = u32::try_from(CONNECTIONS_MAX).unwrap();
+        // One place is held by the listener, which waits for the next client with it.
+        let free = places.acquire_many(all - 1);
+        drop(tokio::time::timeout(Duration::from_secs(10), free).await.expect("the place is free").unwrap());
+    }
+}

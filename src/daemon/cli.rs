@@ -111,6 +111,17 @@ pub enum Verb {
         order: ReasonArgs,
     },
 
+    /// Bring the zones to nsd now; returns when it serves them
+    #[command(after_help = "Example:\n  nsd-failover export example.org")]
+    Export {
+        /// One zone; by default all that have an export
+        zone: Option<String>,
+    },
+
+    /// Put the last good generation of a zone back, with a new serial
+    #[command(after_help = "Example:\n  nsd-failover rollback example.org")]
+    Rollback { zone: String },
+
     /// The last transitions and exports
     #[command(after_help = "Example:\n  nsd-failover log -n 5")]
     Log {

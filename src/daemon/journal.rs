@@ -47,7 +47,9 @@ impl Journal {
             Entry::Export(report) if !matches!(report.result, ExportResult::Served | ExportResult::Unchanged) => {
                 tracing::error!("{line}");
             }
-            Entry::Transition(transition) if transition.rule.starts_with("all-down") || transition.rule == "cut-off" => {
+            Entry::Transition(transition)
+                if transition.rule.starts_with("all-down") || transition.rule == "cut-off" =>
+            {
                 tracing::error!("{line}");
             }
             Entry::Transition(_) => tracing::warn!("{line}"),

@@ -19,3 +19,20 @@ pub fn explain(what: &str, address: SocketAddr, error: &io::Error) -> Failure {
     };
     Failure::usage(format!("cannot listen on {address} ({what}): {error}; {advice}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_to_do() {
+        let address = "127.0.0.1:53".parse().unwrap();
+        let line = |kind: io::ErrorKind| explain("DNS over UDP", address, &kind.into()).to_string();
+        assert_eq!(
+            line(io::ErrorKind::PermissionDenied),
+            "cannot listen on 127.0.0.1:53 (DNS over UDP): permission denied; ports below 1024 need root, or the capability CAP_NET_BIND_SERVICE"
+        );
+        assert!(line(io::ErrorKind::AddrInUse).contains("something else answers there"));
+        assert!(line(io::ErrorKind::AddrNotAvailable).contains("does not have that address"));
+    }
+}

@@ -1,9 +1,104 @@
-//! Binds, loads, spawns, carries out effects, shuts down.
+//! Binds, loads, spawns, carries out effects, shuts down. `main` is argv to daemon or client.
 
 pub mod cli;
+mod client;
 mod clock;
+mod demo;
 mod exports;
 pub mod failure;
-pub mod listen;
+mod journal;
+mod listen;
 mod load;
+mod notify;
 mod persist;
+pub mod run;
+mod serving;
+mod verbs;
+mod waiters;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Config;
+use crate::director::event::Action;
+
+use cli::{Cli, Verb};
+use failure::Failure;
+
+/// The program: carries out the verb, says in a line for each thing what went wrong, and ends with
+/// the exit status of DESIGN section 8.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let file = cli.config;
+    match cli.verb {
+        Verb::Check => verbs::check(&file),
+        Verb::CheckZone { origin, file, print } => verbs::check_zone(&origin, &file, print),
+        Verb::Render { zone, primary, serial } => verbs::render(&file, &zone, &primary, serial),
+        Verb::Run => {
+            log_to_stderr(false);
+            let config = Config::load(&file)?;
+            runtime()?.block_on(run::run(config, run::interrupted(), || {}))
+        }
+        Verb::Demo(demo) => match &demo.action {
+            None => {
+                log_to_stderr(true);
+                runtime()?.block_on(demo::run(&demo))
+            }
+            Some(action) => {
+                println!("{}", runtime()?.block_on(demo::send(demo.dns, action))?);
+                Ok(())
+            }
+        },
+        verb => {
+            let client = client::connect(&file)?;
+            runtime()?.block_on(ask(&client, verb))
+        }
+    }
+}
+
+/// The verbs that the running daemon answers.
+async fn ask(client: &crate::control::client::Client, verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Status { json } => client::status(client, json).await,
+        Verb::Log { count, json } => client::log(client, count, json).await,
+        Verb::Reload => client::reload(client).await,
+        Verb::Export { zone } => client::export(client, zone.as_deref()).await,
+        Verb::Rollback { zone } => client::rollback(client, &zone).await,
+        Verb::Switch { pool, node, order } => client::order(client, Action::Switch { pool, node }, order).await,
+        Verb::Hold { pool, order } => client::order(client, Action::Hold { pool }, order).await,
+        Verb::Drain { node, order } => client::order(client, Action::Drain { node }, order).await,
+        Verb::Release { pool, order } => client::take_back(client, Action::Release { pool }, order).await,
+        Verb::Ready { node, order } => client::take_back(client, Action::Ready { node }, order).await,
+        Verb::Check | Verb::CheckZone { .. } | Verb::Render { .. } | Verb::Run | Verb::Demo(_) => {
+            unreachable!("`dispatch` has carried these out")
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| Failure::failed(format!("cannot start: {error}")))
+}
+
+/// `RUST_LOG` chooses what is logged. In the demo a line is as short as can be.
+fn log_to_stderr(demo: bool) {
+    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+    match demo {
+        true => log.without_time().init(),
+        false => log.init(),
+    }
+}

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::config::Config;
 use crate::control::api::{Answer, Command, Handle, Request};
-use crate::control::log::{Entry, Log};
+use crate::control::log::Entry;
 use crate::control::text;
 use crate::director::Director;
 use crate::director::effect::{Decision, Effect, Transition};
@@ -21,10 +21,10 @@ use crate::director::status::Status;
 use crate::dns::name::Name;
 use crate::failover::pool::Pool;
 use crate::probe::Prober;
-use crate::publish::Publisher;
+use crate::publish::{Limits, NsdSettings, Publisher};
 use crate::table::{Live, Table};
 
-use super::clock::{Clock, unix_ms};
+use super::clock::Clock;
 use super::exports;
 use super::failure::Failure;
 use super::journal::Journal;
@@ -54,7 +54,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
     let mut serving = Serving::bind(&config)?;
     let state_dir = StateDir::open(&config.state_dir)?;
     let journal = Journal::open(state_dir.path());
-    let publisher = super::publisher(&config).map(Arc::new);
+    let publisher = publisher(&config).map(Arc::new);
     if let Some(publisher) = &publisher {
         for report in publisher.recover().await {
             journal.record(Entry::Export(report));
@@ -71,10 +71,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
     let (back, events) = mpsc::channel(EVENTS_MAX);
     let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
     let (status_in, status) = watch::channel(Arc::new(director.status(clock.now())));
-    let live = Arc::new(Live::new(Table::new(Arc::clone(&loaded.catalog), 0, &[], &[], &[])));
     // Nothing is answered from a decision that was not made: until then the table has no zones.
-    live.swap(Table::new(load::no_zones(), 0, &[], &[], &[]));
-    let counted = serving.start(&live, &config);
+    let live = Arc::new(Live::new(Table::new(load::no_zones(), 0, &[], &[], &[])));
+    let counted = serving.start(&live, &config)?;
     let handle = Handle { status, log: Arc::clone(&journal.log), commands: commands_in, counters: counted.families() };
     serving.start_control(handle);
     let mut daemon = Daemon {
@@ -148,7 +147,12 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn run(&mut self, mut events: mpsc::Receiver<Back>, mut commands: mpsc::Receiver<Command>, shutdown: impl Future<Output = ()>) {
+    async fn run(
+        &mut self,
+        mut events: mpsc::Receiver<Back>,
+        mut commands: mpsc::Receiver<Command>,
+        shutdown: impl Future<Output = ()>,
+    ) {
         let mut shutdown = pin!(shutdown);
         let mut hangup = super::notify::hangups();
         let serials = self.poll_serials();
@@ -247,10 +251,11 @@ impl Daemon {
         let origin = zone.origin.clone();
         let decision = Arc::clone(self.director.decision());
         let order = exports::Order { zone, pools: Arc::clone(&self.pools), decision, serial };
-        let (permits, back, publisher) = (Arc::clone(&self.exports), self.back.clone(), self.publisher.clone());
+        let (permits, back) = (Arc::clone(&self.exports), self.back.clone());
+        let publisher = self.publisher.clone().expect("the configuration refuses an export without [nsd]");
         tokio::spawn(async move {
             let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
-            let done = exports::run(publisher.as_deref(), order).await;
+            let done = exports::run(&publisher, order).await;
             let _ = back.send(Back::Exported { origin, done }).await;
         });
     }
@@ -332,7 +337,8 @@ impl Daemon {
     fn chosen(&self, zone: Option<&str>) -> Result<Vec<usize>, Answer> {
         let exported = |index: &usize| self.loaded.zones[*index].config.export_file.is_some();
         let Some(text) = zone else { return Ok((0..self.loaded.zones.len()).filter(exported).collect()) };
-        let origin: Name = text.parse().map_err(|error| Answer::refused(format!("`{text}` is no zone name: {error}")))?;
+        let origin: Name =
+            text.parse().map_err(|error| Answer::refused(format!("`{text}` is no zone name: {error}")))?;
         match self.zone(&origin) {
             None => Err(Answer::refused(format!("zone {origin} is not configured"))),
             Some(index) if !exported(&index) => Err(Answer::refused(format!("zone {origin} has export = \"off\""))),
@@ -349,7 +355,12 @@ impl Daemon {
         let zone = self.loaded.zones[index].config.clone();
         let origin = zone.origin.clone();
         let decision = Arc::clone(self.director.decision());
-        let order = exports::Order { serial: decision.serials.get(index).copied().unwrap_or(0), pools: Arc::clone(&self.pools), zone, decision };
+        let order = exports::Order {
+            serial: decision.serials.get(index).copied().unwrap_or(0),
+            pools: Arc::clone(&self.pools),
+            zone,
+            decision,
+        };
         self.waiters.wait(order.decision.generation, [origin.to_string()].into(), "rolled back".to_owned(), reply);
         let back = self.back.clone();
         tokio::spawn(async move {
@@ -431,13 +442,13 @@ impl Daemon {
         })
     }
 
-    async fn stop(mut self) {
+    async fn stop(self) {
         self.journal.note("stopping".to_owned());
         let running = self.exports.acquire_many(u32::try_from(EXPORTS_MAX).expect("a small number"));
         if tokio::time::timeout(STOP_PATIENCE, running).await.is_err() {
             tracing::warn!("an export did not end in time; it is cleaned up at the next start");
         }
-        self.saver.save(self.director.state());
+        self.saver.save(self.director.final_state());
         self.saver.finish().await;
     }
 }
@@ -453,6 +464,17 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
     ];
     let named = differs.into_iter().filter(|(_, differs)| *differs);
     named.map(|(key, _)| format!("{}: {key} has changed: restart to bring it into force", new.file.display())).collect()
+}
+
+fn publisher(config: &Config) -> Option<Publisher> {
+    let nsd = config.nsd.as_ref()?;
+    Some(Publisher::new(NsdSettings {
+        address: nsd.address,
+        control: nsd.control.clone(),
+        checkzone: nsd.checkzone.clone(),
+        state_dir: config.state_dir.clone(),
+        limits: Limits::default(),
+    }))
 }
 
 fn prober(loaded: &Loaded) -> Result<Arc<Prober>, Failure> {

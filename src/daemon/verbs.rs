@@ -62,7 +62,10 @@ pub fn render(file: &Path, origin: &Name, primary: &str, serial: Option<u32>) ->
     if !config.pools.iter().any(|pool| pool.nodes.iter().any(|node| node.name == primary)) {
         return Err(Failure::usage(format!("no pool has a node `{primary}`; `check` shows the configuration")));
     }
-    let decision = Decision { pools: config.pools.iter().map(|pool| with_primary(pool, primary)).collect(), ..Decision::default() };
+    let decision = Decision {
+        pools: config.pools.iter().map(|pool| with_primary(pool, primary)).collect(),
+        ..Decision::default()
+    };
     let bytes = exports::render(zone, &config.pools, &decision, serial).map_err(Failure::usage)?;
     write_out(&bytes)
 }

@@ -22,7 +22,13 @@ struct Waiter {
 impl Waiters {
     /// Replies when each of `pending` (origins with the final dot) has been exported as of this
     /// generation or a later one; at once if there is none.
-    pub fn wait(&mut self, generation: u64, pending: BTreeSet<String>, message: String, reply: oneshot::Sender<Answer>) {
+    pub fn wait(
+        &mut self,
+        generation: u64,
+        pending: BTreeSet<String>,
+        message: String,
+        reply: oneshot::Sender<Answer>,
+    ) {
         self.0.push(Waiter { generation, pending, message, exports: Vec::new(), reply });
         self.settle();
     }

@@ -46,6 +46,13 @@ use zones::Zones;
 /// Streaks and verdicts are written down this long after they changed, at the latest.
 const PERSIST_DELAY_MS: u64 = 10_000;
 
+/// Decisions are written down at once, but not more often than this: when a whole site dies, many
+/// pools move within a moment. Exports wait for it.
+const PERSIST_GAP_MS: u64 = 200;
+
+/// So many decisions may be in service unwritten; after a crash the generation leaps over them.
+const UNWRITTEN_MAX: u64 = 64;
+
 /// With deadlines that follow the calendar, it is looked at this often at least, so that a clock
 /// that jumps is noticed.
 const CALENDAR_MS: u64 = 60_000;
@@ -75,6 +82,9 @@ pub struct Director {
     /// Transitions that wait for their generation.
     untold: Vec<Transition>,
     persist_ms: Option<u64>,
+    persisted_ms: Option<u64>,
+    /// Decisions in service that are not written down yet.
+    unwritten: u64,
     calendar_ms: Option<u64>,
     started: Now,
     now: Now,
@@ -91,7 +101,9 @@ impl Director {
         let saved = saved.filter(State::is_readable).unwrap_or_default();
         let targets = Targets::new(&settings, &saved, None, started);
         let zones = Zones::new(&settings, &saved, None);
-        let decision = Decision { generation: saved.generation, ..Decision::default() };
+        let leap = if saved.is_final { 0 } else { UNWRITTEN_MAX };
+        let generation = if saved.version == 0 { 0 } else { saved.generation.saturating_add(leap) };
+        let decision = Decision { generation, ..Decision::default() };
         Director::build(settings, saved, targets, zones, Arc::new(decision), started, started)
     }
 
@@ -115,6 +127,8 @@ impl Director {
             unreconciled: Some(Box::new(saved)),
             untold: Vec::new(),
             persist_ms: None,
+            persisted_ms: None,
+            unwritten: 0,
             calendar_ms: Some(now.monotonic_ms),
             settings,
             targets,
@@ -151,7 +165,7 @@ impl Director {
     /// Takes an event; gives what is to be done, in this order. Any event will do to let time pass.
     ///
     /// The state is written before an export, so that a crash between them cannot bring up roles
-    /// that are older than the zone files.
+    /// or serials that are older than those of the zone files.
     ///
     /// After [`Event::Reloaded`] the first `Swap` is the first decision that fits the new settings;
     /// it may come later, if a pool is new and nothing is known of it. Until then the table of
@@ -164,9 +178,11 @@ impl Director {
         let told = self.decide(now, &mut effects);
         if self.persist_ms.is_some_and(|due_ms| due_ms <= now.monotonic_ms) {
             self.persist_ms = None;
+            self.persisted_ms = Some(now.monotonic_ms);
+            self.unwritten = 0;
             effects.push(Effect::Persist);
         }
-        if self.is_deciding() {
+        if self.is_deciding() && self.unwritten == 0 {
             let generation = self.decision.generation;
             let started = self.zones.start(generation).into_iter();
             effects.extend(started.map(|(zone, serial)| Effect::Export { zone, generation, serial }));
@@ -203,11 +219,18 @@ impl Director {
         self.zones.list.iter().filter(|zone| zone.is_unpublished()).map(|zone| zone.name.as_str())
     }
 
-    /// What shall outlive the process, as of the last event.
+    /// What the process leaves behind when it ends in good order: nothing can happen any more that
+    /// is not written in it.
+    pub fn final_state(&self) -> State {
+        State { is_final: true, ..self.state() }
+    }
+
+    /// What shall outlive the process, as of the last event; for [`Effect::Persist`].
     pub fn state(&self) -> State {
         let pools = self.settings.pools.iter().zip(&self.pools);
         State {
             version: state::VERSION,
+            is_final: false,
             saved_unix_ms: self.now.unix_ms,
             generation: self.decision.generation,
             pools: pools.map(|(pool, state)| (pool.name.clone(), state.saved(pool, self.now))).collect(),
@@ -286,7 +309,9 @@ impl Director {
         let targets = Targets::new(&settings, &saved, Some(&self.targets), now);
         let zones = Zones::new(&settings, &saved, Some(mem::take(&mut self.zones)));
         let decision = Arc::clone(&self.decision);
+        let unwritten = self.unwritten;
         *self = Director::build(settings, saved, targets, zones, decision, self.started, now);
+        self.unwritten = unwritten;
         self.persist_by(now.monotonic_ms);
     }
 
@@ -325,7 +350,7 @@ impl Director {
                 moved.insert(index);
             }
             if before != after {
-                self.persist_by(now.monotonic_ms);
+                self.persist_by(now.monotonic_ms.saturating_add(PERSIST_DELAY_MS));
             }
         }
         let overtaken = self.zones.refresh(now);
@@ -335,7 +360,10 @@ impl Director {
         if self.unreconciled.is_some() || !moved.is_empty() || overtaken {
             self.put_in_service(&moved, now);
             effects.push(Effect::Swap(Arc::clone(&self.decision)));
-            self.persist_by(now.monotonic_ms);
+            self.unwritten += 1;
+            let gap_ms = if self.unwritten < UNWRITTEN_MAX { PERSIST_GAP_MS } else { 0 };
+            let free_ms = self.persisted_ms.map_or(0, |at_ms| at_ms.saturating_add(gap_ms));
+            self.persist_by(free_ms.max(now.monotonic_ms));
         }
         let mut told = mem::take(&mut self.untold);
         for transition in &mut told {

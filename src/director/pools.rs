@@ -129,7 +129,7 @@ impl PoolState {
         }
         let teller = Teller { pool, members: &self.members, targets, hold: orders.hold_reason(&pool.name) };
         let say = |family| sentence(pool, before, decision, family, view, &teller);
-        let moves = moves(before.roles, decision.memory.roles);
+        let moves = moves(pool, before.roles, decision.memory.roles);
         let transition = |families: Vec<Family>, from, to, rule: &str, reason: String| Transition {
             generation: 0,
             unix_ms: view.unix_ms,
@@ -231,21 +231,26 @@ struct Move {
     to: Option<usize>,
 }
 
-fn moves(before: Option<PoolRoles>, after: Option<PoolRoles>) -> Vec<Move> {
+fn moves(pool: &Pool, before: Option<PoolRoles>, after: Option<PoolRoles>) -> Vec<Move> {
     let mut moves: Vec<Move> = Vec::new();
     let Some(after) = after else { return moves };
     let before = before.unwrap_or_default();
-    for family in Family::ALL {
-        let (from, to) = (before[family].primary, after[family].primary);
-        if from == to {
-            continue;
-        }
+    for family in Family::ALL.into_iter().filter(|family| before[*family].primary != after[*family].primary) {
+        let (from, to) = (mover(pool, &before, family), mover(pool, &after, family));
         match moves.iter_mut().find(|known| (known.from, known.to) == (from, to)) {
             Some(known) => known.families.push(family),
             None => moves.push(Move { families: vec![family], from, to }),
         }
     }
     moves
+}
+
+/// The primary to name for a family. Where the families move together, one that the primary has no
+/// address of is withdrawn, and still moves with it: people hear of one move, not of two.
+fn mover(pool: &Pool, roles: &PoolRoles, family: Family) -> Option<usize> {
+    let together = pool.families != Families::Independent;
+    let lacks = |node: &usize| together && !pool.nodes[*node].has(family);
+    roles[family].primary.or_else(|| any_primary(*roles).filter(lacks))
 }
 
 /// The rule to tell of, where the families have different ones: what people must hear of first.

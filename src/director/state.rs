@@ -24,6 +24,9 @@ const FRESH_INTERVALS: u64 = 10;
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct State {
     pub version: u32,
+    /// Nothing has happened after it: the process ended in good order.
+    #[serde(default)]
+    pub is_final: bool,
     pub saved_unix_ms: i64,
     /// The last generation that was put in service.
     pub generation: u64,

@@ -284,7 +284,8 @@ mod tests {
 
     #[test]
     fn format_errors() {
-        let cases: &[(&str, [u16; 4], &[&[u8]])] = &[
+        type Case<'a> = (&'a str, [u16; 4], &'a [&'a [u8]]);
+        let cases: &[Case<'_>] = &[
             ("no question", [0, 0, 0, 0], &[]),
             ("two questions", [2, 0, 0, 0], &[WWW, WWW]),
             ("an answer", [1, 1, 0, 0], &[WWW, OPT]),

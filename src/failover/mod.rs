@@ -5,3 +5,6 @@ pub mod decide;
 pub mod pool;
 pub mod reason;
 pub mod rotation;
+
+#[cfg(test)]
+mod decide_tests;

@@ -228,7 +228,7 @@ impl Publisher {
         recovery::run(self).await
     }
 
-    /// Publishes the newest kept generation that differs from what `job_now.target` holds.
+    /// Publishes the newest kept generation that differs from what `current.target` holds.
     /// `renew` gives it a serial of today (and what nsd must answer then). `current` describes the
     /// zone as for an export; its `bytes`, `serial` and `expect` are not looked at.
     pub async fn rollback(

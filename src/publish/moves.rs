@@ -52,8 +52,9 @@ pub fn forward(journal: &Journal) -> Result<(), MoveError> {
     }
 }
 
-/// Puts the old bytes back in the target's place, looking newer than what they replace: nsd would
-/// not read them again otherwise. The temp file is gone afterwards.
+/// Puts the old bytes back in the target's place, looking newer than what they replace: nsd reads
+/// no file again whose time it knows and, after a load that failed, none that is not newer. The
+/// temp file is gone afterwards.
 pub fn back(journal: &Journal, generations: &Generations) -> Result<(), MoveError> {
     let Some(now) = files::read(&journal.target)?.filter(|now| hash(&now.bytes) == journal.new.hash) else {
         return Err(MoveError::Edited);
@@ -135,4 +136,97 @@ pub fn tidy(journal: &Journal, journals: &Path) -> Result<(), String> {
     files::remove(&journal.temp)?;
     files::sync_folder(files::folder(&journal.target))?;
     journal.remove(journals)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::journal::Version;
+    use super::*;
+
+    /// A folder with a target and a temp file, and the journal of old -> new between them.
+    fn bench(target: &str, temp: Option<&str>) -> (tempfile::TempDir, Journal) {
+        let folder = tempfile::tempdir().unwrap();
+        let version = |text: &str| Version { hash: hash(text.as_bytes()), serial: Some(1) };
+        let journal = Journal {
+            zone: "foo.zone.".into(),
+            generation: 1,
+            target: folder.path().join("zone"),
+            temp: folder.path().join("temp"),
+            old: Some(version("old")),
+            new: version("new"),
+        };
+        fs::write(&journal.target, target).unwrap();
+        if let Some(temp) = temp {
+            fs::write(&journal.temp, temp).unwrap();
+        }
+        (folder, journal)
+    }
+
+    fn target(journal: &Journal) -> String {
+        fs::read_to_string(&journal.target).unwrap()
+    }
+
+    #[test]
+    fn forward_and_back() {
+        let (folder, journal) = bench("old", Some("new"));
+        let before = fs::metadata(&journal.target).unwrap().modified().unwrap();
+        forward(&journal).unwrap();
+        assert_eq!((target(&journal), examine(&journal).unwrap()), ("new".into(), Progress::New));
+        back(&journal, &Generations::new(folder.path().join("none"), 2)).unwrap();
+        assert_eq!((target(&journal), examine(&journal).unwrap()), ("old".into(), Progress::Old));
+        assert!(!journal.temp.exists());
+        assert!(fs::metadata(&journal.target).unwrap().modified().unwrap() > before, "nsd must read it again");
+    }
+
+    /// What the look before the exchange cannot see.
+    #[test]
+    fn an_edit_that_the_exchange_takes_out_goes_back_in() {
+        let (_folder, journal) = bench("edit", Some("new"));
+        assert!(matches!(exchange(&journal, &hash(b"old")), Err(MoveError::Edited)));
+        assert_eq!(target(&journal), "edit");
+        assert_eq!(fs::read_to_string(&journal.temp).unwrap(), "new");
+    }
+
+    #[test]
+    fn a_crash_before_the_edit_went_back_in() {
+        let (_folder, journal) = bench("new", Some("edit"));
+        assert_eq!(examine(&journal).unwrap(), Progress::Edited);
+        assert_eq!(target(&journal), "edit");
+    }
+
+    #[test]
+    fn the_old_bytes_come_from_the_kept_generations_if_the_temp_file_is_gone() {
+        let (folder, journal) = bench("new", None);
+        let store = Generations::new(folder.path().join("state"), 2);
+        let Err(MoveError::Failed(reason)) = back(&journal, &store) else { panic!("nothing to put back") };
+        assert!(reason.contains("is gone"), "{reason}");
+        assert_eq!(target(&journal), "new");
+        let kept =
+            super::super::generations::Generation { hash: hash(b"old"), serial: 1, generation: None, unix_ms: 0 };
+        store.keep(&"foo.zone.".parse().unwrap(), b"old", kept).unwrap();
+        back(&journal, &store).unwrap();
+        assert_eq!(target(&journal), "old");
+    }
+
+    #[test]
+    fn nothing_is_put_back_over_an_edit() {
+        let (folder, journal) = bench("edit", Some("old"));
+        let store = Generations::new(folder.path().join("state"), 2);
+        assert!(matches!(back(&journal, &store), Err(MoveError::Edited)));
+        assert_eq!(target(&journal), "edit");
+    }
+
+    #[test]
+    fn a_crash_in_the_portable_swap() {
+        // The second name is made, the new file not yet in place.
+        let (_folder, journal) = bench("old", Some("new"));
+        fs::hard_link(&journal.target, files::aside(&journal.temp)).unwrap();
+        assert_eq!(examine(&journal).unwrap(), Progress::Old);
+        assert!(!files::aside(&journal.temp).exists() && target(&journal) == "old");
+        // The new file is in place, the old one still aside.
+        let (_folder, journal) = bench("new", None);
+        fs::write(files::aside(&journal.temp), "old").unwrap();
+        assert_eq!(examine(&journal).unwrap(), Progress::New);
+        assert_eq!(fs::read_to_string(&journal.temp).unwrap(), "old");
+    }
 }

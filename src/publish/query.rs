@@ -1,6 +1,5 @@
 //! What nsd serves, asked over DNS: the only proof that an export has arrived.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -8,9 +7,9 @@ use std::time::Duration;
 use domain::base::iana::Rtype;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{self, RData, RecordType};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::dns::name::Name;
 
@@ -20,8 +19,8 @@ use super::Expected;
 const UDP_MAX_OCTETS: u16 = 1232;
 /// A lost datagram is sent again after this time.
 const RETRY: Duration = Duration::from_millis(250);
-/// Questions under way on one TCP connection.
-const PIPELINE: usize = 64;
+/// Questions under way on one TCP connection; fewer than there are ids.
+const PIPELINE: usize = 8_192;
 
 /// Asks one server. Each question over UDP has a socket, a port and an id of its own.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +66,9 @@ impl Client {
         let say = |error: QueryError| format!("nsd at {}: {error}", self.server);
         let stream = timeout_at(until, TcpStream::connect(self.server)).await;
         let mut stream = stream.map_err(|_| say(QueryError::Timeout))?.map_err(|error| say(error.into()))?;
+        stream.set_nodelay(true).map_err(|error| say(error.into()))?;
         for batch in expected.chunks(PIPELINE) {
-            let compared = timeout_at(until, compare_batch(&mut stream, batch)).await;
+            let compared = timeout_at(until, compare_batch(&mut stream, batch, self.limit)).await;
             compared.map_err(|_| say(QueryError::Timeout))?.map_err(|reason| match reason {
                 Mismatch::Query(error) => say(error),
                 Mismatch::Differs(text) => text,
@@ -121,41 +121,54 @@ impl Client {
     }
 }
 
-/// Asks for a batch in one write and compares the answers, which may come in any order
-/// (RFC 7766 section 7).
-async fn compare_batch(stream: &mut TcpStream, batch: &[Expected]) -> Result<(), Mismatch> {
-    let mut waiting = HashMap::with_capacity(batch.len());
-    let mut output = Vec::new();
-    for expected in batch {
-        let mut id = random_id();
-        while waiting.contains_key(&id) {
-            id = id.wrapping_add(1);
+/// Asks for a batch and compares the answers, which may come in any order (RFC 7766 section 7).
+///
+/// Questions are written while answers are read: with each acknowledged by the next, nsd's small
+/// answers do not wait in Nagle's algorithm for our delayed acknowledgements (40 ms each time).
+async fn compare_batch(stream: &mut TcpStream, batch: &[Expected], limit: Duration) -> Result<(), Mismatch> {
+    let (input, output) = stream.split();
+    let mut output = BufWriter::new(output);
+    // Ids count from a random start, so that an id tells which question it belongs to.
+    let first = random_id();
+    let write = async {
+        for (index, expected) in batch.iter().enumerate() {
+            let id = first.wrapping_add(u16::try_from(index).expect("a batch is shorter than 65,536"));
+            let query = Question::new(&expected.owner, expected.rtype).to_wire(id)?;
+            output.write_all(&framed(&query)).await.map_err(QueryError::from)?;
         }
-        let question = Question::new(&expected.owner, expected.rtype);
-        output.extend(framed(&question.to_wire(id)?));
-        waiting.insert(id, (question, expected));
-    }
-    stream.write_all(&output).await.map_err(QueryError::from)?;
-    while !waiting.is_empty() {
-        let wire = read_frame(stream).await?;
-        let id = wire.first_chunk().map(|id| u16::from_be_bytes(*id)).ok_or(QueryError::Mismatched)?;
-        let (question, expected) = waiting.remove(&id).ok_or(QueryError::Mismatched)?;
-        let answer = question.accept(id, &wire).ok_or(QueryError::Mismatched)?;
-        let served = addresses(&question.judge(answer)?, &question);
-        let mut wanted = expected.addresses.clone();
-        wanted.sort();
-        wanted.dedup();
-        if served != wanted {
-            return Err(Mismatch::Differs(format!(
-                "{} {} is {} at nsd, not {}",
-                expected.owner,
-                expected.rtype,
-                list(&served),
-                list(&wanted)
-            )));
+        Ok(output.flush().await.map_err(QueryError::from)?)
+    };
+    let read = async {
+        let mut input = BufReader::new(input);
+        let mut answered = vec![false; batch.len()];
+        for _ in batch {
+            // A process of nsd that a reload has replaced may take a connection and not serve it.
+            let wire = timeout(limit, read_frame(&mut input)).await.map_err(|_| QueryError::Timeout)??;
+            let id = wire.first_chunk().map(|id| u16::from_be_bytes(*id)).ok_or(QueryError::Mismatched)?;
+            let index = usize::from(id.wrapping_sub(first));
+            match answered.get_mut(index) {
+                Some(seen @ false) => *seen = true,
+                _ => return Err(QueryError::Mismatched.into()),
+            }
+            compare_one(&batch[index], id, &wire)?;
         }
+        Ok(())
+    };
+    tokio::try_join!(write, read).map(|_| ())
+}
+
+fn compare_one(expected: &Expected, id: u16, wire: &[u8]) -> Result<(), Mismatch> {
+    let question = Question::new(&expected.owner, expected.rtype);
+    let answer = question.accept(id, wire).ok_or(QueryError::Mismatched)?;
+    let served = addresses(&question.judge(answer)?, &question);
+    let mut wanted = expected.addresses.clone();
+    wanted.sort();
+    wanted.dedup();
+    if served == wanted {
+        return Ok(());
     }
-    Ok(())
+    let (served, wanted) = (list(&served), list(&wanted));
+    Err(Mismatch::Differs(format!("{} {} is {served} at nsd, not {wanted}", expected.owner, expected.rtype)))
 }
 
 fn list(addresses: &[IpAddr]) -> String {
@@ -238,7 +251,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
     [&length.to_be_bytes(), message].concat()
 }
 
-async fn read_frame(stream: &mut TcpStream) -> Result<Vec<u8>, QueryError> {
+async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, QueryError> {
     let length = stream.read_u16().await?;
     let mut message = vec![0; usize::from(length)];
     stream.read_exact(&mut message).await?;

@@ -123,7 +123,7 @@ async fn complete(publisher: &Publisher, origin: &Name, journal: &Journal) -> Re
         return Err(format!("the new file is in place, but nsd: {error}"));
     }
     let served = match publisher.reload(origin).await {
-        Ok(()) => publisher.await_serial(origin, serial, publisher.served_deadline()).await,
+        Ok(()) => publisher.await_serial(origin, serial, publisher.served_deadline(), false).await,
         Err(reason) => Err(reason),
     };
     let Err(reason) = served else {
@@ -159,7 +159,7 @@ pub(super) async fn old_is_served(
     let Some(serial) = old.serial else {
         return Ok(format!("the old file is back; the serial in it is not known{reload}"));
     };
-    match publisher.await_serial(origin, serial, publisher.served_deadline()).await {
+    match publisher.await_serial(origin, serial, publisher.served_deadline(), false).await {
         Ok(()) => Ok(format!("the old file is back, nsd serves serial {serial}{reload}")),
         Err(reason) => Err(format!("{reason}{reload}")),
     }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use hickory_proto::op::ResponseCode;
 use tokio::time::Instant;
 
 use crate::dns::name::Name;
 
 use super::command::{self, first_line};
+use super::query::QueryError;
 use super::{Expected, Publisher, zone_argument};
 
 /// The first pause between two looks at nsd; each is half as long again, up to [`PAUSE_MAX`].
@@ -25,16 +27,27 @@ impl Publisher {
         }
     }
 
-    /// Waits until nsd serves this serial.
-    pub(super) async fn await_serial(&self, origin: &Name, serial: u32, until: Instant) -> Result<(), String> {
+    /// Waits until nsd serves this serial. `served_before`: it served the zone until now, so that
+    /// SERVFAIL means that it has read the new file and dropped the zone; no time to lose then.
+    pub(super) async fn await_serial(
+        &self,
+        origin: &Name,
+        serial: u32,
+        until: Instant,
+        served_before: bool,
+    ) -> Result<(), String> {
         let mut pause = PAUSE_FIRST;
         loop {
+            let mut dropped = false;
             let seen = match self.client.serial(origin).await {
                 Ok(served) if served == serial => return Ok(()),
                 Ok(served) => format!("it serves {served}"),
-                Err(error) => error.to_string(),
+                Err(error) => {
+                    dropped = served_before && matches!(error, QueryError::Rcode(ResponseCode::ServFail));
+                    error.to_string()
+                }
             };
-            if Instant::now() + pause >= until {
+            if dropped || Instant::now() + pause >= until {
                 return Err(format!("nsd at {} did not come to serve serial {serial}: {seen}", self.client.server()));
             }
             tokio::time::sleep(pause).await;

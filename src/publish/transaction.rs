@@ -69,6 +69,8 @@ struct Plan {
     journal: Journal,
     /// The target as it was.
     old: Option<Found>,
+    /// Whether nsd served the zone before.
+    served: bool,
 }
 
 impl Transaction<'_> {
@@ -78,7 +80,7 @@ impl Transaction<'_> {
             Err(End::Cut) => return Err(Cut),
             Err(End::Failed(reason)) => return Ok((ExportResult::Refused, reason)),
         };
-        let journal = plan.journal.clone();
+        let (journal, served) = (plan.journal.clone(), plan.served);
         match self.stage(plan, verify).await {
             Ok(()) => {}
             Err(End::Cut) => return Err(Cut),
@@ -89,7 +91,7 @@ impl Transaction<'_> {
             Err(End::Cut) => return Err(Cut),
             Err(End::Failed(reason)) => return self.swap_failed(&journal, reason).await,
         }
-        match self.serve(&journal).await {
+        match self.serve(&journal, served).await {
             Ok(()) => self.finish(&journal).await,
             Err(End::Cut) => Err(Cut),
             Err(End::Failed(reason)) => self.undo(&journal, reason).await,
@@ -128,7 +130,7 @@ impl Transaction<'_> {
         let (copy, folder) = (journal.clone(), self.publisher.journal_dir());
         self.publisher.blocking("journal", move || copy.write(&folder)).await?;
         self.done(Step::Journaled)?;
-        Ok(Plan { journal, old })
+        Ok(Plan { journal, old, served: served.is_some() })
     }
 
     /// The serial that nsd serves now; `None` where it has the zone but no data. An nsd that does
@@ -189,7 +191,7 @@ impl Transaction<'_> {
 
     /// Writes the new bytes beside the target and has them checked, by nsd's judge and our own.
     async fn stage(&self, plan: Plan, verify: Verify) -> Result<(), End> {
-        let Plan { journal, old } = plan;
+        let Plan { journal, old, .. } = plan;
         let (temp, bytes) = (journal.temp.clone(), self.job.bytes.clone());
         let write = move || {
             files::write_new(&temp, &bytes, old.as_ref().map(|old| &old.metadata))?;
@@ -248,14 +250,14 @@ impl Transaction<'_> {
     }
 
     /// Has nsd load the new bytes and waits until it serves them.
-    async fn serve(&self, journal: &Journal) -> Result<(), End> {
+    async fn serve(&self, journal: &Journal, served: bool) -> Result<(), End> {
         let folder = files::folder(&journal.target).to_owned();
         self.publisher.blocking("folder", move || files::sync_folder(&folder)).await?;
         self.done(Step::Synced)?;
         self.publisher.reload(&self.job.origin).await?;
         self.done(Step::Reloaded)?;
         let until = self.publisher.served_deadline();
-        self.publisher.await_serial(&self.job.origin, self.job.serial, until).await?;
+        self.publisher.await_serial(&self.job.origin, self.job.serial, until, served).await?;
         self.done(Step::SerialSeen)?;
         self.publisher.await_rrsets(&self.job.expect, until).await?;
         self.done(Step::Compared)

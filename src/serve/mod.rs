@@ -1,3 +1,8 @@
-//! The sockets in front of `respond()`: UDP threads, TCP, and the relay to nsd.
+//! The sockets in front of `respond()`: UDP threads, TCP, and the relay to nsd. They differ in
+//! framing and limits, and in nothing that is answered.
 
+pub mod counters;
+pub mod relay;
 pub mod sys;
+pub mod tcp;
+pub mod udp;

@@ -2,10 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod command_line;
 mod config;
 mod control;
+mod failover;
 mod floors;
 mod probes;
 mod publish;
+mod simulation;
 mod support;
 mod zone_text;

@@ -250,8 +250,6 @@ async fn nsd_control_fails_or_hangs() {
     bench.assert_old();
 }
 
-/// The trap: nsd loads the new file, so it must be made to read the old one again, whose time it
-/// has seen before.
 #[tokio::test]
 async fn nsd_has_loaded_the_new_file_and_loads_the_old_one_again() {
     let bench = Bench::new();
@@ -259,6 +257,24 @@ async fn nsd_has_loaded_the_new_file_and_loads_the_old_one_again() {
     job.expect = vec![a("www.foo.zone", &["192.0.2.1"])].into();
     let report = bench.export(job).await;
     assert_eq!(report.result, ExportResult::RolledBack, "{}", report.detail);
+    bench.assert_old();
+}
+
+/// An `nsd-checkzone` of another version may like what nsd does not: then nsd drops the zone, and
+/// reads no file again that is not newer than the broken one.
+#[tokio::test]
+async fn nsd_has_wiped_the_zone_and_gets_the_old_one_back() {
+    let mut bench = Bench::new();
+    bench.settings.checkzone = shell("true");
+    // Nobody waits for a zone that is gone.
+    bench.settings.limits.served_ms = 60_000;
+    let started = Instant::now();
+    let mut job = bench.job(OLD_SERIAL + 1);
+    job.bytes = b"rubbish\n".to_vec().into();
+    let report = bench.export(job).await;
+    assert_eq!(report.result, ExportResult::RolledBack, "{}", report.detail);
+    assert!(report.detail.contains("answers Server Failure"), "{}", report.detail);
+    assert!(started.elapsed() < Duration::from_secs(20));
     bench.assert_old();
 }
 
@@ -553,4 +569,32 @@ async fn a_journal_that_makes_no_sense_is_reported() {
     let report = bench.export(bench.job(OLD_SERIAL + 1)).await;
     assert_eq!(report.result, ExportResult::Refused, "{}", report.detail);
     assert_eq!(fs::read(bench.zone()).unwrap(), REFERENCE);
+}
+
+/// More than fits one batch of the comparison, and more than nsd's rate limit lets through by UDP.
+#[tokio::test]
+async fn ten_thousand_failover_rrsets_are_compared() {
+    let lines: String = (0..10_000).map(|n| format!("h{n} A 192.0.2.1\n")).collect();
+    let zone = |serial: u32| format!("$TTL 300\n@ SOA a. b. {serial} 2 3 4 5\n@ NS a.\n{lines}").into_bytes();
+    let nsd = Nsd::start_with(&[("big.zone", &zone(1))], "  rrl-ratelimit: 20");
+    let publisher = Publisher::new(NsdSettings {
+        address: nsd.address(),
+        control: nsd.control_argv(),
+        checkzone: nsd.checkzone_argv(),
+        state_dir: nsd.folder().join("state"),
+        limits: Limits::default(),
+    });
+    let job = Job {
+        origin: name("big.zone"),
+        source: nsd.zone_path("big.zone"),
+        source_bytes: zone(1).into(),
+        source_serial: 1,
+        target: nsd.zone_path("big.zone"),
+        bytes: zone(2).into(),
+        serial: 2,
+        generation: 1,
+        expect: (0..10_000).map(|n| a(&format!("h{n}.big.zone"), &["192.0.2.1"])).collect(),
+    };
+    let report = publisher.export(job, |_| Ok(())).await;
+    assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
 }

@@ -31,7 +31,8 @@ pub async fn run(args: &cli::Demo) -> Result<(), Failure> {
     let ipv6 = std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
     let mut hosts = start_hosts(ipv6)?;
     let port = hosts.port;
-    fs::write(folder.zone(), zone_text(ipv6)).and_then(|()| fs::write(folder.config(), config_text(args, port, ipv6)))?;
+    fs::write(folder.zone(), zone_text(ipv6))
+        .and_then(|()| fs::write(folder.config(), config_text(args, port, ipv6)))?;
     let config = Config::load(&folder.config()).map_err(Failure::from)?;
     let listener = UnixListener::bind(folder.socket())?;
 
@@ -77,11 +78,16 @@ impl Folder {
     fn create(dns: SocketAddr) -> Result<RunningFolder, Failure> {
         let folder = Folder::of(dns);
         if std::os::unix::net::UnixStream::connect(folder.socket()).is_ok() {
-            return Err(Failure::usage(format!("a demo is already running on {dns}; stop it, or choose another --dns and --http")));
+            return Err(Failure::usage(format!(
+                "a demo is already running on {dns}; stop it, or choose another --dns and --http"
+            )));
         }
         let path = &folder.0;
         let in_the_way = |error: io::Error| {
-            Failure::usage(format!("cannot use the folder {}: {error}; remove it, or set TMPDIR to another place", path.display()))
+            Failure::usage(format!(
+                "cannot use the folder {}: {error}; remove it, or set TMPDIR to another place",
+                path.display()
+            ))
         };
         match fs::symlink_metadata(path) {
             Ok(found) if found.is_dir() => fs::remove_dir_all(path).map_err(in_the_way)?,
@@ -252,7 +258,11 @@ pool = "web"
 
 fn instructions(args: &cli::Demo, folder: &Folder, ipv6: bool) -> String {
     let (ip, port) = (args.dns.ip(), args.dns.port());
-    let dns = if args.dns == SocketAddr::from((Ipv4Addr::LOCALHOST, 5353)) { String::new() } else { format!(" --dns {}", args.dns) };
+    let dns = if args.dns == SocketAddr::from((Ipv4Addr::LOCALHOST, 5353)) {
+        String::new()
+    } else {
+        format!(" --dns {}", args.dns)
+    };
     let config = Path::display(&folder.0);
     let aaaa = match ipv6 {
         true => "\n  Only fishfinger has IPv6 (::1): after the failover `www AAAA` is NODATA, never a dead address.",

@@ -29,6 +29,10 @@ pub struct Batch {
     headers: Box<[Header]>,
 }
 
+// SAFETY: the pointers in `vectors` and `headers` are made and used within one call, by whoever has
+// the batch to itself at that time; between calls they mean nothing.
+unsafe impl Send for Batch {}
+
 #[cfg(target_os = "linux")]
 type Header = libc::mmsghdr;
 #[cfg(not(target_os = "linux"))]
@@ -287,6 +291,8 @@ impl Batch {
 
     fn take_received(&mut self, at: usize, len: usize) {
         let header = message(&mut self.headers[at]);
+        // Not usize on every system.
+        #[allow(clippy::unnecessary_cast)]
         let (name_len, control_len) = (header.msg_namelen, header.msg_controllen as usize);
         let truncated = header.msg_flags & libc::MSG_TRUNC != 0;
         let entry = &mut self.entries[at];

@@ -1,19 +1,27 @@
 //! A zone in a few lines, queries, and replies read by hickory.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use domain::base::iana::{Class, Rtype};
 use hickory_proto::op::{Edns, Message, OpCode, Query};
 use hickory_proto::rr::{DNSClass, Name as HickoryName, RData, RecordType};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use nsd_failover::dns::name::Name;
 use nsd_failover::dns::record::Record;
 use nsd_failover::failover::pool::{Families, Node, Pool, PoolRoles, Preempt, Roles, Rotate, Slot, WhenAllDown};
-use nsd_failover::health::family::PerFamily;
+use nsd_failover::health::family::{Family, PerFamily};
+use nsd_failover::serve::counters::{self, Counters};
+use nsd_failover::serve::sys::Calls;
+use nsd_failover::serve::{relay, tcp, udp};
 use nsd_failover::table::respond::{Limits, Response, Transport, respond};
 use nsd_failover::table::zone_table::{Mode, ZoneTable};
-use nsd_failover::table::{Catalog, Table};
+use nsd_failover::table::{Catalog, Live, Table};
 use nsd_failover::zone::tag::Role;
 
 /// One zone with everything in it that a question can meet. In the last column: `primary`,
@@ -84,9 +92,9 @@ pub fn records() -> Vec<(Record, Option<Slot>)> {
 /// One line: owner, TTL, type, RDATA, role.
 pub fn record(line: &str) -> (Record, Option<Slot>) {
     let mut words: Vec<&str> = line.split_whitespace().collect();
-    let role = match words.last() {
-        Some(&"primary") => Some(Role::Primary),
-        Some(&"standby") if words.len() > 4 => Some(Role::Standby),
+    let role = match (words[2], words.last()) {
+        ("A" | "AAAA", Some(&"primary")) => Some(Role::Primary),
+        ("A" | "AAAA", Some(&"standby")) => Some(Role::Standby),
         _ => None,
     };
     if role.is_some() {
@@ -168,7 +176,7 @@ pub fn plain_query(owner: &str, rtype: u16) -> Message {
     let mut message = Message::query();
     message.metadata.id = 0xbeef;
     message.metadata.op_code = OpCode::Query;
-    let owner = HickoryName::from_ascii(name(owner).to_string()).unwrap();
+    let owner = HickoryName::from_labels(name(owner).labels()).unwrap();
     let mut question = Query::query(owner, RecordType::from(rtype));
     question.set_query_class(DNSClass::IN);
     message.add_query(question);
@@ -244,4 +252,80 @@ pub fn show(message: &Message) -> String {
         }
     }
     text
+}
+
+/// The UDP and TCP servers on one port of 127.0.0.1, as the daemon runs them.
+pub struct Servers {
+    pub address: SocketAddr,
+    pub live: Arc<Live>,
+    pub counters: Arc<Counters>,
+    udp: Option<udp::Server>,
+    runtime: Option<Runtime>,
+    stop: Option<oneshot::Sender<()>>,
+    tcp: Option<JoinHandle<()>>,
+}
+
+impl Servers {
+    pub fn start(table: Table, relay: Option<relay::Settings>, calls: Calls) -> Servers {
+        Servers::start_with(table, relay, calls, |_| {})
+    }
+
+    /// `adjust` changes the TCP settings.
+    pub fn start_with(
+        table: Table,
+        relay: Option<relay::Settings>,
+        calls: Calls,
+        adjust: impl Fn(&mut tcp::Settings),
+    ) -> Servers {
+        let (live, counters) = (Arc::new(Live::new(table)), Arc::new(Counters::default()));
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (address, sockets, listener) = bind_both(&runtime);
+        let limits = Limits::new(Transport::Udp, relay.is_some());
+        let udp = udp::Server::start(sockets, &live, &udp::Settings { limits, relay, calls }, &counters).unwrap();
+        let mut settings = tcp::Settings::new(Limits::new(Transport::Stream, relay.is_some()));
+        adjust(&mut settings);
+        let block = counters.block(counters::Transport::Tcp, Family::Ipv4);
+        let relay = relay.map(|relay| Arc::new(relay::tcp::Relay::new(&relay)));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async { drop(stopped.await) };
+        let tcp = runtime.spawn(tcp::run(listener, live.clone(), relay, settings, block, shutdown));
+        Servers { address, live, counters, udp: Some(udp), runtime: Some(runtime), stop: Some(stop), tcp: Some(tcp) }
+    }
+
+    /// Stops both and waits for them.
+    pub fn stop(mut self) {
+        self.udp.take().unwrap().stop();
+        drop(self.stop.take());
+        self.runtime.as_ref().unwrap().block_on(self.tcp.take().unwrap()).unwrap();
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The same free port for both transports: another test may take it between the two binds.
+fn bind_both(runtime: &Runtime) -> (SocketAddr, Vec<UdpSocket>, TcpListener) {
+    for _ in 0..100 {
+        let sockets = udp::bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        let address = sockets[0].local_addr().unwrap();
+        let listener = runtime.block_on(async { tcp::bind(address) });
+        if let Ok(listener) = listener {
+            return (address, sockets, listener);
+        }
+    }
+    panic!("no port is free for both UDP and TCP");
+}
+
+/// Waits for something that happens elsewhere.
+pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !happened() {
+        assert!(Instant::now() < deadline, "not within 10 s: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -234,6 +234,9 @@ fn request_path(stream: &mut impl Read) -> io::Result<String> {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         header.push(octet[0]);
+        if !header[0].is_ascii_alphabetic() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
     }
     let header = String::from_utf8_lossy(&header);
     Ok(header.split(' ').nth(1).unwrap_or_default().to_owned())

@@ -1,5 +1,6 @@
 //! What several tests stand on: real servers on loopback, in folders of their own.
 
 pub mod authority;
+pub mod daemon;
 pub mod host;
 pub mod nsd;

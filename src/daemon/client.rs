@@ -1,0 +1,78 @@
+//! The verbs that ask the running daemon.
+
+use std::path::Path;
+
+use crate::config::Config;
+use crate::control::client::{Client, ClientError, exit};
+use crate::control::{Exit, text};
+use crate::director::event::{Action, Order};
+
+use super::cli::{OrderArgs, ReasonArgs};
+use super::clock::unix_ms;
+use super::failure::Failure;
+
+/// The client of the daemon that this configuration names.
+pub fn connect(file: &Path) -> Result<Client, Failure> {
+    Ok(Client::new(&Config::load(file)?.control))
+}
+
+pub async fn status(client: &Client, json: bool) -> Result<(), Failure> {
+    let status = client.status().await?;
+    match json {
+        true => println!("{}", serde_json::to_string_pretty(&status).expect("a status is plain data")),
+        false => print!("{}", text::status(&status, unix_ms())),
+    }
+    Ok(())
+}
+
+pub async fn log(client: &Client, count: usize, json: bool) -> Result<(), Failure> {
+    for entry in client.log(count).await? {
+        match json {
+            true => println!("{}", serde_json::to_string(&entry).expect("an entry is plain data")),
+            false => println!("{}", text::log_line(&entry)),
+        }
+    }
+    Ok(())
+}
+
+/// Returns when the order is served, or has failed.
+pub async fn order(client: &Client, action: Action, args: OrderArgs) -> Result<(), Failure> {
+    // Rounded up: an order never ends before its time.
+    let order = Order { action, reason: args.reason.reason, for_s: args.for_ms.map(|ms| ms.div_ceil(1_000)) };
+    answered(client.order(&order).await)
+}
+
+/// The same for an order that has no end.
+pub async fn take_back(client: &Client, action: Action, reason: ReasonArgs) -> Result<(), Failure> {
+    order(client, action, OrderArgs { for_ms: None, reason }).await
+}
+
+pub async fn reload(client: &Client) -> Result<(), Failure> {
+    answered(client.reload().await)
+}
+
+pub async fn export(client: &Client, zone: Option<&str>) -> Result<(), Failure> {
+    answered(client.export(zone).await)
+}
+
+pub async fn rollback(client: &Client, zone: &str) -> Result<(), Failure> {
+    answered(client.rollback(zone).await)
+}
+
+fn answered(answer: Result<crate::control::api::Answer, ClientError>) -> Result<(), Failure> {
+    let answer = answer?;
+    let words = text::answer(&answer);
+    match exit(&answer) {
+        Exit::Ok => {
+            print!("{words}");
+            Ok(())
+        }
+        failed => Err(Failure::new(failed, vec![words.trim_end().to_owned()])),
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Failure {
+        Failure::new(error.exit(), vec![error.to_string()])
+    }
+}

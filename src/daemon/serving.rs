@@ -1,0 +1,169 @@
+//! The listeners: bound before anything else happens, started when there is a table, stopped last.
+
+use std::future::Future;
+use std::net::{SocketAddr, UdpSocket};
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::control::api::Handle;
+use crate::control::listen::{ControlSocket, serve_http, serve_socket};
+use crate::control::metrics;
+use crate::health::family::Family;
+use crate::serve::counters::{Counters, Relayed, SWAP_BOUNDS_NS, Snapshot, Transport};
+use crate::serve::sys::Calls;
+use crate::serve::{relay, tcp, udp};
+use crate::table::Live;
+use crate::table::respond::{self, Limits};
+
+use super::failure::Failure;
+use super::listen::explain;
+
+/// How long connections may still take when the daemon stops.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Everything that listens.
+pub struct Serving {
+    udp: Vec<UdpSocket>,
+    tcp: Vec<TcpListener>,
+    http: Option<TcpListener>,
+    control: Option<ControlSocket>,
+    servers: Vec<udp::Server>,
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Serving {
+    /// Binds every address of the configuration.
+    pub fn bind(config: &Config) -> Result<Serving, Failure> {
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let (mut udp, mut tcp) = (Vec::new(), Vec::new());
+        for address in &config.listen {
+            let sockets = udp::bind(*address, threads).map_err(|error| explain("DNS over UDP", *address, &error))?;
+            // With port 0 the system has chosen: TCP gets the same.
+            let address = sockets[0].local_addr()?;
+            udp.extend(sockets);
+            tcp.push(tcp::bind(address).map_err(|error| explain("DNS over TCP", address, &error))?);
+        }
+        let http = config.http.map(|address| tcp::bind(address).map_err(|error| explain("http", address, &error)));
+        let control = ControlSocket::bind(&config.control).map_err(|error| Failure::usage(error.to_string()))?;
+        Ok(Serving {
+            udp,
+            tcp,
+            http: http.transpose()?,
+            control: Some(control),
+            servers: Vec::new(),
+            tasks: JoinSet::new(),
+            stop: watch::Sender::new(false),
+        })
+    }
+
+    /// Starts to answer DNS.
+    pub fn start(&mut self, live: &Arc<Live>, config: &Config) -> Result<Counted, Failure> {
+        let counters = Arc::new(Counters::default());
+        let relay = config.nsd.as_ref().filter(|nsd| nsd.relay).map(|nsd| relay::Settings::new(nsd.address));
+        let limits = |transport| Limits::new(transport, relay.is_some());
+        let settings = udp::Settings { limits: limits(respond::Transport::Udp), relay, calls: Calls::default() };
+        let started = udp::Server::start(std::mem::take(&mut self.udp), live, &settings, &counters);
+        self.servers.push(started.map_err(|error| Failure::failed(format!("cannot serve UDP: {error}")))?);
+
+        let upstream = relay.map(|relay| Arc::new(relay::tcp::Relay::new(&relay)));
+        for listener in std::mem::take(&mut self.tcp) {
+            let family = family_of(listener.local_addr()?);
+            let block = counters.block(Transport::Tcp, family);
+            let settings = tcp::Settings::new(limits(respond::Transport::Stream));
+            self.tasks.spawn(tcp::run(listener, live.clone(), upstream.clone(), settings, block, self.stopped()));
+        }
+        Ok(Counted(counters))
+    }
+
+    /// Starts the status page and the control socket.
+    pub fn start_control(&mut self, handle: Handle) {
+        let failed = |what: &'static str| {
+            move |ended: std::io::Result<()>| {
+                if let Err(error) = ended {
+                    tracing::error!("{what} has ended: {error}");
+                }
+            }
+        };
+        if let Some(listener) = self.http.take() {
+            let serving = serve_http(listener, handle.clone(), self.stopped());
+            self.tasks.spawn(async move { failed("the HTTP listener")(serving.await) });
+        }
+        if let Some(socket) = self.control.take() {
+            let serving = serve_socket(socket, handle, self.stopped());
+            self.tasks.spawn(async move { failed("the control socket")(serving.await) });
+        }
+    }
+
+    /// Answers what has arrived, and closes everything.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let servers = std::mem::take(&mut self.servers);
+        let threads = tokio::task::spawn_blocking(move || servers.into_iter().for_each(udp::Server::stop));
+        let tasks = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_PATIENCE, tasks).await.is_err() {
+            tracing::warn!("closing connections that did not end in time");
+        }
+        self.tasks.shutdown().await;
+        if threads.await.is_err() {
+            tracing::error!("a UDP thread has panicked");
+        }
+    }
+
+    fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut stop = self.stop.subscribe();
+        // An error means that we are gone ourselves: that is a stop too.
+        async move { drop(stop.wait_for(|stop| *stop).await) }
+    }
+}
+
+/// What is counted on the query path, for the metrics.
+pub struct Counted(Arc<Counters>);
+
+impl Counted {
+    pub fn swapped(&self, took: Duration) {
+        self.0.swapped(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// The counters as metric families, read at each call.
+    pub fn families(&self) -> crate::control::api::Counters {
+        let counters = Arc::clone(&self.0);
+        Arc::new(move || families(&counters.snapshot()))
+    }
+}
+
+fn family_of(address: SocketAddr) -> Family {
+    if address.is_ipv6() { Family::Ipv6 } else { Family::Ipv4 }
+}
+
+fn families(snapshot: &Snapshot) -> Vec<metrics::Family> {
+    let count = metrics::Value::Count;
+    let mut requests = metrics::Family::counter("dns_requests", "DNS requests by what became of them");
+    for ((transport, family, result), number) in &snapshot.requests {
+        let labels = [("transport", transport.as_str()), ("family", family.as_str()), ("result", result.as_str())];
+        requests.add(&labels, count(*number));
+    }
+    let mut rcodes = metrics::Family::counter("dns_response_rcode", "DNS responses by response code");
+    for (rcode, number) in (0u8..).zip(&snapshot.rcodes).filter(|(_, number)| **number > 0) {
+        let code = domain::base::iana::Rcode::masked_from_int(rcode).to_string();
+        rcodes.add(&[("rcode", code.as_str())], count(*number));
+    }
+    let mut truncated = metrics::Family::counter("dns_truncated", "DNS responses with TC set");
+    truncated.add(&[], count(snapshot.truncated));
+    let mut relayed = metrics::Family::counter("relay_requests", "Requests relayed to nsd by what became of them");
+    for result in Relayed::ALL {
+        relayed.add(&[("result", result.as_str())], count(snapshot.relayed(result)));
+    }
+    let mut swaps = metrics::Family::histogram("swap_duration_seconds", "Time to put a decision in service");
+    let bounds = SWAP_BOUNDS_NS.iter().map(|bound| *bound as f64 / 1e9).chain([f64::INFINITY]);
+    let buckets: Vec<(f64, u64)> = bounds.zip(snapshot.swaps).collect();
+    let number = snapshot.swaps.iter().sum();
+    swaps.add(&[], metrics::Value::Histogram { sum: snapshot.swaps_sum_ns as f64 / 1e9, count: number, buckets });
+    vec![requests, rcodes, truncated, relayed, swaps]
+}

@@ -1,0 +1,245 @@
+//! What the servers count. Each thread counts a batch for itself ([`Tally`]) and adds it to its own
+//! [`Block`] when the batch is done; whoever wants to know reads all blocks. Nobody waits.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::health::family::Family;
+
+/// Response codes that the header can hold. BADVERS shows in OPT only and counts as NOERROR here.
+const RCODES: usize = 16;
+/// Upper bounds of the swap histogram's buckets, in nanoseconds; one more bucket has no bound.
+pub const SWAP_BOUNDS_NS: [u64; 10] =
+    [1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000];
+
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Transport {
+    Udp,
+    Tcp,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Request {
+    /// We answered, with whatever code.
+    Answered,
+    /// It went to nsd; see [`Relayed`] for what came of it.
+    Relayed,
+    /// No reply: it was no query, or too long to be one.
+    Dropped,
+}
+
+/// What became of a relayed request, or of what looked like a reply to one.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Relayed {
+    Answered,
+    /// nsd did not answer in time: SERVFAIL.
+    Timeout,
+    /// nsd does not listen, or the connection failed: SERVFAIL.
+    Unreachable,
+    /// Too many requests were waiting: SERVFAIL.
+    Full,
+    /// A datagram that answers nothing that was asked: thrown away.
+    Stray,
+}
+
+impl Transport {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+        }
+    }
+}
+
+impl Request {
+    pub const ALL: [Request; 3] = [Request::Answered, Request::Relayed, Request::Dropped];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Request::Answered => "answered",
+            Request::Relayed => "relayed",
+            Request::Dropped => "dropped",
+        }
+    }
+}
+
+impl Relayed {
+    pub const ALL: [Relayed; 5] =
+        [Relayed::Answered, Relayed::Timeout, Relayed::Unreachable, Relayed::Full, Relayed::Stray];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Relayed::Answered => "answered",
+            Relayed::Timeout => "timeout",
+            Relayed::Unreachable => "unreachable",
+            Relayed::Full => "full",
+            Relayed::Stray => "stray",
+        }
+    }
+}
+
+/// Every block there is, and the durations of swaps.
+#[derive(Default)]
+pub struct Counters {
+    blocks: Mutex<Vec<Arc<Block>>>,
+    swaps: [AtomicU64; SWAP_BOUNDS_NS.len() + 1],
+    swaps_sum_ns: AtomicU64,
+}
+
+/// The counters of one thread or listener, on cache lines of its own.
+#[repr(align(128))]
+pub struct Block {
+    transport: Transport,
+    family: Family,
+    totals: [AtomicU64; TALLIES],
+}
+
+const TALLIES: usize = Request::ALL.len() + Relayed::ALL.len() + RCODES + 1;
+const RELAYED_AT: usize = Request::ALL.len();
+const RCODES_AT: usize = RELAYED_AT + Relayed::ALL.len();
+const TRUNCATED_AT: usize = RCODES_AT + RCODES;
+
+/// Counts of one batch.
+pub struct Tally([u64; TALLIES]);
+
+impl Default for Tally {
+    fn default() -> Tally {
+        Tally([0; TALLIES])
+    }
+}
+
+impl Tally {
+    pub fn request(&mut self, result: Request) {
+        self.0[result as usize] += 1;
+    }
+
+    pub fn relayed(&mut self, result: Relayed) {
+        self.0[RELAYED_AT + result as usize] += 1;
+    }
+
+    /// Counts code and truncation of a reply that leaves.
+    pub fn reply(&mut self, message: &[u8]) {
+        let [_, _, high, low, ..] = message else { return };
+        self.0[RCODES_AT + usize::from(low & 0x0f)] += 1;
+        self.0[TRUNCATED_AT] += u64::from(high & 0x02 != 0);
+    }
+}
+
+impl Block {
+    /// Adds a tally and empties it.
+    pub fn add(&self, tally: &mut Tally) {
+        for (total, count) in self.totals.iter().zip(&mut tally.0) {
+            if *count != 0 {
+                total.fetch_add(*count, Ordering::Relaxed);
+                *count = 0;
+            }
+        }
+    }
+}
+
+impl Counters {
+    /// A new block that is read along with the others from now on.
+    pub fn block(&self, transport: Transport, family: Family) -> Arc<Block> {
+        let block = Arc::new(Block { transport, family, totals: std::array::from_fn(|_| AtomicU64::new(0)) });
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner).push(block.clone());
+        block
+    }
+
+    /// Counts a swap of the table.
+    pub fn swapped(&self, took_ns: u64) {
+        let bucket = SWAP_BOUNDS_NS.iter().position(|bound| took_ns <= *bound).unwrap_or(SWAP_BOUNDS_NS.len());
+        self.swaps[bucket].fetch_add(1, Ordering::Relaxed);
+        self.swaps_sum_ns.fetch_add(took_ns, Ordering::Relaxed);
+    }
+
+    /// All counts as of now.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot {
+            swaps: std::array::from_fn(|bucket| self.swaps[bucket].load(Ordering::Relaxed)),
+            swaps_sum_ns: self.swaps_sum_ns.load(Ordering::Relaxed),
+            ..Snapshot::default()
+        };
+        for block in self.blocks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let total = |at: usize| block.totals[at].load(Ordering::Relaxed);
+            for result in Request::ALL {
+                let key = (block.transport, block.family, result);
+                let count = total(result as usize);
+                match snapshot.requests.iter_mut().find(|(known, _)| *known == key) {
+                    Some((_, sum)) => *sum += count,
+                    None => snapshot.requests.push((key, count)),
+                }
+            }
+            for (sum, result) in snapshot.relayed.iter_mut().zip(Relayed::ALL) {
+                *sum += total(RELAYED_AT + result as usize);
+            }
+            for (rcode, sum) in snapshot.rcodes.iter_mut().enumerate() {
+                *sum += total(RCODES_AT + rcode);
+            }
+            snapshot.truncated += total(TRUNCATED_AT);
+        }
+        snapshot
+    }
+}
+
+/// All counts at one moment.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Snapshot {
+    pub requests: Vec<((Transport, Family, Request), u64)>,
+    /// In the order of [`Relayed::ALL`].
+    pub relayed: [u64; Relayed::ALL.len()],
+    /// By the response code in the header.
+    pub rcodes: [u64; RCODES],
+    /// Replies with TC.
+    pub truncated: u64,
+    /// Swaps by [`SWAP_BOUNDS_NS`], not cumulative.
+    pub swaps: [u64; SWAP_BOUNDS_NS.len() + 1],
+    pub swaps_sum_ns: u64,
+}
+
+impl Snapshot {
+    pub fn relayed(&self, result: Relayed) -> u64 {
+        self.relayed[result as usize]
+    }
+
+    /// Over all transports and families.
+    pub fn requests(&self, result: Request) -> u64 {
+        self.requests.iter().filter(|((.., other), _)| *other == result).map(|(_, count)| count).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_add_up() {
+        let counters = Counters::default();
+        let mut tally = Tally::default();
+        for _ in 0..3 {
+            tally.request(Request::Answered);
+            tally.reply(&[0, 0, 0x86, 3, 0]);
+        }
+        tally.request(Request::Relayed);
+        tally.relayed(Relayed::Timeout);
+        for family in [Family::Ipv4, Family::Ipv4, Family::Ipv6] {
+            let block = counters.block(Transport::Udp, family);
+            block.add(&mut tally);
+            tally.request(Request::Answered);
+        }
+        let snapshot = counters.snapshot();
+        assert_eq!(snapshot.requests(Request::Answered), 5);
+        assert!(snapshot.requests.contains(&((Transport::Udp, Family::Ipv4, Request::Answered), 4)));
+        assert_eq!((snapshot.rcodes[3], snapshot.truncated, snapshot.relayed(Relayed::Timeout)), (3, 3, 1));
+    }
+
+    #[test]
+    fn swaps_fall_into_buckets() {
+        let counters = Counters::default();
+        for took_ns in [0, 1_000, 1_001, u64::from(u32::MAX)] {
+            counters.swapped(took_ns);
+        }
+        let snapshot = counters.snapshot();
+        assert_eq!((snapshot.swaps[0], snapshot.swaps[1], snapshot.swaps[10]), (2, 1, 1));
+    }
+}

@@ -1,0 +1,205 @@
+//! The relay over UDP: a part of each server thread, so that nothing is shared between threads.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+
+use crate::dns::message::{HEADER_LEN, Query, answers, flags};
+use crate::table::respond::{Limits, Response, failure};
+
+use super::super::counters::{Relayed, Tally};
+use super::super::sys::Calls;
+use super::super::sys::batch::{Batch, Envelope};
+use super::super::sys::random::Random;
+use super::super::udp::Outgoing;
+use super::pending::{Key, Pending, Waiting};
+use super::{Settings, UNANSWERED};
+
+/// Sockets towards nsd, each with a port of its own: a forger has to guess which.
+pub const SOCKETS: usize = 4;
+/// Largest datagram in either direction, in octets: more than nsd's own default of 1232.
+const DATAGRAM_MAX: usize = 4_096;
+/// Tries for an ID that is not in use; with a table far smaller than 65,536 the first one does.
+const ID_TRIES: usize = 16;
+/// Batches received from one socket before the clients' side gets its turn again.
+const COLLECT_MAX: usize = 4;
+
+pub struct Relay {
+    sockets: Vec<UdpSocket>,
+    pending: Pending,
+    random: Random,
+    /// Queries on their way to nsd, all by the same socket.
+    queries: Batch,
+    socket: usize,
+    replies: Batch,
+    timeout_ms: u32,
+    limits: Limits,
+    calls: Calls,
+}
+
+impl Relay {
+    /// Opens the sockets; nothing is sent yet.
+    pub fn new(settings: &Settings, limits: Limits, calls: Calls) -> io::Result<Relay> {
+        let any: SocketAddr = match settings.address {
+            SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
+            SocketAddr::V6(_) => ([0u16; 8], 0).into(),
+        };
+        let open = |_| {
+            let socket = UdpSocket::bind(any)?;
+            // Connected: datagrams from anywhere else never arrive, and nobody there is told at once.
+            socket.connect(settings.address)?;
+            Ok(socket)
+        };
+        Ok(Relay {
+            sockets: (0..SOCKETS).map(open).collect::<io::Result<_>>()?,
+            pending: Pending::new(settings.pending_max),
+            random: Random::new()?,
+            queries: Batch::new(DATAGRAM_MAX),
+            socket: 0,
+            replies: Batch::new(DATAGRAM_MAX),
+            timeout_ms: settings.timeout_ms,
+            limits,
+            calls,
+        })
+    }
+
+    /// Nobody waits.
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// The sockets to wait for, besides the clients'.
+    pub fn sockets(&self) -> &[UdpSocket] {
+        &self.sockets
+    }
+
+    /// How long until the next request ends, in milliseconds.
+    pub fn next_timeout_ms(&self, now_ms: u64) -> Option<u64> {
+        Some(self.pending.next_deadline_ms()?.saturating_sub(now_ms))
+    }
+
+    /// Takes a well-formed query for nsd; it leaves with the next [`Relay::flush`].
+    pub fn take(
+        &mut self,
+        query: &[u8],
+        client: &Envelope,
+        now_ms: u64,
+        outgoing: &mut Outgoing<'_>,
+        tally: &mut Tally,
+    ) {
+        if self.queries.is_full() {
+            self.flush(outgoing, tally);
+        }
+        let key = if self.pending.is_full() { None } else { self.new_key() };
+        let fits = query.len() <= DATAGRAM_MAX;
+        let Some(key) = key.filter(|_| fits) else {
+            fail(query, client, &self.limits, outgoing, tally);
+            return tally.relayed(Relayed::Full);
+        };
+        self.pending.insert(key, query, client, now_ms.saturating_add(u64::from(self.timeout_ms)));
+        let copy = &mut self.queries.spare()[..query.len()];
+        copy.copy_from_slice(query);
+        copy[..2].copy_from_slice(&key.id.to_be_bytes());
+        self.queries.push(query.len(), &Envelope::NONE);
+    }
+
+    /// Sends what has been taken. The next queries leave by another socket.
+    pub fn flush(&mut self, outgoing: &mut Outgoing<'_>, tally: &mut Tally) {
+        if self.queries.is_empty() {
+            return;
+        }
+        if self.queries.send(&self.sockets[self.socket], self.calls).refused {
+            self.refused(self.socket, outgoing, tally);
+        }
+        if let Ok(random) = self.random.next_u16() {
+            self.socket = usize::from(random) % self.sockets.len();
+        }
+    }
+
+    /// Hands nsd's replies on, and SERVFAIL to those who have waited too long. True if there was any.
+    pub fn collect(&mut self, now_ms: u64, outgoing: &mut Outgoing<'_>, tally: &mut Tally) -> bool {
+        let mut any = false;
+        for socket in 0..self.sockets.len() {
+            for _ in 0..COLLECT_MAX {
+                match self.replies.receive(&self.sockets[socket], false, self.calls) {
+                    Ok(()) if self.replies.is_empty() => break,
+                    Ok(()) => self.hand_on(socket, outgoing, tally),
+                    Err(error) => {
+                        if error.kind() == io::ErrorKind::ConnectionRefused {
+                            self.refused(socket, outgoing, tally);
+                        }
+                        break;
+                    }
+                }
+                any = true;
+            }
+        }
+        while let Some(waiting) = self.pending.take_expired(now_ms) {
+            fail(&waiting.query, &waiting.envelope, &self.limits, outgoing, tally);
+            tally.relayed(Relayed::Timeout);
+            any = true;
+        }
+        any
+    }
+
+    /// The replies just received: each to whom it belongs.
+    fn hand_on(&mut self, socket: usize, outgoing: &mut Outgoing<'_>, tally: &mut Tally) {
+        for at in 0..self.replies.len() {
+            let (reply, _) = self.replies.get(at);
+            let cut = self.replies.is_truncated(at);
+            let Some(id) = reply.first_chunk().map(|id| u16::from_be_bytes(*id)) else {
+                tally.relayed(Relayed::Stray);
+                continue;
+            };
+            let question = |waiting: &Waiting| Query::read(&waiting.query).map(|query| query.question.wire.len());
+            let is_answer = |waiting: &Waiting| match question(waiting) {
+                Ok(len) => answers(reply, id, &waiting.query[HEADER_LEN..HEADER_LEN + len]),
+                Err(_) => false,
+            };
+            let Some(waiting) = self.pending.take(Key { socket, id }, is_answer) else {
+                tally.relayed(Relayed::Stray);
+                continue;
+            };
+            let copy = outgoing.spare();
+            let len = reply.len().min(copy.len());
+            copy[..len].copy_from_slice(&reply[..len]);
+            copy[..2].copy_from_slice(&waiting.query[..2]);
+            let question_len = question(waiting).unwrap_or_default();
+            let len = if cut || len < reply.len() { cut_short(copy, question_len) } else { len };
+            outgoing.push(len, &waiting.envelope, tally);
+            tally.relayed(Relayed::Answered);
+        }
+    }
+
+    /// Nobody listens at nsd's address: who waits for it need not wait any longer.
+    fn refused(&mut self, socket: usize, outgoing: &mut Outgoing<'_>, tally: &mut Tally) {
+        while let Some(waiting) = self.pending.take_any_of(socket) {
+            fail(&waiting.query, &waiting.envelope, &self.limits, outgoing, tally);
+            tally.relayed(Relayed::Unreachable);
+        }
+    }
+
+    /// A key that is not in use and cannot be foreseen.
+    fn new_key(&mut self) -> Option<Key> {
+        for _ in 0..ID_TRIES {
+            let key = Key { socket: self.socket, id: self.random.next_u16().ok()? };
+            if !self.pending.contains(key) {
+                return Some(key);
+            }
+        }
+        None
+    }
+}
+
+/// SERVFAIL to this client.
+fn fail(query: &[u8], client: &Envelope, limits: &Limits, outgoing: &mut Outgoing<'_>, tally: &mut Tally) {
+    if let Response::Reply(len) = failure(query, UNANSWERED, limits, outgoing.spare()) {
+        outgoing.push(len, client, tally);
+    }
+}
+
+/// A reply that did not arrive whole becomes header and question with TC: the client asks over TCP.
+fn cut_short(reply: &mut [u8], question_len: usize) -> usize {
+    reply[2] |= (flags::TC >> 8) as u8;
+    reply[6..HEADER_LEN].fill(0);
+    HEADER_LEN + question_len
+}

@@ -1,0 +1,174 @@
+//! TCP: framing, pipelining, limits and deadlines.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::{Message, ResponseCode};
+
+use nsd_failover::serve::counters::Request;
+use nsd_failover::serve::sys::Calls;
+use nsd_failover::serve::tcp::Settings;
+use nsd_failover::table::zone_table::Mode;
+
+use super::support::*;
+
+fn servers(adjust: impl Fn(&mut Settings)) -> Servers {
+    Servers::start_with(table(Mode::Whole), None, Calls::Native, adjust)
+}
+
+fn connect(servers: &Servers) -> TcpStream {
+    let stream = TcpStream::connect(servers.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+fn framed(id: u16, owner: &str, rtype: &str) -> Vec<u8> {
+    let mut message = query(owner, type_of(rtype));
+    message.metadata.id = id;
+    let octets = message.to_vec().unwrap();
+    [(octets.len() as u16).to_be_bytes().to_vec(), octets].concat()
+}
+
+fn read(stream: &mut TcpStream) -> Message {
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).unwrap();
+    let mut octets = vec![0; u16::from_be_bytes(length).into()];
+    stream.read_exact(&mut octets).unwrap();
+    Message::from_vec(&octets).unwrap()
+}
+
+/// The other side has closed, in an orderly way or not.
+fn is_closed(stream: &mut TcpStream) -> bool {
+    matches!(stream.read(&mut [0; 1]), Ok(0)) || stream.take_error().is_ok()
+}
+
+#[test]
+fn pipelined_queries_are_all_answered() {
+    let servers = servers(|_| {});
+    let mut stream = connect(&servers);
+    let mut writer = stream.try_clone().unwrap();
+    let writing = std::thread::spawn(move || {
+        for id in 0..2_000 {
+            writer.write_all(&framed(id, if id % 5 == 0 { "big" } else { "www" }, "TXT")).unwrap();
+        }
+        // Half closed: what was asked is still answered.
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    for id in 0..2_000 {
+        let reply = read(&mut stream);
+        assert_eq!(reply.metadata.id, id);
+        assert_eq!(reply.answers.len(), if id % 5 == 0 { 21 } else { 0 });
+        assert!(!reply.metadata.truncation);
+    }
+    writing.join().unwrap();
+    assert!(is_closed(&mut stream));
+    servers.stop();
+}
+
+#[test]
+fn an_octet_at_a_time_is_answered_in_time_and_cut_off_later() {
+    let servers = servers(|settings| settings.read_ms = 1_000);
+    let mut stream = connect(&servers);
+    for octet in framed(1, "www", "A") {
+        stream.write_all(&[octet]).unwrap();
+    }
+    assert_eq!(read(&mut stream).answers.len(), 1);
+    let began = Instant::now();
+    let slow = framed(2, "www", "A");
+    let cut_off = slow.iter().cycle().take(1_000).any(|octet| {
+        std::thread::sleep(Duration::from_millis(100));
+        // Never a whole query: the length promises more than comes.
+        stream.write_all(&[octet | 0x40]).is_err()
+    });
+    assert!(cut_off);
+    let took = began.elapsed();
+    assert!((900..5_000).contains(&took.as_millis()), "{took:?}");
+    servers.stop();
+}
+
+#[test]
+fn the_silent_are_sent_away() {
+    let servers = servers(|settings| settings.idle_ms = 300);
+    let mut silent = connect(&servers);
+    let began = Instant::now();
+    assert!(is_closed(&mut silent));
+    assert!((250..5_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    servers.stop();
+}
+
+#[test]
+fn a_client_that_never_reads_holds_nothing_for_long() {
+    let servers = servers(|settings| {
+        settings.write_ms = 300;
+        settings.connections_max = 1;
+    });
+    let mut deaf = connect(&servers);
+    deaf.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    let query = framed(1, "big", "TXT");
+    let began = Instant::now();
+    while deaf.write_all(&query).is_ok() {
+        assert!(began.elapsed() < Duration::from_secs(30), "the server reads without end");
+    }
+    // Its place is free again.
+    eventually("the next client is served", || {
+        let mut next = connect(&servers);
+        next.write_all(&framed(2, "www", "A")).is_ok() && next.read(&mut [0; 2]).is_ok_and(|read| read > 0)
+    });
+    servers.stop();
+}
+
+#[test]
+fn places_are_limited_in_all_and_for_each_client() {
+    for (in_all, each) in [(3, 10), (10, 3)] {
+        let servers = servers(|settings| {
+            settings.connections_max = in_all;
+            settings.connections_per_client = each;
+        });
+        let served = |stream: &mut TcpStream| {
+            let mut length = [0; 2];
+            stream.write_all(&framed(1, "www", "A")).is_ok() && stream.read_exact(&mut length).is_ok()
+        };
+        let mut inside: Vec<TcpStream> = (0..3).map(|_| connect(&servers)).collect();
+        assert!(inside.iter_mut().all(served));
+        assert!(!served(&mut connect(&servers)), "the fourth is one too many");
+        inside.pop();
+        eventually("a place is free again", || served(&mut connect(&servers)));
+        servers.stop();
+    }
+}
+
+#[test]
+fn what_is_no_query_does_not_end_the_others() {
+    let servers = servers(|_| {});
+    let mut stream = connect(&servers);
+    // Nothing, too little, a reply, noise; then a question.
+    let mut reply = framed(3, "www", "A");
+    reply[4] |= 0x80;
+    let noise = [vec![0, 20], vec![7; 20]].concat();
+    for octets in [vec![0, 0], vec![0, 5, 1, 2, 3, 4, 5], reply, noise, framed(9, "www", "A")] {
+        stream.write_all(&octets).unwrap();
+    }
+    let first = read(&mut stream);
+    assert_eq!(first.metadata.response_code, ResponseCode::FormErr, "the noise");
+    assert_eq!(read(&mut stream).metadata.id, 9);
+    eventually("the others are counted", || servers.counters.snapshot().requests(Request::Dropped) == 3);
+    servers.stop();
+}
+
+#[test]
+fn connections_that_break_off_at_any_point() {
+    let servers = servers(|_| {});
+    let query = framed(1, "big", "TXT");
+    for length in 0..=query.len() {
+        let mut stream = connect(&servers);
+        stream.write_all(&query[..length]).unwrap();
+        // With something unread or unsent the close is a reset.
+        drop(stream);
+    }
+    let mut stream = connect(&servers);
+    stream.write_all(&query).unwrap();
+    assert_eq!(read(&mut stream).answers.len(), 21);
+    servers.stop();
+}

@@ -1,0 +1,121 @@
+//! The program itself, run as people run it: a configuration file, a process, its verbs.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use super::nsd::dig;
+
+/// How long anything may take that the configuration of a test makes quick.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running daemon; ended when it is dropped.
+pub struct Daemon {
+    config: PathBuf,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Daemon {
+    /// Writes the configuration (control socket and state-dir come on top), starts the daemon, and
+    /// waits until its control socket answers.
+    pub fn start(folder: &Path, config: &str) -> Daemon {
+        let file = folder.join("nsd-failover.toml");
+        let text = format!("control = \"control.sock\"\nstate-dir = \"state\"\n{config}");
+        fs::write(&file, text).unwrap();
+        let mut daemon = Daemon { config: file, log: folder.join("daemon.log"), child: None };
+        daemon.start_again();
+        daemon
+    }
+
+    /// Starts it after [`Daemon::stop`] or [`Daemon::kill`].
+    pub fn start_again(&mut self) {
+        let log = fs::OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
+        let mut command = program(&self.config);
+        self.child = Some(command.arg("run").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
+        wait_for("the control socket", || {
+            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "the daemon has ended:\n{}", self.log());
+            self.verb(&["status"]).status.success().then_some(())
+        });
+    }
+
+    /// Runs a verb against this daemon.
+    pub fn verb(&self, arguments: &[&str]) -> Output {
+        program(&self.config).args(arguments).output().unwrap()
+    }
+
+    /// `status --json`.
+    pub fn status(&self) -> serde_json::Value {
+        let output = self.verb(&["status", "--json"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// What the daemon has written to stderr.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// SIGTERM, and its exit status.
+    pub fn stop(&mut self) -> std::process::ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        signal(&child, rustix::process::Signal::TERM);
+        wait_for("the daemon's end", || child.try_wait().unwrap())
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    pub fn hangup(&self) {
+        signal(self.child.as_ref().expect("it runs"), rustix::process::Signal::HUP);
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+        if std::thread::panicking() {
+            eprintln!("the daemon's log:\n{}", self.log());
+        }
+    }
+}
+
+/// The program with a configuration.
+pub fn program(config: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nsd-failover"));
+    command.arg("--config").arg(config).env_remove("RUST_LOG").env_remove("NSD_FAILOVER_CONFIG");
+    command
+}
+
+/// Polls until `look` finds something.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "no {what} within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The one address that a server answers, as `dig +short` prints it; absent for NODATA.
+pub fn address(server: SocketAddr, name: &str, rtype: &str) -> Option<String> {
+    let lines = dig(server, &[name, rtype, "+short"]);
+    assert!(lines.len() < 2, "{name} {rtype}: {lines:?}");
+    lines.into_iter().next()
+}
+
+fn signal(child: &Child, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, signal).unwrap();
+}

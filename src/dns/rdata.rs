@@ -82,8 +82,6 @@ pub fn from_text(rtype: Rtype, fields: &[Field<'_>], origin: &Name, out: &mut Ve
                 }
             }
         }
-        // The signature of RFC 2535 has the form of its successor.
-        Rtype::SIG => return by_domain(Rtype::RRSIG, fields.all, origin, out),
         _ => {
             let read = more::from_text(rtype, &mut fields, origin, out);
             return read.unwrap_or_else(|| by_domain(rtype, fields.all, origin, out));

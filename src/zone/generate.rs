@@ -72,7 +72,7 @@ impl<'a> Generate<'a> {
         }
         let side = |at: usize| {
             let text = fields[at].text;
-            pieces(text).ok_or_else(|| (at, format!("`{}` counts in a way that is not known", quoted(text)), NUMBER))
+            pieces(text, fields[at].quoted).ok_or_else(|| (at, format!("`{}` counts in a way that is not known", quoted(text)), NUMBER))
         };
         Ok(Generate { start, stop, step, owner: side(1)?, middle: &fields[2..rhs], rdata: side(rhs)? })
     }
@@ -115,12 +115,18 @@ fn range(text: &[u8]) -> Option<(u32, u32, u32)> {
     (start <= stop && step > 0).then_some((start, stop, step))
 }
 
-/// Cuts a side at its dollar signs; `None` where braces hold no number's form.
-fn pieces(text: &[u8]) -> Option<Vec<Piece<'_>>> {
+/// Cuts a side at its dollar signs; `None` where braces hold no number's form. Inside quotes `\"` is
+/// a quote of the RDATA itself.
+fn pieces(text: &[u8], quoted: bool) -> Option<Vec<Piece<'_>>> {
     let mut pieces = Vec::new();
     let (mut from, mut at) = (0, 0);
     while at < text.len() {
         match text[at] {
+            b'\\' if quoted && text.get(at + 1) == Some(&b'"') => {
+                pieces.push(Piece::Text(&text[from..at]));
+                from = at + 1;
+                at += 2;
+            }
             b'\\' => at += 2,
             b'$' if text.get(at + 1) == Some(&b'$') => {
                 // A doubled one stands for itself.
@@ -239,6 +245,7 @@ mod tests {
             ("16-16 ${0,5,n}.n CNAME a\\$b$$c${-16}", "0.1.0.n CNAME a\\$b$c0\n"),
             ("10-10 w${0,4,N}t A 192.0.2.1", "wA.0.t A 192.0.2.1\n"),
             ("10-10 w${-20,4} A 192.0.2.1", "w-010 A 192.0.2.1\n"),
+            (r#"9-9 q TXT "\"a$\"b\$""#, "q TXT \"a9\"b\\$\n"),
             ("10-10 w${-20,4,x} A 192.0.2.1", "wfffffff6 A 192.0.2.1\n"),
             ("1-2147483647/2147483646 $ A 192.0.2.1", "1 A 192.0.2.1\n2147483647 A 192.0.2.1\n"),
         ] {

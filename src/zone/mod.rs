@@ -9,6 +9,7 @@ pub mod document;
 pub mod edit;
 mod generate;
 mod lexer;
+pub mod origin;
 mod parser;
 mod rules;
 pub mod source;

@@ -49,6 +49,7 @@ fn written_cases() {
 fn odd_zones() {
     let count = std::env::var("ODD_ZONES").ok().and_then(|count| count.parse().ok()).unwrap_or(ODD_ZONES);
     for seed in 0..count {
+        if let Ok(dir)=std::env::var("DUMP"){let z=OddZone::new(seed);for(f,t) in &z.files{fs::create_dir_all(format!("{dir}/{seed}")).unwrap();fs::write(format!("{dir}/{seed}/{f}"),t).unwrap();}}
         let folder = tempfile::tempdir().unwrap();
         let zone = OddZone::new(seed);
         for (file, text) in &zone.files {
@@ -57,7 +58,9 @@ fn odd_zones() {
         let differences = compare(folder.path(), "zone");
         let text = String::from_utf8_lossy(&zone.files[0].1);
         assert!(differences.is_empty(), "seed {seed}: {differences:#?}\n{text}");
-        assert!(ours(folder.path(), "zone").is_ok(), "seed {seed} makes no valid zone\n{text}");
+        if let Err(reason) = ours(folder.path(), "zone") {
+            panic!("seed {seed} makes no valid zone: {reason}\n{text}");
+        }
     }
 }
 

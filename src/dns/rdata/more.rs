@@ -1,12 +1,13 @@
-//! RDATA text of the types that nsd knows and `domain` does not, each as the list of its fields.
+//! RDATA text of the types that nsd knows and `domain` does not, and of keys and signatures, where
+//! `domain` wants algorithms as numbers; each as the list of its fields.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use domain::base::iana::{Rtype, SecurityAlgorithm};
-use domain::rdata::dnssec::RtypeBitmapBuilder;
+use domain::rdata::dnssec::{RtypeBitmapBuilder, Timestamp};
 use domain::utils::base64;
 
-use super::{Fields, RDATA_MAX, RdataError, location, quoted};
+use super::{Fields, RDATA_MAX, RdataError, location, quoted, seconds_from_text};
 use crate::dns::name::{Name, octet_from_text};
 
 /// One part of RDATA, from one field or from all that are left.
@@ -27,6 +28,12 @@ enum Part {
     Octets(&'static str),
     /// A number or a mnemonic of the registry of DNSSEC algorithms.
     Algorithm,
+    /// A record type.
+    Type,
+    /// A time to live.
+    Seconds,
+    /// A point in time (RFC 4034 section 3.2).
+    Time,
     /// A number or a mnemonic of RFC 4398 section 2.1.
     CertType,
     /// Hexadecimal digits to the end, at least one octet.
@@ -55,7 +62,7 @@ enum Part {
 fn layout(rtype: Rtype) -> Option<&'static [Part]> {
     use Part::{
         Algorithm, Base64, CertType, Eui, Hex, Ipv4, Locator, Location, MoreText, Name, Nsap, Octets, OldTypes,
-        Prefixes, Services, Text, Texts, Types, U8, U16, U32,
+        Prefixes, Seconds, Services, Text, Texts, Time, Type, Types, U8, U16, U32,
     };
     Some(match rtype {
         Rtype::WKS => &[Ipv4, Services],
@@ -63,7 +70,18 @@ fn layout(rtype: Rtype) -> Option<&'static [Part]> {
         Rtype::ISDN => &[Text, MoreText],
         Rtype::NSAP => &[Nsap],
         Rtype::PX => &[U16("a preference"), Name("a name for RFC 822"), Name("a name for X.400")],
-        Rtype::KEY => &[U16("flags"), U8("a protocol"), Algorithm, Base64],
+        Rtype::SIG | Rtype::RRSIG => &[
+            Type,
+            Algorithm,
+            U8("a number of labels"),
+            Seconds,
+            Time,
+            Time,
+            U16("a key tag"),
+            Name("the signer's name"),
+            Base64,
+        ],
+        Rtype::KEY | Rtype::DNSKEY | Rtype::CDNSKEY => &[U16("flags"), U8("a protocol"), Algorithm, Base64],
         Rtype::NXT => &[Name("the next name"), OldTypes],
         Rtype::LOC => &[Location],
         Rtype::CERT => &[CertType, U16("a key tag"), Algorithm, Base64],
@@ -127,9 +145,22 @@ impl<'a> Fields<'a> {
                 let what = "an algorithm (0 to 255, or its name)";
                 let algorithm = self.read(what, |text| match text.parse::<u8>() {
                     Ok(number) => Some(number),
-                    Err(_) => text.parse::<SecurityAlgorithm>().ok().map(SecurityAlgorithm::to_int),
+                    Err(_) => SecurityAlgorithm::from_mnemonic(text.to_ascii_uppercase().as_bytes())
+                        .map(SecurityAlgorithm::to_int),
                 })?;
                 out.push(algorithm);
+            }
+            Part::Type => {
+                let rtype = self.read("a record type", |text| text.parse::<Rtype>().ok())?;
+                out.extend_from_slice(&rtype.to_int().to_be_bytes());
+            }
+            Part::Seconds => {
+                let seconds = self.read("a time to live", |text| seconds_from_text(text.as_bytes()))?;
+                out.extend_from_slice(&seconds.to_be_bytes());
+            }
+            Part::Time => {
+                let time = self.read("a time as YYYYMMDDHHmmSS", |text| text.parse::<Timestamp>().ok())?;
+                out.extend_from_slice(&time.into_int().to_be_bytes());
             }
             Part::CertType => {
                 let what = "a certificate type (0 to 65535, or its name)";

@@ -69,7 +69,7 @@ const RDATA: &[&str] = &[
     "NSEC3PARAM 1 0 12 aabbccdd",
     "NSEC3PARAM 1 0 0 -",
     "NSEC3 1 1 12 aabbccdd 2t7b4g4vsa5smi47k61mv5bv1a22bojr MX DNSKEY",
-    "RRSIG A 8 2 300 20380101000000 20200101000000 38519 @ OMK8rAZlepfzLWW7 5Dxd63jy",
+    "RRSIG A 8 2 300 20380101000000 20200101000000 38519 example.ORG. OMK8rAZlepfzLWW7 5Dxd63jy",
     "SVCB 1 foo alpn=h2,h3 port=53 ipv4hint=192.0.2.1 key667=\"x\\210y\"",
     "SVCB 0 .",
     "HTTPS 1 . alpn=\"h2\" ipv6hint=2001:db8::1",
@@ -146,7 +146,7 @@ impl Odd {
         let soa = self.pick(&[
             "@ IN SOA ns1 hostmaster\\.x 2024010101 1h 30M 1w2d 5",
             "example.org. 300 soa ns1.example.org. h ( 1 ; serial\n\t2 3\n 4 5 ) ; end",
-            " IN 60 SOA ( ns1 h\n; nothing but a comment\n\n7 8 9 10 11 )",
+            "@ IN 60 SOA ( ns1 h\n; nothing but a comment\n\n7 8 9 10 11 )",
             "@ SOA ns1 h (4294967295 1 1 1 1)",
         ]);
         self.line(soa);
@@ -164,6 +164,10 @@ impl Odd {
             for record in 0..1 + self.below(3) {
                 let rdata = self.pick(RDATA);
                 let rtype = rdata.split(' ').next().unwrap_or(rdata);
+                // BIND takes no name server at a wildcard.
+                if rtype == "NS" && owner.starts_with('*') {
+                    continue;
+                }
                 let alias = |rtype: &str| matches!(rtype, "A" | "TYPE16" | "TXT" | "NS");
                 if types.iter().any(|known: &&str| *known == rtype || (alias(known) && alias(rtype))) {
                     continue;

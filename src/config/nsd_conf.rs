@@ -141,7 +141,16 @@ impl Reader {
             let Some(keyword) = word.keyword() else { continue };
             let section = matches!(
                 keyword,
-                "server:" | "zone:" | "pattern:" | "key:" | "tls-auth:" | "remote-control:" | "verify:" | "dnstap:" | "metrics:" | "xdp:"
+                "server:"
+                    | "zone:"
+                    | "pattern:"
+                    | "key:"
+                    | "tls-auth:"
+                    | "remote-control:"
+                    | "verify:"
+                    | "dnstap:"
+                    | "metrics:"
+                    | "xdp:"
             );
             if section {
                 self.end_section();

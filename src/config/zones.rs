@@ -149,7 +149,12 @@ mod tests {
     #[test]
     fn the_zones_of_a_folder() {
         let folder = tempfile::tempdir().unwrap();
-        for (name, text) in [("foo.zone.zone", "@ SOA a b 1 2 3 4 5\n"), (".hidden.zone", "x"), ("b.zone", "$ORIGIN c.\n@ SOA a b 1 2 3 4 5\n"), ("a..b.zone", "")] {
+        for (name, text) in [
+            ("foo.zone.zone", "@ SOA a b 1 2 3 4 5\n"),
+            (".hidden.zone", "x"),
+            ("b.zone", "$ORIGIN c.\n@ SOA a b 1 2 3 4 5\n"),
+            ("a..b.zone", ""),
+        ] {
             fs::write(folder.path().join(name), text).unwrap();
         }
         fs::create_dir(folder.path().join("d.zone")).unwrap();
@@ -161,7 +166,14 @@ mod tests {
                 Err(reason) => reason.rsplit('/').next().unwrap_or_default().to_owned(),
             })
             .collect();
-        assert_eq!(told, ["a..b.zone: no $ORIGIN, SOA or file name tells its origin", "c. from its $ORIGIN", "foo.zone. from its name"]);
+        assert_eq!(
+            told,
+            [
+                "a..b.zone: no $ORIGIN, SOA or file name tells its origin",
+                "c. from its $ORIGIN",
+                "foo.zone. from its name"
+            ]
+        );
         assert!(find(Path::new("[")).is_err());
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::diagnostic::Severity;
 use super::document::{DOCUMENT_MAX, Provenance, Run, Text};
 use super::generate::Generate;
 use super::lexer::Outline;
@@ -107,6 +108,18 @@ impl<'a> Parser<'a, '_> {
         if file.quoted {
             let message = "nsd before 4.10 takes the quotes as a part of the file's name";
             self.warning(span(file), message, "write the name without quotes");
+        }
+        let end = self.bytes.len();
+        if self.bytes.last() != Some(&b'\n') && outline.end < end {
+            let message = "the file does not end with a newline: nsd 4.6 refuses that where there is an $INCLUDE";
+            self.warning(end..end, message, "end the last line");
+        }
+        let included = &self.reading.texts[text].bytes;
+        if included.last().is_some_and(|&last| last != b'\n') {
+            let end = included.len();
+            let message =
+                "the included file does not end with a newline: nsd 4.6 completes its last name with the wrong origin";
+            self.reading.note(Severity::Warning, (text, end..end), message.to_owned(), "end the last line".to_owned());
         }
         let before = (self.reading.inherited.origin, self.reading.inherited.default_ttl);
         let owner = self.carry_owner(self.text);
@@ -270,7 +283,7 @@ mod tests {
 
     #[test]
     fn what_an_included_file_inherits_and_leaves() {
-        let list = [("f", " TXT a\nx A 192.0.2.1\n$ORIGIN deep.example.org.\n$TTL 7\ny AAAA ::1")];
+        let list = [("f", " TXT a\nx A 192.0.2.1\n$ORIGIN deep.example.org.\n$TTL 7\ny AAAA ::1\n")];
         assert_eq!(
             records("a TXT x\n$INCLUDE f sub.example.org. ; why\n TXT b\nb TXT b\n", &list),
             ["a 60 TXT", "a 60 TXT", "x.sub 60 A", "y.deep 7 AAAA", "y.deep 7 TXT", "b 7 TXT"]
@@ -282,10 +295,13 @@ mod tests {
     fn where_readers_differ_is_said() {
         let list = [("f", "x A 192.0.2.1\n"), ("t", "$TTL 5\nx A 192.0.2.1\n")];
         let said = |rest| said(rest, &list);
+        let cut = self::said("$INCLUDE f o.example.org.\n", &[("f", "x A 192.0.2.1")]);
+        assert!(cut[0].starts_with("f:1:14: warning: the included file does not end with a newline"), "{cut:?}");
         assert!(said("a A 192.0.2.1\n$INCLUDE f\n TXT b\n")[0].starts_with("z:6:1: warning: record without an owner"));
         assert_eq!(said("x A 192.0.2.1\n$INCLUDE f\n TXT b\n").len(), 1, "only the duplicate");
         assert!(said("$INCLUDE t\nb TXT b\n")[0].starts_with("z:5:1: warning: the $TTL of an included file"));
         assert_eq!(said("$INCLUDE t\n$TTL 5\nb TXT b\n"), [""; 0]);
+        assert!(said("$INCLUDE f\nb TXT b")[0].starts_with("z:5:8: warning: the file does not end with a newline"));
         assert!(said("$INCLUDE \"f\"\n")[0].starts_with("z:4:10: warning: nsd before 4.10"));
     }
 
@@ -293,7 +309,7 @@ mod tests {
     fn bounds() {
         let reason = |rest: &str, list: &[(&str, &str)]| said(rest, list).join("|");
         assert_eq!(
-            reason("$INCLUDE f\n", &[("f", "$INCLUDE f")])
+            reason("$INCLUDE f\n", &[("f", "$INCLUDE f\n")])
                 .matches("f:1:10: error: cannot include `f`: it includes itself")
                 .count(),
             1

@@ -72,7 +72,8 @@ impl<'a> Generate<'a> {
         }
         let side = |at: usize| {
             let text = fields[at].text;
-            pieces(text, fields[at].quoted).ok_or_else(|| (at, format!("`{}` counts in a way that is not known", quoted(text)), NUMBER))
+            pieces(text, fields[at].quoted)
+                .ok_or_else(|| (at, format!("`{}` counts in a way that is not known", quoted(text)), NUMBER))
         };
         Ok(Generate { start, stop, step, owner: side(1)?, middle: &fields[2..rhs], rdata: side(rhs)? })
     }

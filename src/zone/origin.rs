@@ -80,10 +80,18 @@ mod tests {
     #[test]
     fn what_tells_the_origin() {
         for (file, text, expected) in [
-            ("a.zone", "$TTL 4h\n$ORIGIN example.org.\n@ SOA n h 1 2 3 4 5\n", Some(("example.org.", "from its $ORIGIN"))),
+            (
+                "a.zone",
+                "$TTL 4h\n$ORIGIN example.org.\n@ SOA n h 1 2 3 4 5\n",
+                Some(("example.org.", "from its $ORIGIN")),
+            ),
             ("a.zone", "$ORIGIN org.\nexample IN SOA n h 1 2 3 4 5\n", Some(("example.org.", "from its $ORIGIN"))),
             ("a.zone", "example.org. 60 IN SOA n h ( 1\n", Some(("a.", "from its name"))),
-            ("a.zone", "; x\n\nexample.org. 60 IN SOA n h 1 2 3 4 5", Some(("example.org.", "from the owner of its SOA"))),
+            (
+                "a.zone",
+                "; x\n\nexample.org. 60 IN SOA n h 1 2 3 4 5",
+                Some(("example.org.", "from the owner of its SOA")),
+            ),
             ("foo.zone.zone", "$TTL 4h\n@ IN SOA n h 1 2 3 4 5\n", Some(("foo.zone.", "from its name"))),
             ("foo.zone.zone", " IN SOA n h 1 2 3 4 5\n", Some(("foo.zone.", "from its name"))),
             ("example.org", "x A 192.0.2.1\n", Some(("example.org.", "from its name"))),

@@ -78,7 +78,7 @@ impl Reading<'_> {
         self.open.pop();
     }
 
-    fn note(&mut self, severity: Severity, place: (usize, Range<usize>), message: String, hint: String) {
+    pub(super) fn note(&mut self, severity: Severity, place: (usize, Range<usize>), message: String, hint: String) {
         let texts = &self.texts;
         self.diagnostics.push(severity, || document::diagnostic(texts, severity, place, message, hint));
     }

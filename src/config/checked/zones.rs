@@ -16,7 +16,13 @@ use crate::export::serial::SerialScheme;
 use crate::failover::pool::Pool;
 
 impl Checker {
-    pub(super) fn zones(&mut self, sources: &[Source], pools: &[Pool], listen: &[SocketAddr], nsd: Option<&Nsd>) -> Vec<Zone> {
+    pub(super) fn zones(
+        &mut self,
+        sources: &[Source],
+        pools: &[Pool],
+        listen: &[SocketAddr],
+        nsd: Option<&Nsd>,
+    ) -> Vec<Zone> {
         let defaults = self.zone_defaults(sources);
         let (found, zones_dir) = self.found_zones(sources);
         let context = Context { pools, listen, nsd, defaults, zones_dir };
@@ -196,13 +202,7 @@ impl Checker {
         (kept, zones_dir)
     }
 
-    fn serve(
-        &mut self,
-        source: &Source,
-        text: Option<&file::Text>,
-        listen: &[SocketAddr],
-        nsd: Option<&Nsd>,
-    ) -> Serve {
+    fn serve(&mut self, source: &Source, text: Option<&file::Text>, listen: &[SocketAddr], nsd: Option<&Nsd>) -> Serve {
         let relay = nsd.is_some_and(|nsd| nsd.relay);
         let usual = match (listen.is_empty(), relay) {
             (true, _) => Serve::Off,

@@ -61,7 +61,7 @@ enum Part {
 /// The fields of a type; `None`: the type is not one of these.
 fn layout(rtype: Rtype) -> Option<&'static [Part]> {
     use Part::{
-        Algorithm, Base64, CertType, Eui, Hex, Ipv4, Locator, Location, MoreText, Name, Nsap, Octets, OldTypes,
+        Algorithm, Base64, CertType, Eui, Hex, Ipv4, Location, Locator, MoreText, Name, Nsap, Octets, OldTypes,
         Prefixes, Seconds, Services, Text, Texts, Time, Type, Types, U8, U16, U32,
     };
     Some(match rtype {
@@ -203,7 +203,8 @@ impl<'a> Fields<'a> {
                 out.extend(self.read("four groups of hexadecimal digits with colons between them", locator)?);
             }
             Part::Nsap => out.extend(self.read("an address: 0x and hexadecimal digits", |text| {
-                hex(&text.strip_prefix("0x").or(text.strip_prefix("0X"))?.replace('.', "")).filter(|nsap| !nsap.is_empty())
+                hex(&text.strip_prefix("0x").or(text.strip_prefix("0X"))?.replace('.', ""))
+                    .filter(|nsap| !nsap.is_empty())
             })?),
             Part::Services => self.services(out)?,
             Part::Prefixes => {
@@ -262,13 +263,12 @@ impl<'a> Fields<'a> {
 
     /// Protocol and ports of WKS: numbers, or the few names that are still met.
     fn services(&mut self, out: &mut Vec<u8>) -> Result<(), RdataError> {
-        let protocol = self.read("a protocol (tcp, udp, or 0 to 255)", |text| {
-            match text.to_ascii_lowercase().as_str() {
+        let protocol =
+            self.read("a protocol (tcp, udp, or 0 to 255)", |text| match text.to_ascii_lowercase().as_str() {
                 "tcp" => Some(6),
                 "udp" => Some(17),
                 number => number.parse::<u8>().ok(),
-            }
-        })?;
+            })?;
         out.push(protocol);
         let mut bits = vec![0_u8; 8_192];
         while !self.rest().is_empty() {

@@ -82,9 +82,35 @@ const RDATA: &[&str] = &[
 
 /// Spellings of owners, all different names; `@` would be the apex.
 const OWNERS: &[&str] = &[
-    "www", "WWW2", "a.b.c", "*.wild", "_sip._tcp", "x\\.y", "\\097b", "sp\\032ace", "under_score", "dash-", "1",
-    "in", "A", "ns3.example.org.", "Up.Example.ORG.", "\\@", "\\$x", "se\\;mi", "\\\"q", "IN.in", "300", "1h",
-    "\\(", "e\\200", "TYPE1", "ch", "soa", "xn--nxasmq6b", "very.long.owner.name.that.goes.on.and.on",
+    "www",
+    "WWW2",
+    "a.b.c",
+    "*.wild",
+    "_sip._tcp",
+    "x\\.y",
+    "\\097b",
+    "sp\\032ace",
+    "under_score",
+    "dash-",
+    "1",
+    "in",
+    "A",
+    "ns3.example.org.",
+    "Up.Example.ORG.",
+    "\\@",
+    "\\$x",
+    "se\\;mi",
+    "\\\"q",
+    "IN.in",
+    "300",
+    "1h",
+    "\\(",
+    "e\\200",
+    "TYPE1",
+    "ch",
+    "soa",
+    "xn--nxasmq6b",
+    "very.long.owner.name.that.goes.on.and.on",
 ];
 
 impl OddZone {
@@ -97,10 +123,11 @@ impl OddZone {
         odd.line(odd_include(seed));
         odd.line("$ORIGIN example.org.");
         odd.records(2);
-        let zone = odd.finish();
+        // nsd 4.6 wants a newline at the end of a file that includes another, or is included.
+        let zone = odd.finish(false);
         let mut inner = Odd { state: odd.state, text: Vec::new() };
         inner.records(3);
-        let inner = inner.finish();
+        let inner = inner.finish(false);
         OddZone { files: vec![("zone", zone), ("included", inner)] }
     }
 }
@@ -159,13 +186,14 @@ impl Odd {
             let owner = OWNERS[(number + part * 10 + self.below(3)) % OWNERS.len()];
             // Absolute owners, and those that another part has had, would meet again.
             let absolute = owner.ends_with('.') && !owner.ends_with("\\.");
-            let owner = if absolute { format!("p{part}n{number}.{owner}") } else { format!("{owner}.p{part}n{number}") };
+            let owner =
+                if absolute { format!("p{part}n{number}.{owner}") } else { format!("{owner}.p{part}n{number}") };
             let mut types = Vec::new();
             for record in 0..1 + self.below(3) {
                 let rdata = self.pick(RDATA);
                 let rtype = rdata.split(' ').next().unwrap_or(rdata);
-                // BIND takes no name server at a wildcard.
-                if rtype == "NS" && owner.starts_with('*') {
+                // BIND takes neither at a wildcard.
+                if matches!(rtype, "NS" | "NSEC3") && owner.starts_with('*') {
                     continue;
                 }
                 let alias = |rtype: &str| matches!(rtype, "A" | "TYPE16" | "TXT" | "NS");
@@ -224,7 +252,17 @@ impl Odd {
             self.wide_blank();
             self.push(")");
         }
-        let end = self.pick(&["\n", "\n", "\n", "\r\n", " ; comment\n", "\t;(\" odd\r\n", "\n\n", "   \n", "\n; Enable\n \t\n"]);
+        let end = self.pick(&[
+            "\n",
+            "\n",
+            "\n",
+            "\r\n",
+            " ; comment\n",
+            "\t;(\" odd\r\n",
+            "\n\n",
+            "   \n",
+            "\n; Enable\n \t\n",
+        ]);
         self.push(end);
     }
 
@@ -238,10 +276,10 @@ impl Odd {
         self.push(blank);
     }
 
-    /// The text, which may end without a newline.
-    fn finish(&mut self) -> Vec<u8> {
+    /// The text; it may end in the middle of a line.
+    fn finish(&mut self, cut: bool) -> Vec<u8> {
         let mut text = std::mem::take(&mut self.text);
-        if self.below(2) == 0 {
+        if cut {
             while text.last().is_some_and(|octet| matches!(octet, b'\n' | b'\r')) {
                 text.pop();
             }

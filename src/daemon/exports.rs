@@ -88,7 +88,8 @@ pub async fn roll_back(publisher: &Publisher, order: Order) -> Done {
         let parsed = Zone::parse(&zone.origin, &file, kept)
             .map_err(|found| found.first().map_or_else(|| "unreadable".to_owned(), ToString::to_string))?;
         let serial = next_serial(scheme, serial::newest(in_file, parsed.serial()), None);
-        let bytes = edit::apply(&parsed, &[Edit::Serial(serial)]).map_err(|error| error.to_string())?;
+        let edited = edit::apply(&parsed, &[Edit::Serial(serial)]).map_err(|error| error.to_string())?;
+        let bytes = edited.zone.unwrap_or_else(|| parsed.document().to_bytes().to_vec());
         let expect = read_back(&zone, &pools, &bytes)?.expected.into();
         Ok(Renewed { bytes: bytes.into(), serial, expect })
     };
@@ -118,7 +119,7 @@ pub fn render(
     match export::render(&parsed.zone, &parsed.binding, pools, &decision.pools, serial)
         .map_err(|error| error.to_string())?
     {
-        Rendered::Changed(bytes) => Ok(bytes),
+        Rendered::Changed(edited) => Ok(edited.zone.unwrap_or_else(|| parsed.bytes.to_vec())),
         Rendered::Unchanged => Ok(parsed.bytes.to_vec()),
     }
 }
@@ -161,7 +162,7 @@ fn prepare(order: &Order) -> Result<Prepared, String> {
     let serial = next_serial(zone.serial, in_file, Some(order.serial));
     let rendered = export::render(&parsed.zone, &parsed.binding, pools, &decision.pools, serial);
     let bytes: Arc<[u8]> = match rendered.map_err(|error| error.to_string())? {
-        Rendered::Changed(bytes) => bytes.into(),
+        Rendered::Changed(edited) => edited.zone.map_or_else(|| parsed.bytes.clone(), Into::into),
         // Another file than the source may still be missing or old.
         Rendered::Unchanged
             if target != zone.file && load::read_zone_file(&target).ok().as_deref() != Some(&parsed.bytes) =>

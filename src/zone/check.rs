@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_good_zone() {
-        let text = "$TTL 60\n@ SOA ns h 7 2 3 4 5\n@ NS ns\nwww A 192.0.2.1 ; Enable failover\n";
+        let text = "$TTL 60\n@ SOA ns h 7 2 3 4 5\n@ NS ns.example.net.\nwww A 192.0.2.1 ; Enable failover\n";
         let good = checked(text);
         assert_eq!(good.text, "f.zone: zone example.org. serial 7: 3 records, 1 of them failover: ok\n");
         assert!(good.ok && good.zone.is_some());
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_bad_zone() {
-        let bad = checked("$TTL 60\n@ SOA ns h 7 2 3 4 5\n@ NS ns\nwww A 192.0.2 ; Enabel failover\n");
+        let bad = checked("$TTL 60\n@ SOA ns h 7 2 3 4 5\n@ NS ns.example.net.\nwww A 192.0.2 ; Enabel failover\n");
         let expected = "\
 f.zone:4:7: error: bad A record: `192.0.2` is not an IPv4 address
   |

@@ -12,4 +12,5 @@ mod probes;
 mod publish;
 mod simulation;
 mod support;
+mod zone_peers;
 mod zone_text;

@@ -6,6 +6,7 @@ mod clock;
 mod demo;
 mod exports;
 pub mod failure;
+mod init;
 mod journal;
 mod listen;
 mod load;
@@ -48,6 +49,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Verb::Check => verbs::check(&file),
         Verb::CheckZone { origin, file, print } => verbs::check_zone(&origin, &file, print),
         Verb::Render { zone, primary, serial } => verbs::render(&file, &zone, &primary, serial),
+        Verb::Init(args) => init::run(&args),
         Verb::Completions { shell } => shell::completions(shell),
         Verb::Man { folder } => shell::man(folder.as_deref()),
         Verb::IsPrimary { node, name } => runtime()?.block_on(serves::run(&file, &node, &name)),
@@ -91,6 +93,7 @@ async fn ask(client: &crate::control::client::Client, verb: Verb) -> Result<(), 
         | Verb::Render { .. }
         | Verb::Run
         | Verb::Demo(_)
+        | Verb::Init(_)
         | Verb::IsPrimary { .. }
         | Verb::Completions { .. }
         | Verb::Man { .. } => unreachable!("`dispatch` has carried these out"),

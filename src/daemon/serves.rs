@@ -33,7 +33,9 @@ pub async fn run(file: &Path, node: &str, name: &Name) -> Result<(), Failure> {
     match holders.iter().find(|(_, holder)| *holder != node) {
         None if holders.is_empty() => Err(Failure::failed(format!("{name} is served by nobody"))),
         None => Ok(()),
-        Some((family, holder)) => Err(Failure::failed(format!("{name} is served by {holder} over {family}, not by {node}"))),
+        Some((family, holder)) => {
+            Err(Failure::failed(format!("{name} is served by {holder} over {family}, not by {node}")))
+        }
     }
 }
 

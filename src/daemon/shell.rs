@@ -22,7 +22,8 @@ pub fn man(folder: Option<&Path>) -> Result<(), Failure> {
         clap_mangen::Man::new(Cli::command()).render(&mut page)?;
         return super::verbs::write_out(&page);
     };
-    let failed = |error: io::Error| Failure::failed(format!("cannot write manual pages to {}: {error}", folder.display()));
+    let failed =
+        |error: io::Error| Failure::failed(format!("cannot write manual pages to {}: {error}", folder.display()));
     std::fs::create_dir_all(folder).map_err(failed)?;
     clap_mangen::generate_to(Cli::command(), folder).map_err(failed)?;
     writeln!(io::stderr(), "manual pages written to {}", folder.display())?;

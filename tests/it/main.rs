@@ -8,6 +8,7 @@ mod control;
 mod director;
 mod failover;
 mod floors;
+mod init;
 mod probes;
 mod publish;
 mod simulation;

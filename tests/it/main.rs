@@ -7,8 +7,12 @@ mod config;
 mod control;
 mod failover;
 mod floors;
+#[path = "../../fuzz/bodies/mod.rs"]
+mod fuzz;
+mod fuzz_bodies;
 mod probes;
 mod publish;
+mod publish_included;
 mod simulation;
 mod support;
 mod zone_peers;

@@ -2,6 +2,7 @@
 
 use super::Zone;
 use super::diagnostic::{Diagnostic, Severity};
+use super::source::Source;
 use crate::dns::name::Name;
 
 /// What `check-zone` found.
@@ -15,9 +16,9 @@ pub struct Checked {
     pub zone: Option<Zone>,
 }
 
-/// Reads a zone and says what is wrong with it.
-pub fn check(origin: &Name, file: &str, bytes: Vec<u8>) -> Checked {
-    match Zone::parse(origin, file, bytes) {
+/// Reads a zone and says what is wrong with it. What it includes is asked of `source`.
+pub fn check(origin: &Name, file: &str, bytes: Vec<u8>, source: &mut dyn Source) -> Checked {
+    match Zone::load(origin, file, bytes, source) {
         Ok(zone) => {
             let failover = zone.document().entries().iter().filter(|entry| entry.is_tagged()).count();
             let records = zone.document().entries().len();
@@ -48,9 +49,10 @@ fn plural(count: usize, word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::zone::source::NoSource;
 
     fn checked(text: &str) -> Checked {
-        check(&"example.org".parse().unwrap(), "f.zone", text.as_bytes().to_vec())
+        check(&"example.org".parse().unwrap(), "f.zone", text.as_bytes().to_vec(), &mut NoSource)
     }
 
     #[test]

@@ -25,18 +25,18 @@ impl<'a> Parser<'a, '_> {
         let (first, arguments) = fields.split_first().expect("a directive has its name");
         match first.text.to_ascii_uppercase().as_slice() {
             b"$ORIGIN" => {
-                if let Some([argument]) = self.arguments::<1>(outline, arguments, "write $ORIGIN example.org.") {
-                    if let Some(origin) = self.absolute(&argument) {
-                        self.set_origin(origin);
-                    }
+                if let Some([argument]) = self.arguments::<1>(outline, arguments, "write $ORIGIN example.org.")
+                    && let Some(origin) = self.absolute(&argument)
+                {
+                    self.set_origin(origin);
                 }
             }
             b"$TTL" => {
-                if let Some([argument]) = self.arguments::<1>(outline, arguments, "write $TTL 4h") {
-                    if let Some(ttl) = self.ttl(&argument) {
-                        self.reading.inherited.default_ttl = Some(ttl);
-                        self.reading.inherited.ttl_differs = false;
-                    }
+                if let Some([argument]) = self.arguments::<1>(outline, arguments, "write $TTL 4h")
+                    && let Some(ttl) = self.ttl(&argument)
+                {
+                    self.reading.inherited.default_ttl = Some(ttl);
+                    self.reading.inherited.ttl_differs = false;
                 }
             }
             b"$INCLUDE" => self.include(outline, arguments),

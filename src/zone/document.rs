@@ -267,6 +267,11 @@ impl<'a> Line<'a> {
         &self.document.texts[self.text].bytes
     }
 
+    /// Whether it stands in another file than the zone's own.
+    pub fn is_included(&self) -> bool {
+        self.document.texts[self.text].from != Provenance::Zone
+    }
+
     /// Whether it can be edited: a generated record is in no file.
     pub(super) fn is_written(&self) -> bool {
         !matches!(self.document.texts[self.text].from, Provenance::Generate { .. })

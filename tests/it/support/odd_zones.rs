@@ -7,7 +7,7 @@ pub struct OddZone {
 }
 
 /// Types with RDATA that nsd and BIND both take. Blanks may become any blanks.
-const RDATA: &[&str] = &[
+pub const RDATA: &[&str] = &[
     "A 192.0.2.1",
     "AAAA 2001:DB8::1",
     "AAAA ::ffff:192.0.2.1",

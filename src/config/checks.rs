@@ -205,10 +205,9 @@ impl Checker {
         let serial_of = table.serial_of.as_ref().and_then(|text| self.address(source, text, Some(53)));
         let is_soa =
             |query: &str| query.split_whitespace().nth(1).is_none_or(|rtype| rtype.eq_ignore_ascii_case("SOA"));
-        if let (Some(text), Some(query)) = (&table.serial_of, &table.query) {
-            if !is_soa(query.get_ref()) {
-                self.at(source, text.span(), "serial-of needs the SOA", "write query = \"ZONE SOA\"");
-            }
+        let asks_otherwise = table.query.as_ref().is_some_and(|query| !is_soa(query.get_ref()));
+        if let Some(text) = table.serial_of.as_ref().filter(|_| asks_otherwise) {
+            self.at(source, text.span(), "serial-of needs the SOA", "write query = \"ZONE SOA\"");
         }
         let rcode = table.rcode.as_ref().map_or("NOERROR".to_owned(), |text| text.get_ref().to_ascii_uppercase());
         if let Some(text) = table.rcode.as_ref().filter(|_| !Dns::is_rcode(&rcode)) {

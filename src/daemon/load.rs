@@ -2,11 +2,9 @@
 //! parsed, bound to their pools and compiled. All or nothing: one bad zone and nothing changes.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
 use std::sync::Arc;
 
+use crate::config::zones::{FileSource, link_remark, read_file};
 use crate::config::{self, Config, Serve};
 use crate::director::event::Target;
 use crate::director::settings::{Settings, ZoneSettings};
@@ -18,14 +16,13 @@ use crate::table::compile::CompileError;
 use crate::table::zone_table::{Mode, ZoneTable};
 use crate::zone::Zone;
 use crate::zone::diagnostic::{Diagnostic, Severity};
+use crate::zone::document::DOCUMENT_MAX;
+use crate::zone::source::Included;
 use crate::zone::tag::Role;
 
 use crate::control::Exit;
 
 use super::failure::Failure;
-
-/// Largest zone file, in octets.
-const ZONE_FILE_MAX: u64 = 2 << 30;
 
 /// Most names for which a TLS check asks.
 const NAMES_MAX: usize = 500;
@@ -53,10 +50,20 @@ pub struct Looked {
 /// A zone as it was when it was loaded.
 pub struct LoadedZone {
     pub config: config::Zone,
-    /// What the file held.
-    pub bytes: Arc<[u8]>,
+    /// What its files held.
+    pub held: Held,
     pub records: usize,
     pub failover_records: usize,
+}
+
+/// What the files of a zone held when they were read; compared by content, since an edit may keep
+/// the time of a file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Held {
+    /// The zone's own file.
+    pub zone: Arc<[u8]>,
+    /// Those that it includes.
+    pub included: Vec<Included>,
 }
 
 /// Reads everything that `config` names. The failure has a line for each thing that is wrong.
@@ -145,46 +152,33 @@ pub fn no_zones() -> Arc<Catalog> {
     Arc::new(Catalog::new(Vec::new()).expect("no zone is no duplicate"))
 }
 
-/// Reads a zone file, within bounds.
-pub fn read_zone_file(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(ZONE_FILE_MAX)).unwrap_or(0));
-    file.take(ZONE_FILE_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > ZONE_FILE_MAX {
-        return Err(io::Error::other(format!("it is larger than {} MiB", ZONE_FILE_MAX >> 20)));
-    }
-    Ok(bytes)
-}
-
 /// Reads and parses the zone of a configuration, and finds the pools of its tags. The error holds a
 /// line for each thing that is wrong, the other side a line for each warning.
 pub fn parse(zone: &config::Zone, pools: &[Pool]) -> Result<Parsed, Vec<String>> {
     let file = zone.file.display().to_string();
-    let bytes = read_zone_file(&zone.file).map_err(|error| {
+    let bytes = read_file(&zone.file, DOCUMENT_MAX).map_err(|error| {
         vec![format!(
             "{file}: error: cannot read the file of zone {}: {error}; mend the path or its permissions",
             zone.origin
         )]
     })?;
-    let kept: Arc<[u8]> = bytes.as_slice().into();
-    let parsed = Zone::parse(&zone.origin, &file, bytes).map_err(|found| errors_of(&found))?;
+    let own: Arc<[u8]> = bytes.as_slice().into();
+    let mut source = FileSource::new(&zone.include_dir, &zone.file);
+    let parsed = Zone::load(&zone.origin, &file, bytes, &mut source).map_err(|found| errors_of(&found))?;
     let (binding, found) = Binding::new(&parsed, zone.pool, pools);
     if found.iter().any(Diagnostic::is_error) {
         return Err(errors_of(&found));
     }
-    let warnings = parsed.warnings().iter().chain(&found).map(ToString::to_string).collect();
-    Ok(Parsed { zone: parsed, binding, bytes: kept, warnings })
+    let link = link_remark(&zone.file).map(|remark| format!("{file}: warning: {remark}"));
+    let warnings = link.into_iter().chain(parsed.warnings().iter().chain(&found).map(ToString::to_string)).collect();
+    let held = Held { zone: own, included: parsed.document().included() };
+    Ok(Parsed { zone: parsed, binding, held, warnings })
 }
 
 pub struct Parsed {
     pub zone: Zone,
     pub binding: Binding,
-    /// What the file holds.
-    pub bytes: Arc<[u8]>,
+    pub held: Held,
     pub warnings: Vec<String>,
 }
 
@@ -198,7 +192,7 @@ struct One {
 }
 
 fn one(config: &config::Zone, pools: &[Pool]) -> Result<One, Vec<String>> {
-    let Parsed { zone, binding, bytes, warnings } = parse(config, pools)?;
+    let Parsed { zone, binding, held, warnings } = parse(config, pools)?;
     let table = match config.serve {
         Serve::Off => None,
         Serve::Overlay => Some(compile(&zone, &binding, pools, Mode::Overlay).map_err(|line| vec![line])?),
@@ -219,7 +213,7 @@ fn one(config: &config::Zone, pools: &[Pool]) -> Result<One, Vec<String>> {
     let names = names.collect();
     let failover_records = zone.failover_records().count();
     let records = zone.records().len();
-    let zone = LoadedZone { config: config.clone(), bytes, records, failover_records };
+    let zone = LoadedZone { config: config.clone(), held, records, failover_records };
     Ok(One { zone, names, settings, table, warnings })
 }
 

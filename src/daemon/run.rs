@@ -261,7 +261,7 @@ impl Daemon {
     fn exported(&mut self, origin: &Name, done: exports::Done) {
         let mut edited = false;
         if let Some(zone) = self.zone(origin) {
-            let known = &mut self.loaded.zones[zone].bytes;
+            let known = &mut self.loaded.zones[zone].held;
             edited = done.read.as_ref().is_some_and(|read| read != known);
             if let Some(written) = done.written {
                 *known = written;

@@ -4,4 +4,5 @@ pub mod authority;
 pub mod daemon;
 pub mod host;
 pub mod nsd;
+pub mod odd_zones;
 pub mod scripted;

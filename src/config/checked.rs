@@ -18,7 +18,7 @@ use super::file;
 use super::load::{Source, beside};
 use super::problem::{Problem, did_you_mean};
 use super::value::{choice, duration_ms, socket_addr};
-use super::{Config, DEFAULT_CONTROL, DEFAULT_STATE_DIR, Nsd, Serve, Zone};
+use super::{Config, DEFAULT_CONTROL, DEFAULT_STATE_DIR, Key, Nsd, Serve, Zone};
 
 const INTERVAL_MS: u64 = 10_000;
 const FAST_INTERVAL_MS: u64 = 1_000;
@@ -31,20 +31,21 @@ const STREAK_MAX: u32 = 1_000;
 
 /// Checks what was read; the first source is the main file.
 pub fn check(file: &Path, sources: &[Source]) -> Result<Config, Vec<Problem>> {
-    let mut checker = Checker { problems: Vec::new() };
+    let mut checker = Checker { problems: Vec::new(), keys: Vec::new() };
     let config = checker.config(file, sources);
     if checker.problems.is_empty() { Ok(config) } else { Err(checker.problems) }
 }
 
-struct Checker {
+pub(super) struct Checker {
     problems: Vec<Problem>,
+    pub(super) keys: Vec<Key>,
 }
 
 /// A table of one kind with the file it stands in.
-struct Entry<'a, T> {
-    source: &'a Source,
-    name: &'a file::Text,
-    table: &'a T,
+pub(super) struct Entry<'a, T> {
+    pub source: &'a Source,
+    pub name: &'a file::Text,
+    pub table: &'a T,
 }
 
 impl Checker {
@@ -64,7 +65,9 @@ impl Checker {
         let pools = self.pools(sources, &nodes, &checks);
         let listen = self.listen(sources);
         let nsd = self.nsd(sources);
+        self.keys = self.read_keys(sources);
         let zones = self.zones(sources, &pools, &listen, nsd.as_ref());
+        let catalog = self.catalog(sources, &zones);
         Config {
             file: file.to_owned(),
             listen,
@@ -75,6 +78,8 @@ impl Checker {
             pools,
             checks,
             zones,
+            keys: std::mem::take(&mut self.keys),
+            catalog,
         }
     }
 
@@ -374,9 +379,11 @@ impl Checker {
             }
             found
         });
-        let serve = self.serve(source, table, listen, nsd);
-        let export =
-            self.choice(source, table.export.as_ref(), &[("file", true), ("off", false)]).unwrap_or(nsd.is_some());
+        let transfer = self.transfer(source, table.allow_transfer.as_ref(), table.notify.as_ref(), table.key.as_ref());
+        let serve = self.serve(source, table, listen, nsd, transfer.is_some());
+        // A secondary writes its own file.
+        let usual = nsd.is_some() && transfer.is_none();
+        let export = self.choice(source, table.export.as_ref(), &[("file", true), ("off", false)]).unwrap_or(usual);
         if let Some(text) = table.export.as_ref().filter(|_| export && nsd.is_none()) {
             self.at(source, text.span(), "there is no nsd to export to", "add an [nsd] table");
         }
@@ -388,16 +395,28 @@ impl Checker {
             ("date", SerialScheme::Date),
         ];
         let serial = self.choice(source, table.serial.as_ref(), &schemes).unwrap_or_default();
-        Some(Zone { origin, file: path, pool, serve, export_file: export.then_some(export_file), serial })
+        Some(Zone { origin, file: path, pool, serve, export_file: export.then_some(export_file), serial, transfer })
     }
 
-    fn serve(&mut self, source: &Source, table: &file::Zone, listen: &[SocketAddr], nsd: Option<&Nsd>) -> Serve {
+    fn serve(
+        &mut self,
+        source: &Source,
+        table: &file::Zone,
+        listen: &[SocketAddr],
+        nsd: Option<&Nsd>,
+        transfer: bool,
+    ) -> Serve {
         let relay = nsd.is_some_and(|nsd| nsd.relay);
-        let usual = match (listen.is_empty(), relay) {
+        let usual = match (listen.is_empty(), relay && !transfer) {
             (true, _) => Serve::Off,
             (false, true) => Serve::Overlay,
             (false, false) => Serve::Zone,
         };
+        let key = table.allow_transfer.as_ref().map(Spanned::span).or(table.notify.as_ref().map(Spanned::span));
+        if let Some(span) = key.filter(|_| transfer && listen.is_empty()) {
+            let hint = "add listen = [\"ADDRESS:PORT\"], where the secondaries fetch the zone";
+            self.at(source, span, "nothing can be transferred without an address", hint);
+        }
         let words = [("overlay", Serve::Overlay), ("zone", Serve::Zone), ("off", Serve::Off)];
         let Some(serve) = self.choice(source, table.serve.as_ref(), &words) else { return usual };
         let span = table.serve.as_ref().map_or(0..0, Spanned::span);
@@ -407,6 +426,13 @@ impl Checker {
                 span,
                 "nothing is served without an address",
                 "add listen = [\"ADDRESS:53\"], or write serve = \"off\"",
+            );
+        } else if serve != Serve::Zone && transfer {
+            self.at(
+                source,
+                span,
+                "a transfer hands out the whole zone, and this serves less",
+                "write serve = \"zone\", or remove allow-transfer and notify",
             );
         } else if serve == Serve::Overlay && !relay {
             self.at(
@@ -420,7 +446,7 @@ impl Checker {
     }
 
     /// All tables of one kind, in order of their names; a name given twice is a problem.
-    fn entries<'a, T>(
+    pub(super) fn entries<'a, T>(
         &mut self,
         sources: &'a [Source],
         kind: &str,
@@ -442,7 +468,7 @@ impl Checker {
     }
 
     /// A key that may stand in one file only.
-    fn single<'a, T>(
+    pub(super) fn single<'a, T>(
         &mut self,
         sources: &'a [Source],
         key: impl Fn(&'a file::File) -> Option<&'a Spanned<T>>,
@@ -460,7 +486,12 @@ impl Checker {
         found
     }
 
-    fn address(&mut self, source: &Source, text: &file::Text, usual_port: Option<u16>) -> Option<SocketAddr> {
+    pub(super) fn address(
+        &mut self,
+        source: &Source,
+        text: &file::Text,
+        usual_port: Option<u16>,
+    ) -> Option<SocketAddr> {
         socket_addr(text.get_ref(), usual_port).map_err(|message| self.wrong(source, text, message)).ok()
     }
 
@@ -481,7 +512,12 @@ impl Checker {
         u32::try_from(milliseconds / 1_000).ok()
     }
 
-    fn choice<T: Copy>(&mut self, source: &Source, text: Option<&file::Text>, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        source: &Source,
+        text: Option<&file::Text>,
+        words: &[(&str, T)],
+    ) -> Option<T> {
         let text = text?;
         choice(text.get_ref(), words).map_err(|message| self.wrong(source, text, message)).ok()
     }
@@ -509,7 +545,7 @@ impl Checker {
         None
     }
 
-    fn unknown<'a>(
+    pub(super) fn unknown<'a>(
         &mut self,
         source: &Source,
         text: &file::Text,
@@ -522,11 +558,17 @@ impl Checker {
         self.at(source, text.span(), message, hint);
     }
 
-    fn wrong(&mut self, source: &Source, text: &file::Text, message: String) {
+    pub(super) fn wrong(&mut self, source: &Source, text: &file::Text, message: String) {
         self.problems.push(Problem::at(&source.file, &source.text, text.span(), message));
     }
 
-    fn at(&mut self, source: &Source, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn at(
+        &mut self,
+        source: &Source,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.problems.push(Problem::at(&source.file, &source.text, span, message).hint(hint));
     }
 }

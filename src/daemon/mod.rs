@@ -13,6 +13,7 @@ mod notify;
 mod persist;
 pub mod run;
 mod serving;
+mod transfers;
 mod verbs;
 mod waiters;
 

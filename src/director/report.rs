@@ -88,6 +88,7 @@ impl Director {
             serial_at_nsd: state.serial_at_nsd,
             export: state.export,
             last_export: state.last_export.clone(),
+            secondaries: Vec::new(),
         };
         zones.map(status).collect()
     }

@@ -11,4 +11,5 @@ mod probes;
 mod publish;
 mod simulation;
 mod support;
+mod transfer;
 mod zone_text;

@@ -15,28 +15,30 @@ use super::file;
 use super::load::{Source, beside};
 use super::problem::{Problem, did_you_mean};
 use super::value::{choice, duration_ms, socket_addr};
-use super::{Config, DEFAULT_CONTROL, DEFAULT_STATE_DIR, Nsd};
+use super::{Config, DEFAULT_CONTROL, DEFAULT_STATE_DIR, Key, Nsd};
 
+mod checks;
 mod zones;
 
 const PREEMPT_MS: u64 = 300_000;
 
 /// Checks what was read; the first source is the main file.
 pub fn check(file: &Path, sources: &[Source]) -> Result<Config, Vec<Problem>> {
-    let mut checker = Checker { problems: Vec::new() };
+    let mut checker = Checker { problems: Vec::new(), keys: Vec::new() };
     let config = checker.config(file, sources);
     if checker.problems.is_empty() { Ok(config) } else { Err(checker.problems) }
 }
 
 pub(super) struct Checker {
     problems: Vec<Problem>,
+    pub(super) keys: Vec<Key>,
 }
 
 /// A table of one kind with the file it stands in.
 pub(super) struct Entry<'a, T> {
-    pub(super) source: &'a Source,
-    pub(super) name: &'a file::Text,
-    pub(super) table: &'a T,
+    pub source: &'a Source,
+    pub name: &'a file::Text,
+    pub table: &'a T,
 }
 
 impl Checker {
@@ -56,7 +58,9 @@ impl Checker {
         let pools = self.pools(sources, &nodes, &checks);
         let listen = self.listen(sources);
         let nsd = self.nsd(sources);
+        self.keys = self.read_keys(sources);
         let zones = self.zones(sources, &pools, &listen, nsd.as_ref());
+        let catalog = self.catalog(sources, &zones);
         Config {
             file: file.to_owned(),
             listen,
@@ -67,6 +71,8 @@ impl Checker {
             pools,
             checks,
             zones,
+            keys: std::mem::take(&mut self.keys),
+            catalog,
         }
     }
 
@@ -231,7 +237,7 @@ impl Checker {
     }
 
     /// A key that may stand in one file only.
-    fn single<'a, T>(
+    pub(super) fn single<'a, T>(
         &mut self,
         sources: &'a [Source],
         key: impl Fn(&'a file::File) -> Option<&'a Spanned<T>>,
@@ -262,7 +268,7 @@ impl Checker {
         text.get_ref().parse().map_err(|_| self.wrong(source, text, format!("`{}` is not {what}", text.get_ref()))).ok()
     }
 
-    pub(super) fn duration(&mut self, source: &Source, text: Option<&file::Text>, default_ms: u64) -> u64 {
+    fn duration(&mut self, source: &Source, text: Option<&file::Text>, default_ms: u64) -> u64 {
         let Some(text) = text else { return default_ms };
         duration_ms(text.get_ref()).map_err(|message| self.wrong(source, text, message)).unwrap_or(default_ms)
     }
@@ -285,7 +291,7 @@ impl Checker {
         choice(text.get_ref(), words).map_err(|message| self.wrong(source, text, message)).ok()
     }
 
-    pub(super) fn readable(&mut self, source: &Source, text: &file::Text) -> Option<PathBuf> {
+    fn readable(&mut self, source: &Source, text: &file::Text) -> Option<PathBuf> {
         let path = beside(&source.file, text.get_ref());
         match std::fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => return Some(path),
@@ -295,7 +301,7 @@ impl Checker {
         None
     }
 
-    fn unknown<'a>(
+    pub(super) fn unknown<'a>(
         &mut self,
         source: &Source,
         text: &file::Text,

@@ -11,11 +11,12 @@ use tokio::sync::watch;
 
 use crate::config::{self, Config};
 use crate::director::effect::Decision;
+use crate::config::zones::read_file;
 use crate::failover::pool::Pool;
+use crate::zone::document::DOCUMENT_MAX;
 
 use super::exports;
 use super::journal::Journal;
-use super::load;
 
 /// How often the files are looked at, decision or not.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -66,7 +67,7 @@ fn tell(told: &mut BTreeMap<String, String>, zone: String, difference: Option<St
 
 /// Each zone with what differs, if anything does.
 fn compare(seen: &Seen) -> Vec<(String, Option<String>)> {
-    let compare_one = |zone: &config::Zone| match load::read_zone_file(&zone.file) {
+    let compare_one = |zone: &config::Zone| match read_file(&zone.file, DOCUMENT_MAX) {
         Err(error) => Some(format!("cannot read {}: {error}", zone.file.display())),
         Ok(bytes) => match exports::render(zone, &seen.pools, &seen.decision, None) {
             Err(reason) => Some(reason),

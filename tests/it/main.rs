@@ -9,6 +9,8 @@ mod control;
 mod director;
 mod failover;
 mod floors;
+// What the fuzz targets do, tried here too.
+#[path = "../../fuzz/bodies/mod.rs"]
 mod fuzz;
 mod fuzz_bodies;
 mod init;
@@ -17,5 +19,6 @@ mod publish;
 mod publish_included;
 mod simulation;
 mod support;
+mod transfer;
 mod zone_peers;
 mod zone_text;

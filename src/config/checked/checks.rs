@@ -13,10 +13,11 @@ use crate::health::check::{
 };
 use crate::health::family::Family;
 
-use super::checked::{Checker, Entry};
-use super::file;
-use super::load::{Source, beside};
-use super::problem::did_you_mean;
+use crate::config::file;
+use crate::config::load::{Source, beside};
+use crate::config::problem::did_you_mean;
+
+use super::{Checker, Entry};
 
 const INTERVAL_MS: u64 = 10_000;
 const FAST_INTERVAL_MS: u64 = 1_000;

@@ -206,7 +206,16 @@ impl Checker {
             families: self.choice(source, table.families.as_ref(), &families).unwrap_or_default(),
             min_hold_ms: table.min_hold.as_ref().map_or(0, |text| self.duration(source, Some(text), 0)),
             ttl_min_s: table.ttl_min.as_ref().and_then(|text| self.whole_seconds(source, text)),
+            anchors: self.anchors(source, table),
         }
+    }
+
+    fn anchors(&mut self, source: &Source, table: &file::Pool) -> Vec<SocketAddr> {
+        let texts = table.anchors.iter().flat_map(|list| list.get_ref());
+        let mut anchors: Vec<SocketAddr> = texts.filter_map(|text| self.address(source, text, Some(53))).collect();
+        anchors.sort();
+        anchors.dedup();
+        anchors
     }
 
     /// Whether the check is there but broken: then its own problem is enough.

@@ -184,6 +184,9 @@ impl Text {
             self.line(format_args!("  {:<14} {}", "changed", since(unix_ms, now_unix_ms)));
         }
         self.line(format_args!("  {:<14} {} [{}]", "why", pool.reason, pool.rule));
+        for alarm in pool.alarms.iter().filter(|alarm| **alarm != pool.reason) {
+            self.line(format_args!("! {:<14} {alarm}", "alarm"));
+        }
         if let Some(held) = &pool.hold {
             let node = held.node.as_deref().unwrap_or("?");
             self.line(format_args!("! {:<14} {node} {}", "held on", override_words(held)));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::config::zones::{FileSource, link_remark, read_file};
 use crate::config::{self, Config, Serve};
 use crate::director::event::Target;
-use crate::director::settings::{Settings, ZoneSettings};
+use crate::director::settings::{Settings, ZoneSettings, anchor};
 use crate::dns::access::Key;
 use crate::export::serial::SerialScheme;
 use crate::failover::binding::Binding;
@@ -161,6 +161,10 @@ fn targets(settings: &Settings) -> HashMap<Target, Arc<Looked>> {
                     targets.entry(target).or_insert_with(|| Arc::clone(&looked));
                 }
             }
+        }
+        for address in &pool.anchors {
+            let (target, check, node) = anchor(*address);
+            targets.entry(target).or_insert_with(|| Arc::new(Looked { check, node }));
         }
     }
     targets

@@ -50,6 +50,7 @@ impl Director {
             next_rotation_unix_ms: (pool.rotate == Rotate::Weekly).then(|| rotation::next_ms(now.unix_ms)),
             hold: self.orders.hold_status(&pool.name),
             order: preference(pool, now.unix_ms).map(|node| pool.nodes[node].name.clone()).collect(),
+            alarms: state.alarms(),
         }
     }
 

@@ -158,6 +158,7 @@ fn a_status(evil: &str) -> Status {
                 since_unix_ms: NOW,
                 until_unix_ms: None,
             }),
+            alarms: Vec::new(),
             order: order.clone(),
         }],
         nodes: vec![

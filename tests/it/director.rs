@@ -28,6 +28,7 @@ fn settings() -> Settings {
         families: Families::Together,
         min_hold_ms: 0,
         ttl_min_s: None,
+        anchors: Vec::new(),
     };
     let http = Http { url: "http://{node}/".to_owned(), ..Http::default() };
     let check = Check {

@@ -8,6 +8,7 @@ use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 use toml::Spanned;
 
+use crate::director::settings::ANCHOR;
 use crate::health::check::{
     Certificates, Check, Dns, Exec, Gemini, Http, Kind, Names, PATTERN_MAX, Smtp, StateFile, Tcp, Tls,
 };
@@ -83,6 +84,9 @@ impl Checker {
         let families = self.check_families(source, table.families.as_ref());
         let kind = self.kind(entry, interval_ms)?;
         let name = entry.name.get_ref().clone();
+        if name == ANCHOR {
+            self.at(source, entry.name.span(), "`anchor` is the name of our own check", "choose another name");
+        }
         Some(Check { name, kind, interval_ms, fast_interval_ms, timeout_ms, rise, fall, families })
     }
 

@@ -31,6 +31,7 @@ use super::failure::Failure;
 use super::journal::Journal;
 use super::load::{self, Loaded};
 use super::persist::StateDir;
+use super::recorder::Recorder;
 use super::serving::{Counted, Serving};
 use super::transfers;
 use super::waiters::Waiters;
@@ -84,6 +85,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
     let mut daemon = Daemon {
         prober: prober(&loaded)?,
         pools: loaded.settings.pools.clone().into(),
+        recorder: Recorder::start(state_dir.path()),
         saver: Saver::start(state_dir),
         probes: Arc::new(Semaphore::new(PROBES_MAX)),
         exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
@@ -145,6 +147,7 @@ struct Daemon {
     counted: Counted,
     journal: Journal,
     saver: Saver,
+    recorder: Recorder,
     status: watch::Sender<Arc<Status>>,
     /// When the snapshot must be renewed, if it is stale.
     status_due: Option<Instant>,
@@ -215,6 +218,9 @@ impl Daemon {
     }
 
     fn handle(&mut self, event: Event) {
+        if let Event::Probed { target, outcome } = &event {
+            self.recorder.observe(target, outcome, super::clock::unix_ms());
+        }
         let routine = matches!(event, Event::Tick | Event::Probed { .. } | Event::SerialSeen { .. });
         let effects = self.director.handle(event, self.clock.now());
         let quiet = effects.iter().all(|effect| matches!(effect, Effect::Probe(_) | Effect::Persist));
@@ -310,6 +316,14 @@ impl Daemon {
         match request {
             Request::Order(order) => self.order(order, reply),
             Request::Reload => self.reload(Some(reply)),
+            Request::Explain { pool } => {
+                let told = self.director.explain(&pool, self.clock.now()).map(Box::new);
+                let answer = match told {
+                    Some(told) => Answer { explanation: Some(told), ..Answer::done(pool) },
+                    None => Answer::refused(format!("pool `{pool}` is not configured")),
+                };
+                drop(reply.send(answer));
+            }
             Request::Export { zone } => self.export_now(zone.as_deref(), reply),
             Request::Rollback { zone } => self.roll_back(&zone, reply),
         }

@@ -14,6 +14,7 @@
 
 pub mod effect;
 pub mod event;
+pub mod explain;
 pub mod orders;
 pub mod settings;
 pub mod state;

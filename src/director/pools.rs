@@ -44,6 +44,8 @@ pub(super) struct PoolState {
 pub(super) struct Why {
     pub(super) rule: String,
     pub(super) reason: String,
+    /// What the probes had said, a line for each target.
+    pub(super) probes: Vec<String>,
 }
 
 impl PoolState {
@@ -59,7 +61,7 @@ impl PoolState {
             unsettled: 0,
             zones: Vec::new(),
             since_unix_ms: None,
-            moved: Why { rule: "file".to_owned(), reason: "as found in the zone files".to_owned() },
+            moved: Why { rule: "file".to_owned(), reason: "as found in the zone files".to_owned(), probes: Vec::new() },
             standing: None,
             rule: Rule::Steady,
             silent: PerFamily::default(),
@@ -72,7 +74,8 @@ impl PoolState {
             state.memory.rotated_week = before.rotated_week;
             state.since_unix_ms = before.since_unix_ms;
             if known.is_some() {
-                state.moved = Why { rule: before.rule.clone(), reason: before.reason.clone() };
+                let (rule, reason, probes) = (before.rule.clone(), before.reason.clone(), before.probes.clone());
+                state.moved = Why { rule, reason, probes };
             }
         }
         state
@@ -113,7 +116,7 @@ impl PoolState {
 
     /// What the anchors of a family say. Where nobody is up any more, an old answer of theirs is
     /// worth nothing: they must have been up since.
-    fn anchored(&self, family: Family, targets: &Targets) -> Option<Verdict> {
+    pub(super) fn anchored(&self, family: Family, targets: &Targets) -> Option<Verdict> {
         let down = self.view.iter().filter_map(|node| node.seen[family]).filter(|seen| seen.verdict == Verdict::Down);
         let since_ms = down.map(|seen| seen.since_ms).max().filter(|_| self.nobody_is_up(family));
         let anchors = self.anchors.iter().map(|index| &targets.list[*index]);
@@ -205,7 +208,8 @@ impl PoolState {
         let family = Family::ALL.into_iter().find(|family| decision.rule[*family] == rule).unwrap_or(Family::Ipv4);
         if let Some(first) = told.first() {
             self.since_unix_ms = Some(view.unix_ms);
-            self.moved = Why { rule: first.rule.clone(), reason: first.reason.clone() };
+            let (rule, reason, probes) = (first.rule.clone(), first.reason.clone(), first.probes.clone());
+            self.moved = Why { rule, reason, probes };
             self.standing = None;
         } else if before.roles.is_some() && before.roles != decision.memory.roles {
             let standby = decision.memory.roles.and_then(any_standby);
@@ -213,7 +217,7 @@ impl PoolState {
             told.push(transition(Vec::new(), primary, primary, "standby", reason));
         }
         if news && told.iter().all(|told| told.families.is_empty()) {
-            let why = Why { rule: rule.as_str().to_owned(), reason: say(family) };
+            let why = Why { rule: rule.as_str().to_owned(), reason: say(family), probes: teller.probes() };
             if rule.is_alarm() || had_alarm {
                 told.push(transition(Vec::new(), primary, primary, &why.rule, why.reason.clone()));
             }
@@ -273,7 +277,21 @@ impl PoolState {
             since_unix_ms: self.since_unix_ms,
             rule: self.moved.rule.clone(),
             reason: self.moved.reason.clone(),
+            probes: self.moved.probes.clone(),
         }
+    }
+
+    /// What is known of the nodes.
+    pub(super) fn view(&self) -> &[NodeView] {
+        &self.view
+    }
+
+    /// The same with another verdict on one node, over all families that it is probed over.
+    pub(super) fn imagine(&self, node: usize, verdict: Verdict, since_ms: i64) -> Vec<NodeView> {
+        let mut nodes = self.view.clone();
+        let seen = &mut nodes[node].seen;
+        *seen = PerFamily::from_fn(|family| seen[family].map(|_| Seen { verdict, doubt: false, since_ms }));
+        nodes
     }
 }
 
@@ -350,7 +368,7 @@ fn mover(pool: &Pool, roles: &PoolRoles, family: Family) -> Option<usize> {
 }
 
 /// The rule to tell of, where the families have different ones: what people must hear of first.
-fn leading(pool: &Pool, decision: &PoolDecision) -> Rule {
+pub(super) fn leading(pool: &Pool, decision: &PoolDecision) -> Rule {
     let has = |family: &Family| pool.nodes.iter().any(|node| node.has(*family));
     let rules = || Family::ALL.into_iter().filter(has).map(|family| decision.rule[family]);
     let alarm = rules().find(|rule| rule.is_alarm());

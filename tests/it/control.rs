@@ -110,6 +110,7 @@ fn reply_to(request: Request) -> Answer {
             Answer { exports: vec![a_report(ExportResult::Served, "x")], ..Answer::done(format!("{zone:?}")) }
         }
         Request::Rollback { zone } => Answer::done(zone),
+        Request::Explain { pool } => Answer::refused(format!("pool `{pool}` is not configured")),
         Request::Reload => Answer { details: vec!["zone:1:1: bad".into()], ..Answer::refused("nothing changed") },
     }
 }

@@ -7,6 +7,7 @@ mod command_line;
 mod config;
 mod control;
 mod director;
+mod explaining;
 mod failover;
 mod floors;
 // What the fuzz targets do, tried here too.

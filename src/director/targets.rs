@@ -33,6 +33,8 @@ pub(super) struct TargetState {
     pub(super) last: Option<LastProbe>,
     /// When the last good probe ended in this run, in monotonic milliseconds.
     pub(super) last_good_ms: Option<i64>,
+    /// When the last probe ended in this run, in monotonic milliseconds.
+    pub(super) last_ended_ms: Option<i64>,
     /// What the last probe said that could say anything.
     last_said: Option<bool>,
     pub(super) history: History,
@@ -117,6 +119,7 @@ impl Targets {
             users: Vec::new(),
             anchored: Vec::new(),
             last_good_ms: None,
+            last_ended_ms: None,
             last_said: None,
             history: History::default(),
         });
@@ -149,6 +152,7 @@ impl Targets {
             state.since_ms = before.since_ms;
             state.last = before.last.clone();
             state.last_good_ms = before.last_good_ms;
+            state.last_ended_ms = before.last_ended_ms;
             state.last_said = before.last_said;
             state.history = before.history.clone();
             state.ended = before.ended;
@@ -172,6 +176,7 @@ impl Targets {
         let said = outcome.success;
         let (counter, doubt) = (state.counter, state.is_doubted());
         let flipped = state.counter.observe(said, state.thresholds);
+        state.last_ended_ms = Some(monotonic(now));
         if said == Some(true) {
             state.last_good_ms = Some(monotonic(now));
         }

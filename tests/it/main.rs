@@ -15,6 +15,7 @@ mod floors;
 mod fuzz;
 mod fuzz_bodies;
 mod init;
+mod network;
 mod probes;
 mod publish;
 mod publish_included;

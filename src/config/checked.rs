@@ -113,11 +113,23 @@ impl Checker {
             Some(text) => self.address(source, text, Some(53)).unwrap_or(usual),
             None => usual,
         };
+        if let Some(socket) = table.control_socket.as_ref().filter(|_| table.control.is_some()) {
+            self.at(source, socket.span(), "control is set as well", "keep one of control and control-socket");
+        }
+        let verify = table.verify.iter().flat_map(|list| list.get_ref());
+        // No program at all is a choice that has to be made: the default is to have one.
+        let without = table.checkzone.as_ref().is_some_and(|argv| argv.get_ref().is_empty());
         Some(Nsd {
             address,
             relay: table.relay.as_ref().is_some_and(|relay| *relay.get_ref()),
+            verify: verify.filter_map(|text| self.address(source, text, Some(53))).collect(),
             control: self.argv(source, table.control.as_ref(), "nsd-control"),
-            checkzone: self.argv(source, table.checkzone.as_ref(), "nsd-checkzone"),
+            control_socket: table.control_socket.as_ref().map(|text| beside(&source.file, text.get_ref())),
+            checkzone: match without {
+                true => Vec::new(),
+                false => self.argv(source, table.checkzone.as_ref(), "nsd-checkzone"),
+            },
+            zonesdir: table.zonesdir.as_ref().map(|text| beside(&source.file, text.get_ref())),
         })
     }
 

@@ -30,8 +30,11 @@ pub struct File {
 pub struct Nsd {
     pub address: Option<Text>,
     pub relay: Option<Spanned<bool>>,
+    pub verify: Option<Spanned<Vec<Text>>>,
     pub control: Option<Spanned<Vec<String>>>,
+    pub control_socket: Option<Text>,
     pub checkzone: Option<Spanned<Vec<String>>>,
+    pub zonesdir: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -49,10 +49,16 @@ pub struct Nsd {
     pub address: SocketAddr,
     /// Whether questions that are not ours go there.
     pub relay: bool,
+    /// More addresses at which each export is verified.
+    pub verify: Vec<SocketAddr>,
     /// `nsd-control` with its arguments.
     pub control: Vec<String>,
-    /// `nsd-checkzone` with its arguments.
+    /// nsd's control socket, used in place of `nsd-control`.
+    pub control_socket: Option<PathBuf>,
+    /// `nsd-checkzone` with its arguments; empty: do without.
     pub checkzone: Vec<String>,
+    /// nsd's `zonesdir`: where it looks for relative file names.
+    pub zonesdir: Option<PathBuf>,
 }
 
 /// A zone that we look after.

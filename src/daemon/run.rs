@@ -21,7 +21,7 @@ use crate::director::status::Status;
 use crate::dns::name::Name;
 use crate::failover::pool::Pool;
 use crate::probe::Prober;
-use crate::publish::{Limits, NsdSettings, Publisher};
+use crate::publish::{Control, Limits, NsdSettings, Publisher};
 use crate::table::{Live, Table};
 
 use super::clock::Clock;
@@ -470,8 +470,13 @@ fn publisher(config: &Config) -> Option<Publisher> {
     let nsd = config.nsd.as_ref()?;
     Some(Publisher::new(NsdSettings {
         address: nsd.address,
-        control: nsd.control.clone(),
+        verify: nsd.verify.clone(),
+        control: match &nsd.control_socket {
+            Some(path) => Control::Socket(path.clone()),
+            None => Control::Program(nsd.control.clone()),
+        },
         checkzone: nsd.checkzone.clone(),
+        zonesdir: nsd.zonesdir.clone(),
         state_dir: config.state_dir.clone(),
         limits: Limits::default(),
     }))

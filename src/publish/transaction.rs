@@ -14,8 +14,8 @@ use super::files::{self, Found};
 use super::generations::{Generation, hash, hex};
 use super::journal::{Journal, Version};
 use super::moves::{self, MoveError, Progress};
-use super::query::QueryError;
-use super::{Cut, Hook, Job, Publisher, Step, blocking, recovery, zone_argument};
+use super::query::{Client, QueryError};
+use super::{Cut, Hook, Job, NsdSettings, Publisher, Step, blocking, recovery, zone_argument};
 
 /// What judges the bytes that were read back.
 pub(super) type Verify = Box<dyn Fn(&[u8]) -> Result<(), String> + Send>;
@@ -134,10 +134,19 @@ impl Transaction<'_> {
     }
 
     /// The serial that nsd serves now; `None` where it has the zone but no data. An nsd that does
-    /// not answer could neither be asked for the result.
+    /// not answer could neither be asked for the result; so all its addresses have to.
     async fn ask(&self) -> Result<Option<u32>, String> {
-        let (origin, server) = (&self.job.origin, self.publisher.client.server());
-        let served = match self.publisher.client.serial(origin).await {
+        let mut newest = None;
+        for client in &self.publisher.clients {
+            let Some(served) = self.ask_at(client).await? else { continue };
+            newest = Some(newest.filter(|newest| Serial(*newest) > Serial(served)).unwrap_or(served));
+        }
+        Ok(newest)
+    }
+
+    async fn ask_at(&self, client: &Client) -> Result<Option<u32>, String> {
+        let (origin, server) = (&self.job.origin, client.server());
+        let served = match client.serial(origin).await {
             Ok(served) => served,
             Err(QueryError::Rcode(ResponseCode::ServFail)) => return Ok(None),
             Err(QueryError::Rcode(ResponseCode::Refused) | QueryError::NotAuthoritative | QueryError::NoSoa) => {
@@ -149,7 +158,7 @@ impl Transaction<'_> {
         if Serial(self.job.serial) > Serial(served) {
             Ok(Some(served))
         } else {
-            Err(format!("serial {} is not greater than {served}, which nsd serves already", self.job.serial))
+            Err(format!("serial {} is not greater than {served}, which nsd at {server} serves already", self.job.serial))
         }
     }
 
@@ -189,18 +198,28 @@ impl Transaction<'_> {
         self.publisher.blocking("last good generation", keep).await
     }
 
-    /// Writes the new bytes beside the target and has them checked, by nsd's judge and our own.
+    /// Writes the new bytes beside the target and has them checked, by nsd's judge and our own at
+    /// the same time, while they go to disk.
     async fn stage(&self, plan: Plan, verify: Verify) -> Result<(), End> {
         let Plan { journal, old, .. } = plan;
+        let judging = self.publisher.judges.acquire().await;
+        let _judging = judging.expect("the semaphore is never closed");
         let (temp, bytes) = (journal.temp.clone(), self.job.bytes.clone());
-        let write = move || {
-            files::write_new(&temp, &bytes, old.as_ref().map(|old| &old.metadata))?;
-            files::sync_folder(files::folder(&temp))
-        };
+        let write = move || files::write_new(&temp, &bytes, old.as_ref().map(|old| &old.metadata));
         self.publisher.blocking("temp file", write).await?;
         self.done(Step::Written)?;
-        self.checkzone(&journal).await?;
-        self.done(Step::Checked)?;
+        let temp = journal.temp.clone();
+        let sync = self.publisher.blocking("temp file", move || files::sync(&temp));
+        // All are waited for: nobody may still read the temp file when it is moved or removed.
+        let (synced, parsed, checked) = tokio::join!(sync, self.parse(&journal, verify), self.checkzone(&journal));
+        checked?;
+        parsed?;
+        synced?;
+        self.done(Step::Checked)
+    }
+
+    /// Reads back what was written; it must be what was meant.
+    async fn parse(&self, journal: &Journal, verify: Verify) -> Result<(), String> {
         let (temp, bytes) = (journal.temp.clone(), self.job.bytes.clone());
         let parse = move || {
             let found = files::read(&temp)?.ok_or_else(|| format!("{} is gone", temp.display()))?;
@@ -209,16 +228,21 @@ impl Transaction<'_> {
             }
             verify(&found.bytes).map_err(|reason| format!("the new zone does not read back as intended: {reason}"))
         };
-        blocking("parse", self.publisher.settings.limits.check_ms, parse).await?;
-        self.done(Step::Parsed)
+        blocking("parse", self.publisher.settings.limits.check_ms, parse).await
     }
 
     async fn checkzone(&self, journal: &Journal) -> Result<(), String> {
-        let settings = &self.publisher.settings;
+        let NsdSettings { checkzone, zonesdir, limits, .. } = &self.publisher.settings;
+        if checkzone.is_empty() {
+            return Ok(());
+        }
         let temp = journal.temp.to_str().ok_or_else(|| format!("{} is not UTF-8", journal.temp.display()))?;
         let origin = zone_argument(&self.job.origin);
-        match command::run(&settings.checkzone, &[&origin, temp], settings.limits.check_ms).await {
+        match command::run(checkzone, &[&origin, temp], zonesdir.as_deref(), limits.check_ms).await {
             Ok(_) => Ok(()),
+            Err(reason) if reason.starts_with("cannot run") => {
+                Err(format!("{reason}; install nsd's tools or name it in [nsd] checkzone ([] goes without)"))
+            }
             // People know the file by its own name.
             Err(reason) => Err(reason.replace(temp, &journal.target.display().to_string())),
         }
@@ -252,9 +276,10 @@ impl Transaction<'_> {
     /// Has nsd load the new bytes and waits until it serves them.
     async fn serve(&self, journal: &Journal, served: bool) -> Result<(), End> {
         let folder = files::folder(&journal.target).to_owned();
-        self.publisher.blocking("folder", move || files::sync_folder(&folder)).await?;
-        self.done(Step::Synced)?;
-        self.publisher.reload(&self.job.origin).await?;
+        let sync = self.publisher.blocking("folder", move || files::sync_folder(&folder));
+        let (synced, reloaded) = tokio::join!(sync, self.publisher.reload(&self.job.origin));
+        synced?;
+        reloaded?;
         self.done(Step::Reloaded)?;
         let until = self.publisher.served_deadline();
         self.publisher.await_serial(&self.job.origin, self.job.serial, until, served).await?;

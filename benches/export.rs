@@ -92,7 +92,10 @@ fn many_zones(count: usize) {
     let memory = memory.recv().expect("it is served") - began;
     let forgotten = origins.iter().filter(|origin| nsd.dig(&[&format!("h0.{origin}"), "A"]) != [B]).count();
     let memory_ms = memory.as_secs_f64() * 1e3;
-    println!("{count} zones in one decision: from memory after {memory_ms:.2} ms, all verified at nsd after {:.2} s, {forgotten} forgotten", all.as_secs_f64());
+    println!(
+        "{count} zones in one decision: from memory after {memory_ms:.2} ms, all verified at nsd after {:.2} s, {forgotten} forgotten",
+        all.as_secs_f64()
+    );
     let began = Instant::now();
     for origin in &origins {
         let path = nsd.zone_path(origin);

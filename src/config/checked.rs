@@ -36,8 +36,8 @@ pub fn check(file: &Path, sources: &[Source]) -> Result<Config, Vec<Problem>> {
     if checker.problems.is_empty() { Ok(config) } else { Err(checker.problems) }
 }
 
-struct Checker {
-    problems: Vec<Problem>,
+pub(super) struct Checker {
+    pub(super) problems: Vec<Problem>,
 }
 
 /// A table of one kind with the file it stands in.
@@ -374,11 +374,6 @@ impl Checker {
                 return None;
             }
         };
-        let Some(file) = &table.file else {
-            self.at(source, entry.name.span(), format!("zone {origin} has no file"), "write file = \"/path/to/zone\"");
-            return None;
-        };
-        let path = beside(&source.file, file.get_ref());
         let pool = table.pool.as_ref().and_then(|text| {
             let found = pools.iter().position(|pool| pool.name == *text.get_ref());
             if found.is_none() {
@@ -386,9 +381,27 @@ impl Checker {
             }
             found
         });
+        let (path, text) = match (&table.file, &table.names) {
+            (Some(file), None) => (beside(&source.file, file.get_ref()), None),
+            (None, Some(names)) => {
+                let members = pool.map_or(&[][..], |pool| &pools[pool].nodes);
+                let text = self.declared(source, table, names, &origin, members, listen)?;
+                (source.file.clone(), Some(text.into()))
+            }
+            (both, _) => {
+                let what = if both.is_some() { "a file and names" } else { "no file" };
+                let hint = "write file = \"/path/to/zone\", or names = [\"www\", \"@\"] for a zone without a file";
+                self.at(source, entry.name.span(), format!("zone {origin} has {what}"), hint);
+                return None;
+            }
+        };
         let serve = self.serve(source, table, listen, nsd);
-        let export =
-            self.choice(source, table.export.as_ref(), &[("file", true), ("off", false)]).unwrap_or(nsd.is_some());
+        // A declared zone has no file that an export could replace, unless it is named.
+        let usual = nsd.is_some() && (text.is_none() || table.export_file.is_some());
+        let export = self.choice(source, table.export.as_ref(), &[("file", true), ("off", false)]).unwrap_or(usual);
+        if let Some(word) = table.export.as_ref().filter(|_| export && text.is_some() && table.export_file.is_none()) {
+            self.at(source, word.span(), "a declared zone has no file to export to", "write export-file = \"/path\"");
+        }
         if let Some(text) = table.export.as_ref().filter(|_| export && nsd.is_none()) {
             self.at(source, text.span(), "there is no nsd to export to", "add an [nsd] table");
         }
@@ -400,7 +413,7 @@ impl Checker {
             ("date", SerialScheme::Date),
         ];
         let serial = self.choice(source, table.serial.as_ref(), &schemes).unwrap_or_default();
-        Some(Zone { origin, file: path, pool, serve, export_file: export.then_some(export_file), serial })
+        Some(Zone { origin, file: path, text, pool, serve, export_file: export.then_some(export_file), serial })
     }
 
     fn serve(&mut self, source: &Source, table: &file::Zone, listen: &[SocketAddr], nsd: Option<&Nsd>) -> Serve {
@@ -476,11 +489,11 @@ impl Checker {
         socket_addr(text.get_ref(), usual_port).map_err(|message| self.wrong(source, text, message)).ok()
     }
 
-    fn parsed<T: std::str::FromStr>(&mut self, source: &Source, text: &file::Text, what: &str) -> Option<T> {
+    pub(super) fn parsed<T: std::str::FromStr>(&mut self, source: &Source, text: &file::Text, what: &str) -> Option<T> {
         text.get_ref().parse().map_err(|_| self.wrong(source, text, format!("`{}` is not {what}", text.get_ref()))).ok()
     }
 
-    fn duration(&mut self, source: &Source, text: Option<&file::Text>, default_ms: u64) -> u64 {
+    pub(super) fn duration(&mut self, source: &Source, text: Option<&file::Text>, default_ms: u64) -> u64 {
         let Some(text) = text else { return default_ms };
         duration_ms(text.get_ref()).map_err(|message| self.wrong(source, text, message)).unwrap_or(default_ms)
     }
@@ -534,11 +547,17 @@ impl Checker {
         self.at(source, text.span(), message, hint);
     }
 
-    fn wrong(&mut self, source: &Source, text: &file::Text, message: String) {
+    pub(super) fn wrong(&mut self, source: &Source, text: &file::Text, message: String) {
         self.problems.push(Problem::at(&source.file, &source.text, text.span(), message));
     }
 
-    fn at(&mut self, source: &Source, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn at(
+        &mut self,
+        source: &Source,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.problems.push(Problem::at(&source.file, &source.text, span, message).hint(hint));
     }
 }

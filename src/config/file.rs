@@ -78,6 +78,11 @@ pub struct Pool {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Zone {
     pub file: Option<Text>,
+    /// In place of a file.
+    pub names: Option<Spanned<Vec<Text>>>,
+    pub ns: Tables<Vec<Text>>,
+    pub hostmaster: Option<Text>,
+    pub ttl: Option<Text>,
     pub pool: Option<Text>,
     pub serve: Option<Text>,
     pub export: Option<Text>,

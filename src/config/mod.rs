@@ -2,6 +2,7 @@
 //! ([`Config`]). Everything behind this room trusts the second.
 
 mod checked;
+mod declared;
 pub mod file;
 mod load;
 pub mod problem;
@@ -9,6 +10,7 @@ pub mod value;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::dns::name::Name;
 use crate::export::serial::SerialScheme;
@@ -65,7 +67,10 @@ pub struct Nsd {
 #[derive(Clone, Debug)]
 pub struct Zone {
     pub origin: Name,
+    /// The zone file; the configuration file where that declares the zone.
     pub file: PathBuf,
+    /// The zone as text where the configuration itself declares it (`names`).
+    pub text: Option<Arc<str>>,
     /// The pool of tags without `pool=`: an index into [`Config::pools`].
     pub pool: Option<usize>,
     pub serve: Serve,

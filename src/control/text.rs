@@ -235,9 +235,13 @@ impl Text {
                 let ago = span(now_unix_ms.saturating_sub(report.unix_ms));
                 format!("; export {} {ago} ago: {}", result_word(report.result), report.detail)
             });
-            let mark = if behind { '!' } else { ' ' };
+            let held = match zone.export_held {
+                true => format!("; held since a rollback, `export {}` ends that", zone.name),
+                false => String::new(),
+            };
+            let mark = if behind || zone.export_held { '!' } else { ' ' };
             self.line(format_args!(
-                "{mark} zone {:<width$}  serial {} here, {at_nsd} at nsd{export}",
+                "{mark} zone {:<width$}  serial {} here, {at_nsd} at nsd{held}{export}",
                 zone.name, zone.serial
             ));
         }

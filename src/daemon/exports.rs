@@ -60,14 +60,17 @@ impl Done {
 
 /// Runs one export from the file to nsd.
 pub async fn run(publisher: &Publisher, order: Order) -> Done {
-    match blocking(&order, prepare).await {
+    // Somebody may have raised it by hand; an nsd that does not answer is told of by the transaction.
+    let at_nsd = publisher.serial_at(&order.zone.origin).await.ok();
+    match blocking(&order, move |order| prepare(order, at_nsd)).await {
         Err(reason) => Done::early(&order, ExportResult::Refused, reason, None),
         Ok(Prepared::Unchanged { read, serial }) => {
             let order = Order { serial, ..order };
             Done::early(&order, ExportResult::Unchanged, "the file says so already".to_owned(), Some(read))
         }
         Ok(Prepared::Job { job, verify }) => {
-            let (read, bytes, in_place) = (job.source_bytes.clone(), job.bytes.clone(), job.source == job.target);
+            let in_place = job.source.as_ref() == Some(&job.target);
+            let (read, bytes) = (job.source_bytes.clone(), job.bytes.clone());
             let report = publisher.export(job, verify).await;
             let written = (report.result == ExportResult::Served && in_place).then_some(bytes);
             Done { report, read: Some(read), written }
@@ -75,19 +78,21 @@ pub async fn run(publisher: &Publisher, order: Order) -> Done {
     }
 }
 
-/// Puts the last good generation of a zone back in service, with a serial of today.
-pub async fn roll_back(publisher: &Publisher, order: Order) -> Done {
+/// Puts the last good generation of a zone back in service, or the one with the serial `to`, with a
+/// serial of today.
+pub async fn roll_back(publisher: &Publisher, order: Order, to: Option<u32>) -> Done {
     let current = match blocking(&order, current).await {
         Ok(job) => job,
         Err(reason) => return Done::early(&order, ExportResult::Refused, reason, None),
     };
-    let (zone, pools, in_file, scheme) =
-        (order.zone.clone(), order.pools.clone(), current.source_serial, order.zone.serial);
+    let at_nsd = publisher.serial_at(&order.zone.origin).await.ok();
+    let newest = [Some(order.serial), at_nsd].into_iter().flatten().fold(current.source_serial, serial::newest);
+    let (zone, pools, scheme) = (order.zone.clone(), order.pools.clone(), order.zone.serial);
     let renew = move |kept: Vec<u8>| {
-        let file = zone.file.display().to_string();
+        let file = load::file_name(&zone);
         let parsed = Zone::parse(&zone.origin, &file, kept)
             .map_err(|found| found.first().map_or_else(|| "unreadable".to_owned(), ToString::to_string))?;
-        let serial = next_serial(scheme, serial::newest(in_file, parsed.serial()), None);
+        let serial = next_serial(scheme, serial::newest(newest, parsed.serial()), None);
         let bytes = edit::apply(&parsed, &[Edit::Serial(serial)]).map_err(|error| error.to_string())?;
         let expect = read_back(&zone, &pools, &bytes)?.expected.into();
         Ok(Renewed { bytes: bytes.into(), serial, expect })
@@ -95,13 +100,16 @@ pub async fn roll_back(publisher: &Publisher, order: Order) -> Done {
     let (zone, pools) = (order.zone, order.pools);
     let verify = move |bytes: &[u8]| read_back(&zone, &pools, bytes).map(drop);
     let read = current.source_bytes.clone();
-    let report = publisher.rollback(current, renew, verify).await;
+    let report = publisher.rollback(current, to, renew, verify).await;
     // What is in the file now is not known here: the daemon loads it as it would an operator's edit.
     Done { report, read: Some(read), written: None }
 }
 
 /// Work with files and large texts, on a thread for that.
-async fn blocking<T: Send + 'static>(order: &Order, work: fn(&Order) -> Result<T, String>) -> Result<T, String> {
+async fn blocking<T: Send + 'static>(
+    order: &Order,
+    work: impl FnOnce(&Order) -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
     let order = order.clone();
     tokio::task::spawn_blocking(move || work(&order)).await.unwrap_or_else(|panic| Err(panic.to_string()))
 }
@@ -142,7 +150,7 @@ fn current(order: &Order) -> Result<Job, String> {
 fn job_of(order: &Order, parsed: &load::Parsed, target: PathBuf) -> Job {
     Job {
         origin: order.zone.origin.clone(),
-        source: order.zone.file.clone(),
+        source: order.zone.text.is_none().then(|| order.zone.file.clone()),
         source_bytes: Arc::clone(&parsed.bytes),
         source_serial: parsed.zone.serial(),
         target,
@@ -153,12 +161,13 @@ fn job_of(order: &Order, parsed: &load::Parsed, target: PathBuf) -> Job {
     }
 }
 
-fn prepare(order: &Order) -> Result<Prepared, String> {
+fn prepare(order: &Order, at_nsd: Option<u32>) -> Result<Prepared, String> {
     let Order { zone, pools, decision, .. } = order;
     let target: PathBuf = zone.export_file.clone().ok_or("the zone has export = \"off\"")?;
     let parsed = load::parse(zone, pools).map_err(|lines| lines.join("; "))?;
     let in_file = parsed.zone.serial();
-    let serial = next_serial(zone.serial, in_file, Some(order.serial));
+    let newest = at_nsd.map_or(in_file, |at_nsd| serial::newest(in_file, at_nsd));
+    let serial = next_serial(zone.serial, newest, Some(order.serial));
     let rendered = export::render(&parsed.zone, &parsed.binding, pools, &decision.pools, serial);
     let bytes: Arc<[u8]> = match rendered.map_err(|error| error.to_string())? {
         Rendered::Changed(bytes) => bytes.into(),
@@ -190,7 +199,7 @@ struct ReadBack {
 }
 
 fn read_back(zone: &config::Zone, pools: &[Pool], bytes: &[u8]) -> Result<ReadBack, String> {
-    let file = zone.file.display().to_string();
+    let file = load::file_name(zone);
     let parsed = Zone::parse(&zone.origin, &file, bytes.to_vec())
         .map_err(|found| found.first().map_or_else(|| "unreadable".to_owned(), ToString::to_string))?;
     let (binding, _) = Binding::new(&parsed, zone.pool, pools);

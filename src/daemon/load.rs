@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::config::{self, Config, Serve};
 use crate::director::settings::{Settings, ZoneSettings};
 use crate::failover::binding::Binding;
-use crate::failover::pool::Pool;
+use crate::failover::pool::{Pool, PoolRoles};
 use crate::table::Catalog;
 use crate::table::compile::CompileError;
 use crate::table::zone_table::{Mode, ZoneTable};
@@ -19,6 +19,7 @@ use crate::zone::diagnostic::{Diagnostic, Severity};
 use crate::control::Exit;
 
 use super::failure::Failure;
+use super::parent;
 
 /// Largest zone file, in octets.
 const ZONE_FILE_MAX: u64 = 2 << 30;
@@ -42,6 +43,8 @@ pub struct LoadedZone {
     pub bytes: Arc<[u8]>,
     pub records: usize,
     pub failover_records: usize,
+    /// What its parent must hold, where we answer for the whole zone.
+    pub delegation: Vec<String>,
 }
 
 /// Reads everything that `config` names. The failure has a line for each thing that is wrong.
@@ -99,8 +102,12 @@ pub fn read_zone_file(path: &Path) -> io::Result<Vec<u8>> {
 /// Reads and parses the zone of a configuration, and finds the pools of its tags. The error holds a
 /// line for each thing that is wrong, the other side a line for each warning.
 pub fn parse(zone: &config::Zone, pools: &[Pool]) -> Result<Parsed, Vec<String>> {
-    let file = zone.file.display().to_string();
-    let bytes = read_zone_file(&zone.file).map_err(|error| {
+    let file = file_name(zone);
+    let read = match &zone.text {
+        Some(text) => Ok(text.as_bytes().to_vec()),
+        None => read_zone_file(&zone.file),
+    };
+    let bytes = read.map_err(|error| {
         vec![format!(
             "{file}: error: cannot read the file of zone {}: {error}; mend the path or its permissions",
             zone.origin
@@ -114,6 +121,14 @@ pub fn parse(zone: &config::Zone, pools: &[Pool]) -> Result<Parsed, Vec<String>>
     }
     let warnings = parsed.warnings().iter().chain(&found).map(ToString::to_string).collect();
     Ok(Parsed { zone: parsed, binding, bytes: kept, warnings })
+}
+
+/// The zone's text as messages name it. A line of a declared zone is none of the configuration.
+pub fn file_name(zone: &config::Zone) -> String {
+    match zone.text {
+        Some(_) => format!("{} [zone.\"{}\"] made", zone.file.display(), zone.origin),
+        None => zone.file.display().to_string(),
+    }
 }
 
 pub struct Parsed {
@@ -143,12 +158,18 @@ fn one(config: &config::Zone, pools: &[Pool]) -> Result<One, Vec<String>> {
         pools: binding.pools().to_vec(),
         scheme: config.serial,
         serial_in_file: zone.serial(),
-        roles_in_file: binding.roles_in_file(&zone, pools),
+        roles_in_file: match config.text {
+            // It tells of no roles: its addresses are made up.
+            Some(_) => vec![Some(PoolRoles::default()); binding.pools().len()],
+            None => binding.roles_in_file(&zone, pools),
+        },
         export: config.export_file.is_some(),
     };
     let failover_records = zone.failover_records().count();
     let records = zone.records().len();
-    Ok(One { zone: LoadedZone { config: config.clone(), bytes, records, failover_records }, settings, table, warnings })
+    let delegation = if config.serve == Serve::Zone { parent::records(&zone) } else { Vec::new() };
+    let zone = LoadedZone { config: config.clone(), bytes, records, failover_records, delegation };
+    Ok(One { zone, settings, table, warnings })
 }
 
 fn compile(zone: &Zone, binding: &Binding, pools: &[Pool], mode: Mode) -> Result<ZoneTable, String> {

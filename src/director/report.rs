@@ -87,6 +87,7 @@ impl Director {
             serial: state.serial,
             serial_at_nsd: state.serial_at_nsd,
             export: state.export,
+            export_held: state.held,
             last_export: state.last_export.clone(),
         };
         zones.map(status).collect()

@@ -91,5 +91,8 @@ pub struct ZoneStatus {
     /// The serial last seen at nsd.
     pub serial_at_nsd: Option<u32>,
     pub export: bool,
+    /// A rollback holds the exports until the operator asks for one.
+    #[serde(default)]
+    pub export_held: bool,
     pub last_export: Option<ExportReport>,
 }

@@ -111,8 +111,8 @@ impl Default for Limits {
 #[derive(Clone, Debug)]
 pub struct Job {
     pub origin: Name,
-    /// The operator's file.
-    pub source: PathBuf,
+    /// The operator's file; absent where there is none (the configuration declares the zone).
+    pub source: Option<PathBuf>,
     /// What was read from `source` when the zone was parsed. If the file holds anything else by
     /// now, somebody has edited it, and the export is refused.
     pub source_bytes: Arc<[u8]>,
@@ -244,16 +244,17 @@ impl Publisher {
         recovery::run(self).await
     }
 
-    /// Publishes the newest kept generation that differs from what `current.target` holds.
-    /// `renew` gives it a serial of today (and what nsd must answer then). `current` describes the
+    /// Publishes the newest kept generation that differs from what `current.target` holds, or the
+    /// one with the serial `to`. `renew` gives it a serial of today (and what nsd must answer then). `current` describes the
     /// zone as for an export; its `bytes`, `serial` and `expect` are not looked at.
     pub async fn rollback(
         &self,
         current: Job,
+        to: Option<u32>,
         renew: impl FnOnce(Vec<u8>) -> Result<Renewed, String>,
         verify: impl Fn(&[u8]) -> Result<(), String> + Send + 'static,
     ) -> ExportReport {
-        let kept = self.previous(&current).await;
+        let kept = self.previous(&current, to).await;
         let renewed = kept.and_then(|(kept, bytes)| Ok((kept, renew(bytes)?)));
         match renewed {
             Err(reason) => transaction::report(&current, ExportResult::Refused, reason, Duration::ZERO),
@@ -272,13 +273,23 @@ impl Publisher {
         self.blocking("the kept generations", move || store.list(&origin)).await
     }
 
-    /// The newest kept generation with other bytes than the target has.
-    async fn previous(&self, job: &Job) -> Result<(Generation, Vec<u8>), String> {
+    /// The newest kept generation with other bytes than the target has, or the one with this serial.
+    async fn previous(&self, job: &Job, to: Option<u32>) -> Result<(Generation, Vec<u8>), String> {
         let (store, origin, target) = (self.generations.clone(), job.origin.clone(), job.target.clone());
         let find = move || {
             let now = files::read(&target)?.map(|file| generations::hash(&file.bytes));
-            let kept = store.list(&origin)?.into_iter().find(|kept| Some(&kept.hash) != now.as_ref());
-            let kept = kept.ok_or_else(|| format!("no earlier generation of {origin} is kept"))?;
+            let wanted = |kept: &Generation| match to {
+                Some(serial) => kept.serial == serial,
+                None => Some(&kept.hash) != now.as_ref(),
+            };
+            let kept = store.list(&origin)?.into_iter().find(wanted);
+            let kept = kept.ok_or_else(|| match to {
+                Some(serial) => format!("no generation of {origin} with serial {serial} is kept"),
+                None => format!("no earlier generation of {origin} is kept"),
+            })?;
+            if Some(&kept.hash) == now.as_ref() {
+                return Err(format!("{} holds serial {} already", target.display(), kept.serial));
+            }
             let bytes = store.load(&origin, &kept.hash)?;
             Ok((kept, bytes))
         };

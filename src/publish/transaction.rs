@@ -158,21 +158,24 @@ impl Transaction<'_> {
         if Serial(self.job.serial) > Serial(served) {
             Ok(Some(served))
         } else {
-            Err(format!("serial {} is not greater than {served}, which nsd at {server} serves already", self.job.serial))
+            Err(format!(
+                "serial {} is not greater than {served}, which nsd at {server} serves already",
+                self.job.serial
+            ))
         }
     }
 
     /// Reads both files. The source must hold what was parsed.
     async fn read(&self) -> Result<(PathBuf, Option<Found>), String> {
         let (source, source_bytes) = (self.job.source.clone(), self.job.source_bytes.clone());
-        let (target, same) = (self.job.target.clone(), self.job.target == self.job.source);
+        let path = self.job.target.clone();
         let read = move || {
-            let target = files::resolve(&target)?;
+            let target = files::resolve(&path)?;
             let old = files::read(&target)?;
-            if same {
-                check_source(&source, old.as_ref(), &source_bytes)?;
-            } else {
-                check_source(&source, files::read(&source)?.as_ref(), &source_bytes)?;
+            match source {
+                Some(source) if source == path => check_source(&source, old.as_ref(), &source_bytes)?,
+                Some(source) => check_source(&source, files::read(&source)?.as_ref(), &source_bytes)?,
+                None => {}
             }
             Ok((target, old))
         };
@@ -250,10 +253,11 @@ impl Transaction<'_> {
 
     /// Puts the new bytes in place. From here on nsd can see them.
     async fn swap(&self, journal: &Journal) -> Result<(), End> {
-        let (copy, source) = (journal.clone(), self.job.source.clone());
-        let (source_bytes, same) = (self.job.source_bytes.clone(), self.job.source == self.job.target);
+        let (copy, source_bytes) = (journal.clone(), self.job.source_bytes.clone());
+        // Where the source is the target, the move looks at it.
+        let source = self.job.source.clone().filter(|source| *source != self.job.target);
         let swap = move || {
-            if !same {
+            if let Some(source) = source {
                 check_source(&source, files::read(&source)?.as_ref(), &source_bytes)?;
             }
             moves::forward(&copy).map_err(|error| error.of(&copy.target))

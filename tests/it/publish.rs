@@ -63,7 +63,7 @@ impl Bench {
         let old_serial = serial_in(&old).unwrap_or(0);
         Job {
             origin: name(ORIGIN),
-            source: self.zone(),
+            source: Some(self.zone()),
             source_bytes: old.into(),
             source_serial: old_serial,
             target: self.zone(),
@@ -419,7 +419,7 @@ async fn the_target_may_be_another_file_than_the_source() {
     let bench = Bench::new();
     let source = bench.nsd.folder().join("source.zone");
     fs::write(&source, REFERENCE).unwrap();
-    let separate = |serial| Job { source: source.clone(), source_bytes: REFERENCE.into(), ..bench.job(serial) };
+    let separate = |serial| Job { source: Some(source.clone()), source_bytes: REFERENCE.into(), ..bench.job(serial) };
     let report = bench.export(separate(OLD_SERIAL + 1)).await;
     assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
     bench.assert_new(OLD_SERIAL + 1);
@@ -444,7 +444,7 @@ async fn the_target_may_be_another_file_than_the_source() {
     fs::write(&source, REFERENCE).unwrap();
     fs::remove_file(bench.zone()).unwrap();
     let mut job = Job { bytes: failed_over(OLD_SERIAL + 2).into(), ..bench_job_without_file(&bench, OLD_SERIAL + 2) };
-    (job.source, job.source_bytes) = (source.clone(), REFERENCE.into());
+    (job.source, job.source_bytes) = (Some(source.clone()), REFERENCE.into());
     let report = bench.export(job).await;
     assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
     bench.assert_new(OLD_SERIAL + 2);
@@ -461,7 +461,7 @@ fn bench_job_without_file(bench: &Bench, serial: u32) -> Job {
 async fn a_rollback_publishes_the_last_good_generation_with_a_new_serial() {
     let bench = Bench::new();
     let publisher = bench.publisher();
-    let none = publisher.rollback(bench.job(OLD_SERIAL + 1), |_| Err("never".to_owned()), |_| Ok(())).await;
+    let none = publisher.rollback(bench.job(OLD_SERIAL + 1), None, |_| Err("never".to_owned()), |_| Ok(())).await;
     assert_eq!(none.result, ExportResult::Refused);
     assert!(none.detail.contains("no earlier generation"), "{}", none.detail);
     bench.export(bench.job(OLD_SERIAL + 1)).await;
@@ -471,7 +471,7 @@ async fn a_rollback_publishes_the_last_good_generation_with_a_new_serial() {
         let expect = vec![a("www.foo.zone", &[PRIMARY])].into();
         Ok(Renewed { bytes: text.into_bytes().into(), serial: OLD_SERIAL + 2, expect })
     };
-    let report = publisher.rollback(bench.job(0), renew, |_| Ok(())).await;
+    let report = publisher.rollback(bench.job(0), None, renew, |_| Ok(())).await;
     assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
     assert_eq!(report.serial, OLD_SERIAL + 2);
     assert_eq!(bench.nsd.dig(&["www.foo.zone", "A"]), [PRIMARY]);
@@ -582,7 +582,7 @@ async fn ten_thousand_failover_rrsets_are_compared() {
     let publisher = Publisher::new(NsdSettings {
         address: nsd.address(),
         verify: Vec::new(),
-            control: nsd.control_argv().into(),
+        control: nsd.control_argv().into(),
         checkzone: nsd.checkzone_argv(),
         zonesdir: None,
         state_dir: nsd.folder().join("state"),
@@ -590,7 +590,7 @@ async fn ten_thousand_failover_rrsets_are_compared() {
     });
     let job = Job {
         origin: name("big.zone"),
-        source: nsd.zone_path("big.zone"),
+        source: Some(nsd.zone_path("big.zone")),
         source_bytes: zone(1).into(),
         source_serial: 1,
         target: nsd.zone_path("big.zone"),

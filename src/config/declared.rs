@@ -64,11 +64,13 @@ impl Checker {
         }
         for owner in &owners {
             for family in Family::ALL {
-                // Which node it is does not matter: the decision does.
-                let address: Option<IpAddr> = nodes.iter().find_map(|node| match family {
+                // Only the decision says which node it is; these keep standby and primary apart.
+                let mut addresses = nodes.iter().filter_map(|node| match family {
                     Family::Ipv4 => node.ipv4.map(IpAddr::from),
                     Family::Ipv6 => node.ipv6.map(IpAddr::from),
                 });
+                let first = addresses.next();
+                let address = if is_standby(owner) { addresses.next().or(first) } else { first };
                 if let Some(address) = address {
                     let rdata = format!("{} {address} ; Enable failover", type_of(address));
                     put(&mut text, owner, ttl_s, format_args!("{rdata}"));
@@ -161,6 +163,11 @@ fn serial_of(source: &Source) -> u32 {
     let changed = std::fs::metadata(&source.file).and_then(|metadata| metadata.modified());
     let since = changed.ok().and_then(|changed| changed.duration_since(SystemTime::UNIX_EPOCH).ok());
     since.and_then(|since| u32::try_from(since.as_secs()).ok()).unwrap_or(1)
+}
+
+/// Whether a name without `role=` follows the standby: by its first label.
+fn is_standby(owner: &Name) -> bool {
+    owner.labels().next().is_some_and(|label| label.eq_ignore_ascii_case(b"standby"))
 }
 
 fn type_of(address: IpAddr) -> &'static str {

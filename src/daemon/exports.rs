@@ -86,13 +86,13 @@ pub async fn roll_back(publisher: &Publisher, order: Order, to: Option<u32>) -> 
         Err(reason) => return Done::early(&order, ExportResult::Refused, reason, None),
     };
     let at_nsd = publisher.serial_at(&order.zone.origin).await.ok();
-    let newest = [Some(order.serial), at_nsd].into_iter().flatten().fold(current.source_serial, serial::newest);
+    let newest = serial::newest(order.serial, current.source_serial);
     let (zone, pools, scheme) = (order.zone.clone(), order.pools.clone(), order.zone.serial);
     let renew = move |kept: Vec<u8>| {
         let file = load::file_name(&zone);
         let parsed = Zone::parse(&zone.origin, &file, kept)
             .map_err(|found| found.first().map_or_else(|| "unreadable".to_owned(), ToString::to_string))?;
-        let serial = next_serial(scheme, serial::newest(newest, parsed.serial()), None);
+        let serial = next_serial(scheme, serial::newest(newest, parsed.serial()), at_nsd, None);
         let bytes = edit::apply(&parsed, &[Edit::Serial(serial)]).map_err(|error| error.to_string())?;
         let expect = read_back(&zone, &pools, &bytes)?.expected.into();
         Ok(Renewed { bytes: bytes.into(), serial, expect })
@@ -122,7 +122,7 @@ pub fn render(
     serial: Option<u32>,
 ) -> Result<Vec<u8>, String> {
     let parsed = load::parse(zone, pools).map_err(|lines| lines.join("\n"))?;
-    let serial = serial.unwrap_or_else(|| next_serial(zone.serial, parsed.zone.serial(), None));
+    let serial = serial.unwrap_or_else(|| next_serial(zone.serial, parsed.zone.serial(), None, None));
     match export::render(&parsed.zone, &parsed.binding, pools, &decision.pools, serial)
         .map_err(|error| error.to_string())?
     {
@@ -166,8 +166,7 @@ fn prepare(order: &Order, at_nsd: Option<u32>) -> Result<Prepared, String> {
     let target: PathBuf = zone.export_file.clone().ok_or("the zone has export = \"off\"")?;
     let parsed = load::parse(zone, pools).map_err(|lines| lines.join("; "))?;
     let in_file = parsed.zone.serial();
-    let newest = at_nsd.map_or(in_file, |at_nsd| serial::newest(in_file, at_nsd));
-    let serial = next_serial(zone.serial, newest, Some(order.serial));
+    let serial = next_serial(zone.serial, in_file, at_nsd, Some(order.serial));
     let rendered = export::render(&parsed.zone, &parsed.binding, pools, &decision.pools, serial);
     let bytes: Arc<[u8]> = match rendered.map_err(|error| error.to_string())? {
         Rendered::Changed(bytes) => bytes.into(),
@@ -237,11 +236,32 @@ fn address(rdata: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// The serial to write: the decided one, or, where the operator's own edit has passed it by, the
-/// next one after the file's. Without a decided one, the next of the scheme.
-fn next_serial(scheme: SerialScheme, in_file: u32, decided: Option<u32>) -> u32 {
-    match decided {
-        Some(serial) if serial::is_newer(serial, in_file) => serial,
-        _ => serial::next(scheme, in_file, unix_ms().div_euclid(1000)),
+/// The serial to write: the decided one, or, where the operator's own edit or nsd has passed it by,
+/// the next one of the scheme. The two may be so far apart that only few serials are newer than
+/// both (RFC 1982 section 3.2): then the one right after either.
+fn next_serial(scheme: SerialScheme, in_file: u32, at_nsd: Option<u32>, decided: Option<u32>) -> u32 {
+    let at_nsd = at_nsd.unwrap_or(in_file);
+    let next = serial::next(scheme, serial::newest(in_file, at_nsd), unix_ms().div_euclid(1000));
+    let wanted = [decided.unwrap_or(next), next, at_nsd.wrapping_add(1), in_file.wrapping_add(1)];
+    let fits = |serial: &u32| serial::is_newer(*serial, in_file) && serial::is_newer(*serial, at_nsd);
+    wanted.into_iter().find(fits).unwrap_or(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_serial_is_newer_than_the_file_s_and_nsd_s() {
+        let next = |in_file, at_nsd, decided| next_serial(SerialScheme::Increment, in_file, at_nsd, decided);
+        assert_eq!(next(5, None, None), 6);
+        assert_eq!(next(5, Some(9), None), 10);
+        assert_eq!(next(5, Some(9), Some(20)), 20);
+        assert_eq!(next(30, Some(9), Some(20)), 31);
+        // The file's serial went back by the rules: what follows nsd's is newer than both.
+        assert_eq!(next(3_000_000_000, Some(1_000), Some(1_795_347_544)), 1_001);
+        assert_eq!(next(1_000, Some(3_000_000_000), None), 1_001);
+        let far = next(0, Some(1 << 31), None);
+        assert!(serial::is_newer(far, 0) || serial::is_newer(far, 1 << 31));
     }
 }

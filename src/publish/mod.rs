@@ -1,7 +1,7 @@
 //! The export transaction: brings a zone's new bytes to nsd, or leaves everything as it was.
 //!
 //! ```text
-//! ask nsd, read -> keep -> journal -> temp file -> nsd-checkzone | parse again | fsync -> swap
+//! ask nsd, read -> journal -> temp file -> nsd-checkzone | parse again | keep | fsync -> swap
 //!      -> reload | fsync folder -> serial at nsd -> failover RRsets at nsd -> recorded
 //!                                    any failure from the swap on:
 //!                                    put back -> reload -> old serial at nsd -> reported
@@ -148,13 +148,12 @@ pub enum Step {
     Asked,
     /// The files were read, and nobody had edited them.
     Read,
-    /// The old bytes lie in the state folder.
-    Kept,
     /// The journal says what is about to happen.
     Journaled,
     /// The new bytes lie in a temp file beside the target.
     Written,
-    /// `nsd-checkzone` likes them, so does our own parser, and they are on disk.
+    /// `nsd-checkzone` likes them, so does our own parser; the old bytes lie in the state folder,
+    /// and all of it is on disk.
     Checked,
     /// The target holds the new bytes, the temp file the old ones.
     Swapped,

@@ -106,16 +106,15 @@ impl Transaction<'_> {
         }
     }
 
-    /// Looks at everything, keeps the old bytes and writes the journal. Leaves nothing behind that
-    /// a failure would have to clean up.
+    /// Looks at everything and writes the journal. Leaves nothing behind that a failure would have
+    /// to clean up.
     async fn plan(&self) -> Result<Plan, End> {
         recovery::before_export(self.publisher, &self.job.origin).await?;
         let served = self.ask().await?;
         self.done(Step::Asked)?;
         let (target, old) = self.read().await?;
         self.done(Step::Read)?;
-        let old_serial = self.keep(old.as_ref(), served).await?;
-        self.done(Step::Kept)?;
+        let old_serial = self.serial_of(old.as_ref(), served).await?;
         let mut temp = target.clone();
         temp.set_file_name(format!(".nsd-failover-{}.tmp", hex(&super::random::<8>())));
         let version = |found: &Found| Version { hash: hash(&found.bytes), serial: old_serial };
@@ -182,42 +181,55 @@ impl Transaction<'_> {
         self.publisher.blocking("zone file", read).await
     }
 
-    /// Keeps the old bytes; returns the serial in them, as far as it is known.
-    async fn keep(&self, old: Option<&Found>, served: Option<u32>) -> Result<Option<u32>, String> {
+    /// The serial in the old bytes, as far as it is known.
+    async fn serial_of(&self, old: Option<&Found>, served: Option<u32>) -> Result<Option<u32>, String> {
         let Some(old) = old else { return Ok(None) };
-        let (store, origin, bytes) = (self.publisher.generations.clone(), self.job.origin.clone(), old.bytes.clone());
-        let source_serial = (*bytes == *self.job.source_bytes).then_some(self.job.source_serial);
+        if *old.bytes == *self.job.source_bytes {
+            return Ok(Some(self.job.source_serial));
+        }
+        let (store, origin, hash) = (self.publisher.generations.clone(), self.job.origin.clone(), hash(&old.bytes));
+        let find = move || Ok(store.list(&origin)?.into_iter().find(|kept| kept.hash == hash));
+        let known = self.publisher.blocking("last good generation", find).await?;
+        // An export-file that is not of our making: nsd serves it, or so it should.
+        Ok(known.map(|known| known.serial).or(served))
+    }
+
+    /// Keeps the old bytes as the last good generation, before anything may replace them.
+    async fn keep(&self, old: Option<Found>, version: Option<Version>) -> Result<(), String> {
+        let Some((old, Version { hash, serial: Some(serial) })) = old.zip(version) else { return Ok(()) };
+        let (store, origin) = (self.publisher.generations.clone(), self.job.origin.clone());
         let keep = move || {
-            let hash = hash(&bytes);
             let known = store.list(&origin)?.into_iter().find(|kept| kept.hash == hash);
-            // An export-file that is not of our making: nsd serves it, or so it should.
-            let Some(serial) = source_serial.or(known.as_ref().map(|known| known.serial)).or(served) else {
-                return Ok(None);
-            };
             let generation = known.and_then(|known| known.generation);
-            store.keep(&origin, &bytes, Generation { hash, serial, generation, unix_ms: unix_ms() })?;
-            Ok(Some(serial))
+            store.keep(&origin, &old.bytes, Generation { hash, serial, generation, unix_ms: unix_ms() })
         };
         self.publisher.blocking("last good generation", keep).await
     }
 
     /// Writes the new bytes beside the target and has them checked, by nsd's judge and our own at
-    /// the same time, while they go to disk.
+    /// the same time, while everything goes to disk that a crash of the machine must not lose: the
+    /// old bytes, the journal, the new ones.
     async fn stage(&self, plan: Plan, verify: Verify) -> Result<(), End> {
         let Plan { journal, old, .. } = plan;
         let judging = self.publisher.judges.acquire().await;
         let _judging = judging.expect("the semaphore is never closed");
         let (temp, bytes) = (journal.temp.clone(), self.job.bytes.clone());
-        let write = move || files::write_new(&temp, &bytes, old.as_ref().map(|old| &old.metadata));
-        self.publisher.blocking("temp file", write).await?;
+        let write = move || {
+            files::write_new(&temp, &bytes, old.as_ref().map(|old| &old.metadata))?;
+            Ok(old)
+        };
+        let old = self.publisher.blocking("temp file", write).await?;
         self.done(Step::Written)?;
         let temp = journal.temp.clone();
         let sync = self.publisher.blocking("temp file", move || files::sync(&temp));
+        let (copy, folder) = (journal.clone(), self.publisher.journal_dir());
+        let journaled = self.publisher.blocking("journal", move || copy.sync(&folder));
+        let kept = self.keep(old, journal.old.clone());
+        let parse = self.parse(&journal, verify);
         // All are waited for: nobody may still read the temp file when it is moved or removed.
-        let (synced, parsed, checked) = tokio::join!(sync, self.parse(&journal, verify), self.checkzone(&journal));
-        checked?;
-        parsed?;
-        synced?;
+        let (synced, journaled, kept, parsed, checked) =
+            tokio::join!(sync, journaled, kept, parse, self.checkzone(&journal));
+        checked.and(parsed).and(synced).and(journaled).and(kept)?;
         self.done(Step::Checked)
     }
 

@@ -7,6 +7,7 @@ mod config;
 mod control;
 mod failover;
 mod floors;
+mod outages;
 mod placements;
 mod probes;
 mod publish;

@@ -348,3 +348,35 @@ fn eject_leaves_nsd_with_the_current_roles() {
     assert!(words.contains("example.org. export served"), "{words}");
     assert_eq!(address(nsd.address(), "www.example.org", "A").as_deref(), Some(A));
 }
+
+/// What docs/placements.md shows of a file in `conf/` stands there, word for word.
+#[test]
+fn the_documentation_shows_the_examples_as_they_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("docs/placements.md")).unwrap();
+    let mut shown = 0;
+    for part in text.split("\n`conf/").skip(1) {
+        let name = part.split('`').next().unwrap();
+        let block = part.split("```").nth(1).unwrap();
+        let block = block.split_once('\n').unwrap().1;
+        let file = fs::read_to_string(root.join("conf").join(name)).unwrap();
+        assert!(file.contains(block), "conf/{name} does not hold:\n{block}");
+        shown += 1;
+    }
+    assert!(shown >= 6, "two for each placement, and only {shown} were found");
+}
+
+/// And what it shows of `check` is what `check` says.
+#[test]
+fn the_documentation_shows_the_delegation_as_check_prints_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let config = root.join("conf/delegated.toml");
+    let said = String::from_utf8(program(&config).arg("check").output().unwrap().stdout).unwrap();
+    let (_, delegation) = said.split_once('\n').unwrap();
+    let text = fs::read_to_string(root.join("docs/placements.md")).unwrap();
+    assert!(text.contains(&format!("```\n{delegation}```")), "docs/placements.md does not show:\n{delegation}");
+    let node = ["render", "--zone", "fo.example.org", "--primary", "blowfish.example.org"];
+    let rendered = String::from_utf8(program(&config).args(node).output().unwrap().stdout).unwrap();
+    assert!(rendered.contains("www.fo.example.org. 60 IN A 198.51.100.20 ; Enable failover\n"), "{rendered}");
+    assert!(rendered.contains("standby.fo.example.org. 60 IN A 192.0.2.10 ; Enable failover\n"), "{rendered}");
+}

@@ -37,7 +37,7 @@ pub fn check(file: &Path, sources: &[Source]) -> Result<Config, Vec<Problem>> {
 }
 
 pub(super) struct Checker {
-    problems: Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
     pub(super) keys: Vec<Key>,
 }
 
@@ -118,11 +118,23 @@ impl Checker {
             Some(text) => self.address(source, text, Some(53)).unwrap_or(usual),
             None => usual,
         };
+        if let Some(socket) = table.control_socket.as_ref().filter(|_| table.control.is_some()) {
+            self.at(source, socket.span(), "control is set as well", "keep one of control and control-socket");
+        }
+        let verify = table.verify.iter().flat_map(|list| list.get_ref());
+        // No program at all is a choice that has to be made: the default is to have one.
+        let without = table.checkzone.as_ref().is_some_and(|argv| argv.get_ref().is_empty());
         Some(Nsd {
             address,
             relay: table.relay.as_ref().is_some_and(|relay| *relay.get_ref()),
+            verify: verify.filter_map(|text| self.address(source, text, Some(53))).collect(),
             control: self.argv(source, table.control.as_ref(), "nsd-control"),
-            checkzone: self.argv(source, table.checkzone.as_ref(), "nsd-checkzone"),
+            control_socket: table.control_socket.as_ref().map(|text| beside(&source.file, text.get_ref())),
+            checkzone: match without {
+                true => Vec::new(),
+                false => self.argv(source, table.checkzone.as_ref(), "nsd-checkzone"),
+            },
+            zonesdir: table.zonesdir.as_ref().map(|text| beside(&source.file, text.get_ref())),
         })
     }
 
@@ -377,11 +389,11 @@ impl Checker {
         socket_addr(text.get_ref(), usual_port).map_err(|message| self.wrong(source, text, message)).ok()
     }
 
-    fn parsed<T: std::str::FromStr>(&mut self, source: &Source, text: &file::Text, what: &str) -> Option<T> {
+    pub(super) fn parsed<T: std::str::FromStr>(&mut self, source: &Source, text: &file::Text, what: &str) -> Option<T> {
         text.get_ref().parse().map_err(|_| self.wrong(source, text, format!("`{}` is not {what}", text.get_ref()))).ok()
     }
 
-    fn duration(&mut self, source: &Source, text: Option<&file::Text>, default_ms: u64) -> u64 {
+    pub(super) fn duration(&mut self, source: &Source, text: Option<&file::Text>, default_ms: u64) -> u64 {
         let Some(text) = text else { return default_ms };
         duration_ms(text.get_ref()).map_err(|message| self.wrong(source, text, message)).unwrap_or(default_ms)
     }

@@ -38,8 +38,11 @@ pub struct File {
 pub struct Nsd {
     pub address: Option<Text>,
     pub relay: Option<Spanned<bool>>,
+    pub verify: Option<Spanned<Vec<Text>>>,
     pub control: Option<Spanned<Vec<String>>>,
+    pub control_socket: Option<Text>,
     pub checkzone: Option<Spanned<Vec<String>>>,
+    pub zonesdir: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -83,6 +86,11 @@ pub struct Pool {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Zone {
     pub file: Option<Text>,
+    /// In place of a file.
+    pub names: Option<Spanned<Vec<Text>>>,
+    pub ns: Tables<Vec<Text>>,
+    pub hostmaster: Option<Text>,
+    pub ttl: Option<Text>,
     pub pool: Option<Text>,
     pub serve: Option<Text>,
     pub export: Option<Text>,

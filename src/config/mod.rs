@@ -2,6 +2,7 @@
 //! ([`Config`]). Everything behind this room trusts the second.
 
 mod checked;
+mod declared;
 pub mod file;
 mod load;
 pub mod nsd_conf;
@@ -12,6 +13,7 @@ pub mod zones;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::dns::access::{Algorithm, Allow};
 use crate::dns::name::Name;
@@ -56,19 +58,28 @@ pub struct Nsd {
     pub address: SocketAddr,
     /// Whether questions that are not ours go there.
     pub relay: bool,
+    /// More addresses at which each export is verified.
+    pub verify: Vec<SocketAddr>,
     /// `nsd-control` with its arguments.
     pub control: Vec<String>,
-    /// `nsd-checkzone` with its arguments.
+    /// nsd's control socket, used in place of `nsd-control`.
+    pub control_socket: Option<PathBuf>,
+    /// `nsd-checkzone` with its arguments; empty: do without.
     pub checkzone: Vec<String>,
+    /// nsd's `zonesdir`: where it looks for relative file names. See [`Zone::include_dir`].
+    pub zonesdir: Option<PathBuf>,
 }
 
 /// A zone that we look after.
 #[derive(Clone, Debug)]
 pub struct Zone {
     pub origin: Name,
+    /// The zone file; the configuration file where that declares the zone.
     pub file: PathBuf,
-    /// Relative `$INCLUDE` names count from here: nsd's `zonesdir` where it is known, else the folder
-    /// of `file`.
+    /// The zone as text where the configuration itself declares it (`names`).
+    pub text: Option<Arc<str>>,
+    /// Relative `$INCLUDE` names count from here: nsd's `zonesdir` where it is known (`zonesdir` in
+    /// `[nsd]`, else that of `nsd-conf`), else the folder of `file`.
     pub include_dir: PathBuf,
     /// The pool of tags without `pool=`: an index into [`Config::pools`].
     pub pool: Option<usize>,

@@ -10,7 +10,7 @@ use crate::director::settings::{Settings, ZoneSettings};
 use crate::dns::access::Key;
 use crate::export::serial::SerialScheme;
 use crate::failover::binding::Binding;
-use crate::failover::pool::Pool;
+use crate::failover::pool::{Pool, PoolRoles};
 use crate::table::Catalog;
 use crate::table::compile::CompileError;
 use crate::table::transfer::fingerprint::Fingerprint;
@@ -23,7 +23,7 @@ use crate::zone::source::Included;
 use crate::control::Exit;
 
 use super::failure::Failure;
-use super::transfers;
+use super::{parent, transfers};
 
 /// What a configuration leads to.
 pub struct Loaded {
@@ -46,6 +46,8 @@ pub struct LoadedZone {
     pub held: Held,
     pub records: usize,
     pub failover_records: usize,
+    /// What its parent must hold, where we answer for the whole zone.
+    pub delegation: Vec<String>,
 }
 
 /// What the files of a zone held when they were read; compared by content, since an edit may keep
@@ -75,14 +77,8 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
     }
     let mut tables = Vec::new();
     let catalog = config.catalog.as_ref().map(|catalog| catalog_zone(config, catalog));
-    let zones =
-        config.zones.iter().map(|zone| parse(zone, &config.pools).and_then(|parsed| one(zone, parsed, &config.pools)));
-    let catalog = catalog.iter().map(|(zone, text)| {
-        let parsed = parse_bytes(zone, &config.pools, text.clone().into_bytes());
-        parsed.and_then(|parsed| one(zone, parsed, &config.pools))
-    });
-    for one in zones.chain(catalog) {
-        match one {
+    for zone in config.zones.iter().chain(&catalog) {
+        match parse(zone, &config.pools).and_then(|parsed| one(zone, parsed, &config.pools)) {
             Ok(one) => {
                 if let Some(table) = one.table {
                     loaded.served.push(loaded.zones.len());
@@ -110,18 +106,17 @@ pub fn no_zones() -> Arc<Catalog> {
 /// Reads and parses the zone of a configuration, and finds the pools of its tags. The error holds a
 /// line for each thing that is wrong, the other side a line for each warning.
 pub fn parse(zone: &config::Zone, pools: &[Pool]) -> Result<Parsed, Vec<String>> {
-    let file = zone.file.display().to_string();
-    let bytes = read_file(&zone.file, DOCUMENT_MAX).map_err(|error| {
+    let file = file_name(zone);
+    let read = match &zone.text {
+        Some(text) => Ok(text.as_bytes().to_vec()),
+        None => read_file(&zone.file, DOCUMENT_MAX),
+    };
+    let bytes = read.map_err(|error| {
         vec![format!(
             "{file}: error: cannot read the file of zone {}: {error}; mend the path or its permissions",
             zone.origin
         )]
     })?;
-    parse_bytes(zone, pools, bytes)
-}
-
-fn parse_bytes(zone: &config::Zone, pools: &[Pool], bytes: Vec<u8>) -> Result<Parsed, Vec<String>> {
-    let file = zone.file.display().to_string();
     let own: Arc<[u8]> = bytes.as_slice().into();
     let mut source = FileSource::new(&zone.include_dir, &zone.file);
     let parsed = Zone::load(&zone.origin, &file, bytes, &mut source).map_err(|found| errors_of(&found))?;
@@ -129,10 +124,19 @@ fn parse_bytes(zone: &config::Zone, pools: &[Pool], bytes: Vec<u8>) -> Result<Pa
     if found.iter().any(Diagnostic::is_error) {
         return Err(errors_of(&found));
     }
-    let link = link_remark(&zone.file).map(|remark| format!("{file}: warning: {remark}"));
+    let link = if zone.text.is_none() { link_remark(&zone.file) } else { None };
+    let link = link.map(|remark| format!("{file}: warning: {remark}"));
     let warnings = link.into_iter().chain(parsed.warnings().iter().chain(&found).map(ToString::to_string)).collect();
     let held = Held { zone: own, included: parsed.document().included() };
     Ok(Parsed { zone: parsed, binding, held, warnings })
+}
+
+/// The zone's text as messages name it. A line of a declared zone is none of the configuration.
+pub fn file_name(zone: &config::Zone) -> String {
+    match zone.text {
+        Some(_) => format!("{} [zone.\"{}\"] made", zone.file.display(), zone.origin),
+        None => zone.file.display().to_string(),
+    }
 }
 
 pub struct Parsed {
@@ -165,29 +169,35 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec
         pools: binding.pools().to_vec(),
         scheme: config.serial,
         serial_in_file: zone.serial(),
-        roles_in_file: binding.roles_in_file(&zone, pools),
+        roles_in_file: match config.text {
+            // It tells of no roles: its addresses are made up.
+            Some(_) => vec![Some(PoolRoles::default()); binding.pools().len()],
+            None => binding.roles_in_file(&zone, pools),
+        },
         export: config.export_file.is_some(),
         content,
     };
     let failover_records = zone.failover_records().count();
     let records = zone.records().len();
-    Ok(One { zone: LoadedZone { config: config.clone(), held, records, failover_records }, settings, table, warnings })
+    let delegation = if config.serve == Serve::Zone { parent::records(&zone) } else { Vec::new() };
+    let zone = LoadedZone { config: config.clone(), held, records, failover_records, delegation };
+    Ok(One { zone, settings, table, warnings })
 }
 
-/// The catalog as a zone, with its text.
-fn catalog_zone(config: &Config, catalog: &config::Catalog) -> (config::Zone, String) {
+/// The catalog as a zone.
+fn catalog_zone(config: &Config, catalog: &config::Catalog) -> config::Zone {
     let members = config.zones.iter().filter(|zone| zone.transfer.is_some()).map(|zone| &zone.origin);
-    let zone = config::Zone {
+    config::Zone {
         origin: catalog.origin.clone(),
         file: config.file.clone(),
+        text: Some(transfers::catalog_text(members).into()),
         include_dir: config.file.parent().map(Path::to_owned).unwrap_or_default(),
         pool: None,
         serve: if config.listen.is_empty() { Serve::Off } else { Serve::Zone },
         export_file: None,
         serial: SerialScheme::default(),
         transfer: Some(catalog.transfer.clone()),
-    };
-    (zone, transfers::catalog_text(members))
+    }
 }
 
 fn compile(

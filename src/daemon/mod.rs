@@ -4,6 +4,7 @@ pub mod cli;
 mod client;
 mod clock;
 mod demo;
+mod eject;
 mod exports;
 pub mod failure;
 mod init;
@@ -11,6 +12,7 @@ mod journal;
 mod listen;
 mod load;
 mod notify;
+mod parent;
 mod persist;
 pub mod run;
 mod serves;
@@ -54,6 +56,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Verb::Completions { shell } => shell::completions(shell),
         Verb::Man { folder } => shell::man(folder.as_deref()),
         Verb::IsPrimary { node, name } => runtime()?.block_on(serves::run(&file, &node, &name)),
+        Verb::Eject { to } => runtime()?.block_on(eject::run(&file, &to)),
         Verb::Run => {
             log_to_stderr(false);
             let config = Config::load(&file)?;
@@ -82,8 +85,9 @@ async fn ask(client: &crate::control::client::Client, verb: Verb) -> Result<(), 
         Verb::Status { json } => client::status(client, json).await,
         Verb::Log { count, json } => client::log(client, count, json).await,
         Verb::Reload => client::reload(client).await,
-        Verb::Export { zone } => client::export(client, zone.as_deref()).await,
-        Verb::Rollback { zone } => client::rollback(client, &zone).await,
+        Verb::Export { zone, .. } => client::export(client, zone.as_deref()).await,
+        Verb::Rollback { zone, to } => client::rollback(client, &zone, to).await,
+        Verb::Generations { zone } => client::generations(client, &zone).await,
         Verb::Switch { pool, node, order } => client::order(client, Action::Switch { pool, node }, order).await,
         Verb::Hold { pool, order } => client::order(client, Action::Hold { pool }, order).await,
         Verb::Drain { node, order } => client::order(client, Action::Drain { node }, order).await,
@@ -97,7 +101,8 @@ async fn ask(client: &crate::control::client::Client, verb: Verb) -> Result<(), 
         | Verb::Init(_)
         | Verb::IsPrimary { .. }
         | Verb::Completions { .. }
-        | Verb::Man { .. } => unreachable!("`dispatch` has carried these out"),
+        | Verb::Man { .. }
+        | Verb::Eject { .. } => unreachable!("`dispatch` has carried these out"),
     }
 }
 

@@ -43,6 +43,7 @@ pub enum Kind {
     Withdrawn,
     Down,
     ExportFailed,
+    ExportHeld,
     Behind,
     Certificate,
     Hold,
@@ -60,13 +61,14 @@ impl Severity {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Stale,
         Kind::Starting,
         Kind::AllDown,
         Kind::Withdrawn,
         Kind::Down,
         Kind::ExportFailed,
+        Kind::ExportHeld,
         Kind::Behind,
         Kind::Certificate,
         Kind::Hold,
@@ -81,6 +83,7 @@ impl Kind {
             Kind::Withdrawn => "withdrawn",
             Kind::Down => "down",
             Kind::ExportFailed => "export-failed",
+            Kind::ExportHeld => "export-held",
             Kind::Behind => "behind",
             Kind::Certificate => "certificate",
             Kind::Hold => "hold",
@@ -215,6 +218,10 @@ fn of_zone(zone: &ZoneStatus) -> Option<Alarm> {
     if let Some(report) = last.filter(|report| has_failed(report.result)) {
         let severity = if report.result == ExportResult::Broken { Severity::Critical } else { Severity::Warning };
         return Some(alarm(severity, Kind::ExportFailed, &zone.name, format!("export failed: {}", report.detail)));
+    }
+    if zone.export_held {
+        let text = format!("held since a rollback: nsd hears of no decision until `export {}`", zone.name);
+        return Some(alarm(Severity::Warning, Kind::ExportHeld, &zone.name, text));
     }
     if !zone.export || zone.serial_at_nsd == Some(zone.serial) {
         return None;

@@ -89,6 +89,7 @@ impl Director {
             serial: state.serial,
             serial_at_nsd: state.serial_at_nsd,
             export: state.export,
+            export_held: state.held,
             last_export: state.last_export.clone(),
             secondaries: Vec::new(),
         };

@@ -94,6 +94,9 @@ pub struct ZoneStatus {
     /// The serial last seen at nsd.
     pub serial_at_nsd: Option<u32>,
     pub export: bool,
+    /// A rollback holds the exports until the operator asks for one.
+    #[serde(default)]
+    pub export_held: bool,
     pub last_export: Option<ExportReport>,
     /// Those that are told of changes; filled in by the daemon.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

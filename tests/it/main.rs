@@ -13,6 +13,8 @@ mod floors;
 mod fuzz;
 mod fuzz_bodies;
 mod init;
+mod outages;
+mod placements;
 mod probes;
 mod publish;
 mod publish_included;

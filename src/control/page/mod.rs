@@ -289,7 +289,7 @@ impl Page<'_> {
         self.table("zones", "Zones", &head, zones, |page, zone| {
             let behind = zone.export && zone.serial_at_nsd != Some(zone.serial);
             let failed = zone.last_export.as_ref().is_some_and(|report| alarm::has_failed(report.result));
-            let class = if failed || behind { " class=\"warn\"" } else { "" };
+            let class = if failed || behind || zone.export_held { " class=\"warn\"" } else { "" };
             page.html.add(format_args!("<tr{class}>"));
             page.cell(clip(&zone.name, NAME_MAX));
             page.cell(zone.serial);

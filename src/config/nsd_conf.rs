@@ -2,6 +2,7 @@
 //! and `zonefile:` with its `%` letters (nsd.conf(5)). Everything else in the file is passed over.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ const FILE_MAX: usize = 64 << 20;
 const INCLUDE_DEPTH_MAX: usize = 10;
 /// Most files in all.
 const FILES_MAX: usize = 10_000;
+const DNS_PORT: u16 = 53;
 /// Where nsd looks for zone files when nothing is said.
 const ZONES_DIR: &str = if cfg!(target_os = "openbsd") { "/var/nsd/zones" } else { "/etc/nsd" };
 
@@ -23,6 +25,11 @@ const ZONES_DIR: &str = if cfg!(target_os = "openbsd") { "/var/nsd/zones" } else
 pub struct NsdConf {
     /// Relative zone files and `$INCLUDE` names count from here.
     pub zones_dir: PathBuf,
+    /// What nsd listens on (`ip-address:` with `@PORT`, else with `port:`), as written; empty: every
+    /// address. Interface names are passed over.
+    pub listen: Vec<SocketAddr>,
+    /// `port:`, else 53.
+    pub port: u16,
     /// In the order of the file.
     pub zones: Vec<NsdZone>,
 }
@@ -44,6 +51,8 @@ impl NsdConf {
             folder: path.parent().unwrap_or(Path::new(".")).to_owned(),
             files: 0,
             zones_dir: None,
+            listen: Vec::new(),
+            port: None,
             patterns: BTreeMap::new(),
             zones: Vec::new(),
             section: Section::Other,
@@ -64,7 +73,9 @@ impl NsdConf {
                 secondary: settings.secondary,
             })
             .collect();
-        Ok(NsdConf { zones_dir, zones })
+        let port = reader.port.unwrap_or(DNS_PORT);
+        let listen = reader.listen.into_iter().map(|(ip, own)| SocketAddr::new(ip, own.unwrap_or(port))).collect();
+        Ok(NsdConf { zones_dir, listen, port, zones })
     }
 }
 
@@ -96,6 +107,8 @@ struct Reader {
     folder: PathBuf,
     files: usize,
     zones_dir: Option<PathBuf>,
+    listen: Vec<(IpAddr, Option<u16>)>,
+    port: Option<u16>,
     patterns: BTreeMap<String, Settings>,
     zones: Vec<(Name, Settings)>,
     section: Section,
@@ -118,6 +131,9 @@ const KEYWORDS: &[&str] = &[
     "name:",
     "zonefile:",
     "zonesdir:",
+    "ip-address:",
+    "interface:",
+    "port:",
     "include-pattern:",
     "request-xfr:",
 ];
@@ -203,8 +219,15 @@ impl Reader {
     fn set(&mut self, keyword: &str, value: &str) -> Result<(), (String, &'static str)> {
         let named = match &mut self.section {
             Section::Server => {
-                if keyword == "zonesdir:" && !value.is_empty() {
-                    self.zones_dir = Some(self.folder.join(value));
+                match keyword {
+                    "zonesdir:" if !value.is_empty() => self.zones_dir = Some(self.folder.join(value)),
+                    "port:" => self.port = value.parse().ok(),
+                    "ip-address:" | "interface:" => {
+                        let (ip, port) =
+                            value.split_once('@').map_or((value, None), |(ip, port)| (ip, port.parse().ok()));
+                        self.listen.extend(ip.parse().ok().map(|ip| (ip, port)));
+                    }
+                    _ => {}
                 }
                 return Ok(());
             }

@@ -93,7 +93,7 @@ fn with_primary(pool: &Pool, primary: &str) -> PoolRoles {
 }
 
 /// A reader that goes away (`| head`) is no failure.
-fn write_out(bytes: &[u8]) -> Result<(), Failure> {
+pub fn write_out(bytes: &[u8]) -> Result<(), Failure> {
     match io::stdout().lock().write_all(bytes) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),

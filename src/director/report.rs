@@ -1,5 +1,7 @@
 //! The director's state as people and programs see it.
 
+use std::collections::HashMap;
+
 use crate::failover::decide::preference;
 use crate::failover::pool::{Node, Pool, Rotate};
 use crate::failover::rotation;
@@ -54,7 +56,7 @@ impl Director {
     /// Each node once, in the order of the pools.
     fn node_statuses(&self, now: Now) -> Vec<NodeStatus> {
         let mut statuses: Vec<NodeStatus> = Vec::new();
-        let mut places = std::collections::HashMap::new();
+        let mut places = HashMap::new();
         for node in self.settings.pools.iter().flat_map(|pool| &pool.nodes) {
             places.entry(node.name.as_str()).or_insert_with(|| {
                 statuses.push(self.node_status(node));
@@ -80,16 +82,18 @@ impl Director {
     }
 
     fn zone_statuses(&self) -> Vec<ZoneStatus> {
-        let zones = self.settings.zones.iter().zip(&self.zones.list);
-        let status = |(settings, state): (&super::settings::ZoneSettings, &super::zones::ZoneState)| ZoneStatus {
-            name: state.name.clone(),
-            pools: settings.pools.iter().map(|pool| self.settings.pools[*pool].name.clone()).collect(),
-            serial: state.serial,
-            serial_at_nsd: state.serial_at_nsd,
-            export: state.export,
-            last_export: state.last_export.clone(),
-        };
-        zones.map(status).collect()
+        let mut statuses = Vec::new();
+        for (zone, state) in self.settings.zones.iter().zip(&self.zones.list) {
+            statuses.push(ZoneStatus {
+                name: state.name.clone(),
+                pools: zone.pools.iter().map(|pool| self.settings.pools[*pool].name.clone()).collect(),
+                serial: state.serial,
+                serial_at_nsd: state.serial_at_nsd,
+                export: state.export,
+                last_export: state.last_export.clone(),
+            });
+        }
+        statuses
     }
 }
 

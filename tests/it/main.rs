@@ -5,11 +5,12 @@ mod answers;
 mod command_line;
 mod config;
 mod control;
+mod director;
 mod failover;
 mod floors;
-#[path = "../../fuzz/bodies/mod.rs"]
 mod fuzz;
 mod fuzz_bodies;
+mod init;
 mod probes;
 mod publish;
 mod publish_included;

@@ -15,7 +15,6 @@ use crate::failover::pool::Pool;
 
 use super::exports;
 use super::journal::Journal;
-use super::load;
 
 /// How often the files are looked at, decision or not.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -66,12 +65,9 @@ fn tell(told: &mut BTreeMap<String, String>, zone: String, difference: Option<St
 
 /// Each zone with what differs, if anything does.
 fn compare(seen: &Seen) -> Vec<(String, Option<String>)> {
-    let compare_one = |zone: &config::Zone| match load::read_zone_file(&zone.file) {
-        Err(error) => Some(format!("cannot read {}: {error}", zone.file.display())),
-        Ok(bytes) => match exports::render(zone, &seen.pools, &seen.decision, None) {
-            Err(reason) => Some(reason),
-            Ok(ours) => difference(&bytes, &ours),
-        },
+    let compare_one = |zone: &config::Zone| match exports::texts(zone, &seen.pools, &seen.decision, None) {
+        Err(reason) => Some(reason),
+        Ok(texts) => texts.iter().find_map(|text| difference(&text.now, &text.then)),
     };
     seen.zones.iter().map(|zone| (zone.origin.to_string(), compare_one(zone))).collect()
 }

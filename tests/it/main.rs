@@ -8,6 +8,8 @@ mod control;
 mod director;
 mod failover;
 mod floors;
+// What the fuzz targets do, tried here too.
+#[path = "../../fuzz/bodies/mod.rs"]
 mod fuzz;
 mod fuzz_bodies;
 mod init;

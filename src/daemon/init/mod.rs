@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::config::nsd_conf::NsdConf;
-use crate::config::zones::FileSource;
+use crate::config::zones::{FileSource, read_file};
 use crate::control::Exit;
 use crate::zone::Zone;
 use crate::zone::diagnostic::Diagnostic;
+use crate::zone::document::DOCUMENT_MAX;
 
 use super::cli::{Init, Placement};
 use super::failure::Failure;
@@ -88,7 +89,7 @@ fn primary_zones(nsd: &NsdConf) -> Result<Vec<(Zone, PathBuf)>, Failure> {
     for found in nsd.zones.iter().filter(|zone| !zone.secondary) {
         let Some(path) = &found.file else { continue };
         let file = path.display().to_string();
-        let bytes = match load::read_zone_file(path) {
+        let bytes = match read_file(path, DOCUMENT_MAX) {
             Ok(bytes) => bytes,
             Err(error) => {
                 lines.push(format!("{file}: error: cannot read the file of zone {}: {error}", found.origin));

@@ -16,7 +16,7 @@ use super::file;
 use super::load::{Source, beside};
 use super::problem::{Problem, did_you_mean};
 use super::value::{choice, duration_ms, socket_addr};
-use super::{Config, DEFAULT_CONTROL, DEFAULT_STATE_DIR, Nsd};
+use super::{Config, DEFAULT_CONTROL, DEFAULT_STATE_DIR, Key, Nsd};
 
 mod zones;
 
@@ -31,20 +31,21 @@ const STREAK_MAX: u32 = 1_000;
 
 /// Checks what was read; the first source is the main file.
 pub fn check(file: &Path, sources: &[Source]) -> Result<Config, Vec<Problem>> {
-    let mut checker = Checker { problems: Vec::new() };
+    let mut checker = Checker { problems: Vec::new(), keys: Vec::new() };
     let config = checker.config(file, sources);
     if checker.problems.is_empty() { Ok(config) } else { Err(checker.problems) }
 }
 
-struct Checker {
+pub(super) struct Checker {
     problems: Vec<Problem>,
+    pub(super) keys: Vec<Key>,
 }
 
 /// A table of one kind with the file it stands in.
-struct Entry<'a, T> {
-    source: &'a Source,
-    name: &'a file::Text,
-    table: &'a T,
+pub(super) struct Entry<'a, T> {
+    pub source: &'a Source,
+    pub name: &'a file::Text,
+    pub table: &'a T,
 }
 
 impl Checker {
@@ -64,7 +65,9 @@ impl Checker {
         let pools = self.pools(sources, &nodes, &checks);
         let listen = self.listen(sources);
         let nsd = self.nsd(sources);
+        self.keys = self.read_keys(sources);
         let zones = self.zones(sources, &pools, &listen, nsd.as_ref());
+        let catalog = self.catalog(sources, &zones);
         Config {
             file: file.to_owned(),
             listen,
@@ -75,6 +78,8 @@ impl Checker {
             pools,
             checks,
             zones,
+            keys: std::mem::take(&mut self.keys),
+            catalog,
         }
     }
 
@@ -323,7 +328,7 @@ impl Checker {
     }
 
     /// All tables of one kind, in order of their names; a name given twice is a problem.
-    fn entries<'a, T>(
+    pub(super) fn entries<'a, T>(
         &mut self,
         sources: &'a [Source],
         kind: &str,
@@ -345,7 +350,7 @@ impl Checker {
     }
 
     /// A key that may stand in one file only.
-    fn single<'a, T>(
+    pub(super) fn single<'a, T>(
         &mut self,
         sources: &'a [Source],
         key: impl Fn(&'a file::File) -> Option<&'a Spanned<T>>,
@@ -363,7 +368,12 @@ impl Checker {
         found
     }
 
-    fn address(&mut self, source: &Source, text: &file::Text, usual_port: Option<u16>) -> Option<SocketAddr> {
+    pub(super) fn address(
+        &mut self,
+        source: &Source,
+        text: &file::Text,
+        usual_port: Option<u16>,
+    ) -> Option<SocketAddr> {
         socket_addr(text.get_ref(), usual_port).map_err(|message| self.wrong(source, text, message)).ok()
     }
 
@@ -384,7 +394,12 @@ impl Checker {
         u32::try_from(milliseconds / 1_000).ok()
     }
 
-    fn choice<T: Copy>(&mut self, source: &Source, text: Option<&file::Text>, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        source: &Source,
+        text: Option<&file::Text>,
+        words: &[(&str, T)],
+    ) -> Option<T> {
         let text = text?;
         choice(text.get_ref(), words).map_err(|message| self.wrong(source, text, message)).ok()
     }
@@ -412,7 +427,7 @@ impl Checker {
         None
     }
 
-    fn unknown<'a>(
+    pub(super) fn unknown<'a>(
         &mut self,
         source: &Source,
         text: &file::Text,
@@ -425,11 +440,17 @@ impl Checker {
         self.at(source, text.span(), message, hint);
     }
 
-    fn wrong(&mut self, source: &Source, text: &file::Text, message: String) {
+    pub(super) fn wrong(&mut self, source: &Source, text: &file::Text, message: String) {
         self.problems.push(Problem::at(&source.file, &source.text, text.span(), message));
     }
 
-    fn at(&mut self, source: &Source, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn at(
+        &mut self,
+        source: &Source,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.problems.push(Problem::at(&source.file, &source.text, span, message).hint(hint));
     }
 }

@@ -29,6 +29,8 @@ pub struct File {
     pub nsd_conf: Option<Text>,
     /// What zones have that do not say otherwise.
     pub zone_defaults: Option<Spanned<Zone>>,
+    pub key: Tables<Key>,
+    pub catalog: Option<Spanned<Catalog>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -86,4 +88,23 @@ pub struct Zone {
     pub export: Option<Text>,
     pub export_file: Option<Text>,
     pub serial: Option<Text>,
+    pub allow_transfer: Option<Spanned<Vec<Text>>>,
+    pub notify: Option<Spanned<Vec<Text>>>,
+    pub key: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Key {
+    pub algorithm: Option<Text>,
+    pub secret_file: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Catalog {
+    pub zone: Option<Text>,
+    pub allow_transfer: Option<Spanned<Vec<Text>>>,
+    pub notify: Option<Spanned<Vec<Text>>>,
+    pub key: Option<Text>,
 }

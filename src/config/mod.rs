@@ -6,12 +6,14 @@ pub mod file;
 mod load;
 pub mod nsd_conf;
 pub mod problem;
+mod transfer;
 pub mod value;
 pub mod zones;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::dns::access::{Algorithm, Allow};
 use crate::dns::name::Name;
 use crate::export::serial::SerialScheme;
 use crate::failover::pool::Pool;
@@ -42,6 +44,9 @@ pub struct Config {
     pub pools: Vec<Pool>,
     pub checks: Vec<Check>,
     pub zones: Vec<Zone>,
+    /// TSIG keys, by name.
+    pub keys: Vec<Key>,
+    pub catalog: Option<Catalog>,
 }
 
 /// The nsd beside us.
@@ -71,6 +76,37 @@ pub struct Zone {
     /// The file that nsd loads and that an export replaces; absent: no export.
     pub export_file: Option<PathBuf>,
     pub serial: SerialScheme,
+    /// Who may take the zone and who is told of changes; absent: no transfers.
+    pub transfer: Option<Transfer>,
+}
+
+/// A TSIG key. Its secret is read when it is needed, see [`Key::read_secret`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Key {
+    pub name: Name,
+    pub algorithm: Algorithm,
+    pub secret_file: PathBuf,
+}
+
+/// Secondaries of a zone.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Transfer {
+    pub allow: Vec<Allow>,
+    pub notify: Vec<Notify>,
+}
+
+/// A secondary to be told of changes, with the name of the key that signs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Notify {
+    pub address: SocketAddr,
+    pub key: Option<Name>,
+}
+
+/// The catalog zone (RFC 9432) of all zones with transfers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Catalog {
+    pub origin: Name,
+    pub transfer: Transfer,
 }
 
 /// What is answered of a zone.

@@ -112,10 +112,9 @@ async fn blocking<T: Send + 'static>(order: &Order, work: fn(&Order) -> Result<T
     tokio::task::spawn_blocking(move || work(&order)).await.unwrap_or_else(|panic| Err(panic.to_string()))
 }
 
-/// A file of a zone as it is, and as an export would have it.
+/// A file of a zone as an export would have it.
 pub struct Text {
     pub file: String,
-    pub now: Vec<u8>,
     pub then: Vec<u8>,
 }
 
@@ -133,14 +132,9 @@ pub fn texts(
         Rendered::Changed(edited) => edited,
         Rendered::Unchanged => Edited::default(),
     };
-    let now = parsed.held.zone.to_vec();
-    let own = Text { file: zone.file.display().to_string(), then: edited.zone.unwrap_or_else(|| now.clone()), now };
-    let held = |file: &str| parsed.held.included.iter().find(|held| held.file == file);
-    let included = edited.included.into_iter().map(|EditedFile { file, bytes }| Text {
-        now: held(&file).map_or_else(Vec::new, |held| held.bytes.to_vec()),
-        then: bytes,
-        file,
-    });
+    let then = edited.zone.unwrap_or_else(|| parsed.held.zone.to_vec());
+    let own = Text { file: zone.file.display().to_string(), then };
+    let included = edited.included.into_iter().map(|EditedFile { file, bytes }| Text { file, then: bytes });
     Ok([own].into_iter().chain(included).collect())
 }
 

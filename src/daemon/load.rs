@@ -1,15 +1,19 @@
 //! From a checked configuration to everything that is served and watched: the zone files read,
 //! parsed, bound to their pools and compiled. All or nothing: one bad zone and nothing changes.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::zones::{FileSource, link_remark, read_file};
 use crate::config::{self, Config, Serve};
 use crate::director::settings::{Settings, ZoneSettings};
+use crate::dns::access::Key;
+use crate::export::serial::SerialScheme;
 use crate::failover::binding::Binding;
 use crate::failover::pool::Pool;
 use crate::table::Catalog;
 use crate::table::compile::CompileError;
+use crate::table::transfer::fingerprint::Fingerprint;
 use crate::table::zone_table::{Mode, ZoneTable};
 use crate::zone::Zone;
 use crate::zone::diagnostic::{Diagnostic, Severity};
@@ -19,6 +23,7 @@ use crate::zone::source::Included;
 use crate::control::Exit;
 
 use super::failure::Failure;
+use super::transfers;
 
 /// What a configuration leads to.
 pub struct Loaded {
@@ -28,6 +33,8 @@ pub struct Loaded {
     pub zones: Vec<LoadedZone>,
     /// Indexes of the zones that are in the catalog, in its order.
     pub served: Vec<usize>,
+    /// TSIG keys with their secrets.
+    pub keys: Vec<Key>,
     /// What `check` shows though it stops nothing, a line each.
     pub warnings: Vec<String>,
 }
@@ -59,11 +66,23 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
         catalog: no_zones(),
         zones: Vec::new(),
         served: Vec::new(),
+        keys: Vec::new(),
         warnings: Vec::new(),
     };
+    match transfers::read_keys(config) {
+        Ok(keys) => loaded.keys = keys,
+        Err(errors) => lines.extend(errors),
+    }
     let mut tables = Vec::new();
-    for zone in &config.zones {
-        match one(zone, &config.pools) {
+    let catalog = config.catalog.as_ref().map(|catalog| catalog_zone(config, catalog));
+    let zones =
+        config.zones.iter().map(|zone| parse(zone, &config.pools).and_then(|parsed| one(zone, parsed, &config.pools)));
+    let catalog = catalog.iter().map(|(zone, text)| {
+        let parsed = parse_bytes(zone, &config.pools, text.clone().into_bytes());
+        parsed.and_then(|parsed| one(zone, parsed, &config.pools))
+    });
+    for one in zones.chain(catalog) {
+        match one {
             Ok(one) => {
                 if let Some(table) = one.table {
                     loaded.served.push(loaded.zones.len());
@@ -98,6 +117,11 @@ pub fn parse(zone: &config::Zone, pools: &[Pool]) -> Result<Parsed, Vec<String>>
             zone.origin
         )]
     })?;
+    parse_bytes(zone, pools, bytes)
+}
+
+fn parse_bytes(zone: &config::Zone, pools: &[Pool], bytes: Vec<u8>) -> Result<Parsed, Vec<String>> {
+    let file = zone.file.display().to_string();
     let own: Arc<[u8]> = bytes.as_slice().into();
     let mut source = FileSource::new(&zone.include_dir, &zone.file);
     let parsed = Zone::load(&zone.origin, &file, bytes, &mut source).map_err(|found| errors_of(&found))?;
@@ -125,13 +149,17 @@ struct One {
     warnings: Vec<String>,
 }
 
-fn one(config: &config::Zone, pools: &[Pool]) -> Result<One, Vec<String>> {
-    let Parsed { zone, binding, held, warnings } = parse(config, pools)?;
+fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec<String>> {
+    let Parsed { zone, binding, held, warnings } = parsed;
+    let mut fingerprint = config.transfer.as_ref().map(|_| Fingerprint::new(pools));
+    let mut compile = |mode| compile(&zone, &binding, pools, mode, fingerprint.as_mut()).map_err(|line| vec![line]);
     let table = match config.serve {
         Serve::Off => None,
-        Serve::Overlay => Some(compile(&zone, &binding, pools, Mode::Overlay).map_err(|line| vec![line])?),
-        Serve::Zone => Some(compile(&zone, &binding, pools, Mode::Whole).map_err(|line| vec![line])?),
+        Serve::Overlay => Some(compile(Mode::Overlay)?),
+        Serve::Zone => Some(compile(Mode::Whole)?),
     };
+    let content = fingerprint.map(Fingerprint::finish);
+    let table = table.map(|table| table.with_content(content));
     let settings = ZoneSettings {
         origin: config.origin.clone(),
         pools: binding.pools().to_vec(),
@@ -139,15 +167,41 @@ fn one(config: &config::Zone, pools: &[Pool]) -> Result<One, Vec<String>> {
         serial_in_file: zone.serial(),
         roles_in_file: binding.roles_in_file(&zone, pools),
         export: config.export_file.is_some(),
+        content,
     };
     let failover_records = zone.failover_records().count();
     let records = zone.records().len();
     Ok(One { zone: LoadedZone { config: config.clone(), held, records, failover_records }, settings, table, warnings })
 }
 
-fn compile(zone: &Zone, binding: &Binding, pools: &[Pool], mode: Mode) -> Result<ZoneTable, String> {
+/// The catalog as a zone, with its text.
+fn catalog_zone(config: &Config, catalog: &config::Catalog) -> (config::Zone, String) {
+    let members = config.zones.iter().filter(|zone| zone.transfer.is_some()).map(|zone| &zone.origin);
+    let zone = config::Zone {
+        origin: catalog.origin.clone(),
+        file: config.file.clone(),
+        include_dir: config.file.parent().map(Path::to_owned).unwrap_or_default(),
+        pool: None,
+        serve: if config.listen.is_empty() { Serve::Off } else { Serve::Zone },
+        export_file: None,
+        serial: SerialScheme::default(),
+        transfer: Some(catalog.transfer.clone()),
+    };
+    (zone, transfers::catalog_text(members))
+}
+
+fn compile(
+    zone: &Zone,
+    binding: &Binding,
+    pools: &[Pool],
+    mode: Mode,
+    mut fingerprint: Option<&mut Fingerprint>,
+) -> Result<ZoneTable, String> {
     let records = zone.records().map(|found| {
         let slot = found.tag.as_ref().and_then(|tag| binding.slot(tag));
+        if let Some(fingerprint) = &mut fingerprint {
+            fingerprint.add(&found.record, slot);
+        }
         (found.record, slot)
     });
     let named = |error: CompileError| format!("{}: error: zone {}: {error}", zone.file(), zone.origin());

@@ -16,6 +16,7 @@ pub mod run;
 mod serves;
 mod serving;
 mod shell;
+mod transfers;
 mod verbs;
 mod waiters;
 

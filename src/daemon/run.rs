@@ -22,6 +22,7 @@ use crate::dns::name::Name;
 use crate::failover::pool::Pool;
 use crate::probe::Prober;
 use crate::publish::{Limits, NsdSettings, Publisher};
+use crate::serve::transfer::{Seen, Transfers};
 use crate::table::{Live, Table};
 
 use super::clock::Clock;
@@ -31,6 +32,7 @@ use super::journal::Journal;
 use super::load::{self, Loaded};
 use super::persist::StateDir;
 use super::serving::{Counted, Serving};
+use super::transfers;
 use super::waiters::Waiters;
 
 /// Events that may wait for the loop; senders wait beyond.
@@ -73,7 +75,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
     let (status_in, status) = watch::channel(Arc::new(director.status(clock.now())));
     // Nothing is answered from a decision that was not made: until then the table has no zones.
     let live = Arc::new(Live::new(Table::new(load::no_zones(), 0, &[], &[], &[])));
-    let counted = serving.start(&live, &config)?;
+    let (seen_in, seen) = mpsc::channel(transfers::SEEN_MAX);
+    let transfers = Transfers::new(Arc::clone(&live), seen_in);
+    transfers.configure(transfers::settings(&config, &loaded));
+    let counted = serving.start(&live, &transfers, &config)?;
     let handle = Handle { status, log: Arc::clone(&journal.log), commands: commands_in, counters: counted.families() };
     serving.start_control(handle);
     let mut daemon = Daemon {
@@ -90,6 +95,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
         director,
         publisher,
         live,
+        transfers,
         journal,
         status: status_in,
         back,
@@ -98,8 +104,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
     daemon.journal.note(format!("started: {} zones, {} pools", daemon.loaded.zones.len(), daemon.pools.len()));
     ready();
     super::notify::ready();
-    daemon.run(events, commands, shutdown).await;
+    daemon.run(events, commands, seen, shutdown).await;
     super::notify::stopping();
+    daemon.transfers.stop();
     serving.stop().await;
     daemon.stop().await;
     Ok(())
@@ -134,6 +141,7 @@ struct Daemon {
     prober: Arc<Prober>,
     publisher: Option<Arc<Publisher>>,
     live: Arc<Live>,
+    transfers: Arc<Transfers>,
     counted: Counted,
     journal: Journal,
     saver: Saver,
@@ -151,6 +159,7 @@ impl Daemon {
         &mut self,
         mut events: mpsc::Receiver<Back>,
         mut commands: mpsc::Receiver<Command>,
+        mut seen: mpsc::Receiver<Seen>,
         shutdown: impl Future<Output = ()>,
     ) {
         let mut shutdown = pin!(shutdown);
@@ -164,6 +173,7 @@ impl Daemon {
                 () = &mut shutdown => break,
                 Some(back) = events.recv() => self.take(back),
                 Some(command) = commands.recv() => self.obey(command),
+                Some(seen) = seen.recv() => self.seen(&seen),
                 () = hangup.recv() => self.reload(None),
                 () = tokio::time::sleep_until(wakeup.into()) => {
                     if self.status_due.is_some_and(|due| due <= Instant::now()) {
@@ -193,6 +203,14 @@ impl Daemon {
             }
             Back::Exported { origin, done } => self.exported(&origin, done),
             Back::Loaded { outcome, reply } => self.loaded(*outcome, reply),
+        }
+    }
+
+    /// A secondary has said something.
+    fn seen(&mut self, seen: &Seen) {
+        match (self.zone(&seen.origin), seen.other_serial) {
+            (Some(zone), Some(serial)) => self.handle(Event::SerialSeen { zone, serial }),
+            _ => drop(self.status_due.get_or_insert_with(|| Instant::now() + STATUS_AGE)),
         }
     }
 
@@ -227,6 +245,7 @@ impl Daemon {
         let table = Table::new(catalog, decision.generation, &decision.pools, &decision.ttl_max_s, &serials);
         let old = self.live.swap(table);
         self.counted.swapped(started.elapsed());
+        self.transfers.published();
         // The last holder of a large catalog frees it: not here, where the next event waits.
         if !Arc::ptr_eq(old.catalog(), &self.loaded.catalog) {
             tokio::task::spawn_blocking(move || drop(old));
@@ -402,6 +421,7 @@ impl Daemon {
                 let settings = Box::new(loaded.settings.clone());
                 self.loaded = loaded;
                 self.config = Config { listen: self.config.listen.clone(), ..config };
+                self.transfers.configure(transfers::settings(&self.config, &self.loaded));
                 self.handle(Event::Reloaded(settings));
                 self.journal.note(words.clone());
                 Answer { details, ..Answer::done(words) }
@@ -418,7 +438,9 @@ impl Daemon {
 
     fn publish_status(&mut self) {
         self.status_due = None;
-        self.status.send_replace(Arc::new(self.director.status(self.clock.now())));
+        let mut status = self.director.status(self.clock.now());
+        transfers::show(&self.transfers, &mut status);
+        self.status.send_replace(Arc::new(status));
     }
 
     /// Asks nsd for the serial of each zone, over and over.

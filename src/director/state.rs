@@ -67,6 +67,9 @@ pub struct SavedZone {
     pub serial_at_nsd: Option<u32>,
     /// nsd did not have this yet.
     pub export_pending: bool,
+    /// See [`super::settings::ZoneSettings::content`].
+    #[serde(default)]
+    pub content: Option<u64>,
 }
 
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]

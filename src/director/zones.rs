@@ -8,9 +8,10 @@ use crate::failover::pool::PoolRoles;
 use crate::health::family::{Family, PerFamily};
 use crate::health::time::Now;
 
+use super::UNWRITTEN_MAX;
 use super::event::{ExportReport, ExportResult};
 use super::settings::{Settings, ZoneSettings};
-use super::state::{SavedZone, State};
+use super::state::{SavedZone, State, find_roles};
 use super::timers::Timers;
 
 /// A failed export is tried again after this time, doubled with each failure in a row.
@@ -22,7 +23,11 @@ pub(super) struct Zones {
     pub(super) list: Vec<ZoneState>,
     /// Zones with something to export and nothing in their way.
     waiting: BTreeSet<usize>,
+    /// Zones of which a secondary serves a newer serial than ours.
+    overtaken: BTreeSet<usize>,
     retries: Timers,
+    /// How many serials may be in service that nobody has written down: after a crash.
+    leap: u32,
 }
 
 #[derive(Debug)]
@@ -30,6 +35,7 @@ pub(super) struct ZoneState {
     pub(super) name: String,
     scheme: SerialScheme,
     pub(super) export: bool,
+    content: Option<u64>,
     pub(super) serial: u32,
     pub(super) serial_at_nsd: Option<u32>,
     /// nsd does not have the current decision.
@@ -50,8 +56,10 @@ impl ZoneState {
 
 impl Zones {
     pub(super) fn new(settings: &Settings, saved: &State, old: Option<Zones>) -> Zones {
+        let is_crash = old.is_none() && saved.version != 0 && !saved.is_final;
+        let leap = if is_crash { UNWRITTEN_MAX } else { 0 };
         let mut old = old.map(|old| old.list).unwrap_or_default();
-        let mut zones = Zones { list: Vec::new(), waiting: BTreeSet::new(), retries: Timers::default() };
+        let mut zones = Zones { leap, ..Zones::default() };
         for zone in &settings.zones {
             let name = zone.origin.to_string();
             let before = saved.zones.get(&name);
@@ -60,6 +68,7 @@ impl Zones {
             zones.list.push(ZoneState {
                 scheme: zone.scheme,
                 export: zone.export,
+                content: zone.content,
                 serial: before.map_or(zone.serial_in_file, |before| serial::newest(before.serial, zone.serial_in_file)),
                 serial_at_nsd: before.and_then(|before| before.serial_at_nsd),
                 dirty: false,
@@ -77,10 +86,21 @@ impl Zones {
     pub(super) fn reconcile(&mut self, settings: &Settings, saved: &State, roles: &[PoolRoles], now: Now) {
         for (index, zone) in settings.zones.iter().enumerate() {
             let state = &mut self.list[index];
-            let pending = saved.zones.get(&state.name).is_some_and(|saved| saved.export_pending);
+            let before = saved.zones.get(&state.name);
+            let pending = before.is_some_and(|saved| saved.export_pending);
             // Without an export the file never hears of our serials.
             let behind = zone.export && serial::is_newer(state.serial, zone.serial_in_file);
-            if pending || behind || !says(zone, roles) {
+            let differs = match before.filter(|_| zone.content.is_some()) {
+                None => !says(zone, roles),
+                // Secondaries have what was served last, whatever the file says.
+                Some(before) => {
+                    state.serial = state.serial.wrapping_add(self.leap);
+                    let edited = before.content != zone.content;
+                    let told = serial::is_newer(zone.serial_in_file, before.serial);
+                    self.leap > 0 || (edited && !told) || moved(zone, settings, saved, roles)
+                }
+            };
+            if pending || behind || differs {
                 self.renew(index, now);
             }
         }
@@ -98,6 +118,16 @@ impl Zones {
         }
     }
 
+    /// nsd, or a secondary, was seen to serve this serial.
+    pub(super) fn seen(&mut self, zone: usize, serial: u32) {
+        let Some(state) = self.list.get_mut(zone) else { return };
+        state.serial_at_nsd = Some(serial);
+        // It would never take what is older: the state was lost, or the zone had another primary.
+        if state.content.is_some() && serial::is_newer(serial, state.serial) {
+            self.overtaken.insert(zone);
+        }
+    }
+
     /// What is due to be tried again; and exports whose serial nsd has overtaken meanwhile get a
     /// newer one. True if a serial has changed: a new decision is needed.
     pub(super) fn refresh(&mut self, now: Now) -> bool {
@@ -108,7 +138,8 @@ impl Zones {
             let state = &self.list[**zone];
             state.serial_at_nsd.is_some_and(|at_nsd| !serial::is_newer(state.serial, at_nsd))
         };
-        let overtaken: Vec<usize> = self.waiting.iter().filter(overtaken).copied().collect();
+        let mut overtaken: BTreeSet<usize> = self.waiting.iter().filter(overtaken).copied().collect();
+        overtaken.append(&mut self.overtaken);
         for zone in &overtaken {
             self.renew(*zone, now);
         }
@@ -168,10 +199,19 @@ impl Zones {
                 serial: state.serial,
                 serial_at_nsd: state.serial_at_nsd,
                 export_pending: state.is_unpublished(),
+                content: state.content,
             };
             (state.name.clone(), saved)
         })
     }
+}
+
+/// Whether a pool of the zone has other roles than were saved.
+fn moved(zone: &ZoneSettings, settings: &Settings, saved: &State, roles: &[PoolRoles]) -> bool {
+    zone.pools.iter().any(|pool| {
+        let known = saved.pools.get(&settings.pools[*pool].name).and_then(|saved| saved.roles.as_ref());
+        known.and_then(|known| find_roles(known, &settings.pools[*pool].nodes)) != Some(roles[*pool])
+    })
 }
 
 /// Whether the addresses in a zone file agree with the roles (by pool). A role that no record of

@@ -171,6 +171,7 @@ fn a_status(evil: &str) -> Status {
             serial_at_nsd: Some(42),
             export: true,
             last_export: Some(a_report(ExportResult::RolledBack, &format!("no{evil}"))),
+            secondaries: Vec::new(),
         }],
     }
 }

@@ -71,7 +71,8 @@ fn what_it_cannot_use_is_one_line() {
     let broken = init(&nsd, &out, &[]);
     assert_eq!(broken.status.code(), Some(2));
     assert!(String::from_utf8(broken.stderr).unwrap().contains("foo.zone.zone:1:"));
-    let missing = program(Path::new("/nonexistent")).args(["init", "--nsd-conf", "/nonexistent/nsd.conf"]).output().unwrap();
+    let missing =
+        program(Path::new("/nonexistent")).args(["init", "--nsd-conf", "/nonexistent/nsd.conf"]).output().unwrap();
     assert_eq!(missing.status.code(), Some(2));
     assert!(!out.exists(), "nothing was written");
 }

@@ -18,5 +18,6 @@ mod publish;
 mod publish_included;
 mod simulation;
 mod support;
+mod transfer;
 mod zone_peers;
 mod zone_text;

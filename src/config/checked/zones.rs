@@ -102,11 +102,21 @@ impl Checker {
             }
             found
         });
+        let (allow_source, allow) = defaults.or(source, |table| table.allow_transfer.as_ref(), table);
+        let (_, notify) = defaults.or(source, |table| table.notify.as_ref(), table);
+        let (_, key) = defaults.or(source, |table| table.key.as_ref(), table);
+        let transfer = self.transfer(allow_source, allow, notify, key);
+        let listed = allow.map(Spanned::span).or(notify.map(Spanned::span));
+        if let Some(span) = listed.filter(|_| transfer.is_some() && listen.is_empty()) {
+            let hint = "add listen = [\"ADDRESS:PORT\"], where the secondaries fetch the zone";
+            self.at(allow_source, span, "nothing can be transferred without an address", hint);
+        }
         let (serve_source, serve) = defaults.or(source, |table| table.serve.as_ref(), table);
-        let serve = self.serve(serve_source, serve, listen, *nsd);
+        let serve = self.serve(serve_source, serve, listen, *nsd, transfer.is_some());
         let (export_source, export_text) = defaults.or(source, |table| table.export.as_ref(), table);
-        let export =
-            self.choice(export_source, export_text, &[("file", true), ("off", false)]).unwrap_or(nsd.is_some());
+        // A secondary writes its own file.
+        let usual = nsd.is_some() && transfer.is_none();
+        let export = self.choice(export_source, export_text, &[("file", true), ("off", false)]).unwrap_or(usual);
         if let Some(text) = export_text.filter(|_| export && nsd.is_none()) {
             self.at(export_source, text.span(), "there is no nsd to export to", "add an [nsd] table");
         }
@@ -121,7 +131,16 @@ impl Checker {
         let serial = self.choice(serial_source, serial, &schemes).unwrap_or_default();
         let own = || path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
         let include_dir = zones_dir.clone().unwrap_or_else(own);
-        Zone { origin, file: path, include_dir, pool, serve, export_file: export.then_some(export_file), serial }
+        Zone {
+            origin,
+            file: path,
+            include_dir,
+            pool,
+            serve,
+            export_file: export.then_some(export_file),
+            serial,
+            transfer,
+        }
     }
 
     /// The one table of defaults, without what only a single zone can have.
@@ -202,9 +221,16 @@ impl Checker {
         (kept, zones_dir)
     }
 
-    fn serve(&mut self, source: &Source, text: Option<&file::Text>, listen: &[SocketAddr], nsd: Option<&Nsd>) -> Serve {
+    fn serve(
+        &mut self,
+        source: &Source,
+        text: Option<&file::Text>,
+        listen: &[SocketAddr],
+        nsd: Option<&Nsd>,
+        transfer: bool,
+    ) -> Serve {
         let relay = nsd.is_some_and(|nsd| nsd.relay);
-        let usual = match (listen.is_empty(), relay) {
+        let usual = match (listen.is_empty(), relay && !transfer) {
             (true, _) => Serve::Off,
             (false, true) => Serve::Overlay,
             (false, false) => Serve::Zone,
@@ -218,6 +244,13 @@ impl Checker {
                 span,
                 "nothing is served without an address",
                 "add listen = [\"ADDRESS:53\"], or write serve = \"off\"",
+            );
+        } else if serve != Serve::Zone && transfer {
+            self.at(
+                source,
+                span,
+                "a transfer hands out the whole zone, and this serves less",
+                "write serve = \"zone\", or remove allow-transfer and notify",
             );
         } else if serve == Serve::Overlay && !relay {
             self.at(
@@ -245,12 +278,12 @@ struct Defaults<'a>(Option<(&'a Source, &'a file::Zone)>);
 
 impl<'a> Defaults<'a> {
     /// A key of the zone's own table, else of this one, with the file that it stands in.
-    fn or<'b>(
+    fn or<'b, T>(
         &'b self,
         source: &'b Source,
-        key: impl Fn(&'b file::Zone) -> Option<&'b file::Text>,
+        key: impl Fn(&'b file::Zone) -> Option<&'b T>,
         table: &'b file::Zone,
-    ) -> (&'b Source, Option<&'b file::Text>) {
+    ) -> (&'b Source, Option<&'b T>) {
         match (key(table), self.0) {
             (None, Some((source, table))) => (source, key(table)),
             (own, _) => (source, own),

@@ -101,6 +101,11 @@ async fn ask(client: &crate::control::client::Client, verb: Verb) -> Result<(), 
     }
 }
 
+/// The name of this host, as far as the system tells.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(|error| Failure::failed(format!("cannot start: {error}")))

@@ -4,6 +4,7 @@
 mod answers;
 mod command_line;
 mod config;
+mod config_zones;
 mod control;
 mod director;
 mod failover;

@@ -20,5 +20,6 @@ mod publish_included;
 mod simulation;
 mod support;
 mod transfer;
+mod zone_limits;
 mod zone_peers;
 mod zone_text;

@@ -40,7 +40,7 @@ fn monsters() {
         ("a TXT ", "(", mb, "parenthesis inside parentheses"),
         ("a TXT x ", ")", mb, "closing parenthesis without an opening one"),
         ("a TXT ", "\"x\"", mb, "record with more than 65,552 fields"),
-        ("a TXT ", "\\", 8 * mb + 1, "bad escape"),
+        ("a TXT ", "\\", 8 * mb + 1, "longer than 255 octets"),
         ("", "\0", mb, "is no domain name"),
         ("", "a FOO\n", mb, "`FOO` is no record type"),
         ("", "$INCLUDE /dev/null\n", 50_000, "it is not a regular file"),

@@ -1,6 +1,8 @@
 //! From what the files say to what is true: every name resolved, every value in range. All
 //! problems are collected, so that one run of `check` shows them all.
 
+mod notify;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
@@ -75,6 +77,7 @@ impl Checker {
             pools,
             checks,
             zones,
+            notify: self.notify(sources),
         }
     }
 

@@ -23,6 +23,7 @@ pub struct File {
     pub check: Tables<Check>,
     pub pool: Tables<Pool>,
     pub zone: Tables<Zone>,
+    pub notify: Tables<Notify>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -80,4 +81,24 @@ pub struct Zone {
     pub export: Option<Text>,
     pub export_file: Option<Text>,
     pub serial: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Notify {
+    pub mail: Option<Text>,
+    pub from: Option<Text>,
+    pub sendmail: Option<Spanned<Vec<String>>>,
+    pub smtp: Option<Text>,
+    pub tls: Option<Text>,
+    pub user: Option<Text>,
+    pub password_file: Option<Text>,
+    pub webhook: Option<Text>,
+    pub webhook_file: Option<Text>,
+    pub template: Option<Text>,
+    pub token_file: Option<Text>,
+    pub ca_file: Option<Text>,
+    pub exec: Option<Spanned<Vec<String>>>,
+    pub events: Option<Spanned<Vec<Text>>>,
+    pub timeout: Option<Text>,
 }

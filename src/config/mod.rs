@@ -4,6 +4,7 @@
 mod checked;
 pub mod file;
 mod load;
+pub mod notify;
 pub mod problem;
 pub mod value;
 
@@ -40,6 +41,7 @@ pub struct Config {
     pub pools: Vec<Pool>,
     pub checks: Vec<Check>,
     pub zones: Vec<Zone>,
+    pub notify: Vec<notify::Notify>,
 }
 
 /// The nsd beside us.

@@ -19,6 +19,7 @@ use crate::zone::diagnostic::{Diagnostic, Severity};
 use crate::control::Exit;
 
 use super::failure::Failure;
+use super::notices::{Followers, followers};
 
 /// Largest zone file, in octets.
 const ZONE_FILE_MAX: u64 = 2 << 30;
@@ -42,6 +43,7 @@ pub struct LoadedZone {
     pub bytes: Arc<[u8]>,
     pub records: usize,
     pub failover_records: usize,
+    pub followers: Vec<Followers>,
 }
 
 /// Reads everything that `config` names. The failure has a line for each thing that is wrong.
@@ -148,7 +150,9 @@ fn one(config: &config::Zone, pools: &[Pool]) -> Result<One, Vec<String>> {
     };
     let failover_records = zone.failover_records().count();
     let records = zone.records().len();
-    Ok(One { zone: LoadedZone { config: config.clone(), bytes, records, failover_records }, settings, table, warnings })
+    let followers = followers(&zone, &binding);
+    let zone = LoadedZone { config: config.clone(), bytes, records, failover_records, followers };
+    Ok(One { zone, settings, table, warnings })
 }
 
 fn compile(zone: &Zone, binding: &Binding, pools: &[Pool], mode: Mode) -> Result<ZoneTable, String> {

@@ -9,6 +9,7 @@ pub mod failure;
 mod journal;
 mod listen;
 mod load;
+mod notices;
 mod notify;
 mod persist;
 pub mod run;

@@ -20,6 +20,7 @@ use crate::director::state::State;
 use crate::director::status::Status;
 use crate::dns::name::Name;
 use crate::failover::pool::Pool;
+use crate::notify::Notifier;
 use crate::probe::Prober;
 use crate::publish::{Limits, NsdSettings, Publisher};
 use crate::table::{Live, Table};
@@ -29,6 +30,7 @@ use super::exports;
 use super::failure::Failure;
 use super::journal::Journal;
 use super::load::{self, Loaded};
+use super::notices;
 use super::persist::StateDir;
 use super::serving::{Counted, Serving};
 use super::waiters::Waiters;
@@ -43,6 +45,8 @@ const PROBES_MAX: usize = 1_024;
 const EXPORTS_MAX: usize = 8;
 /// The snapshot that the status page and API show is at most this old while only probes come in.
 const STATUS_AGE: Duration = Duration::from_secs(1);
+/// How long notifications may still take then.
+const NOTIFY_PATIENCE: Duration = Duration::from_secs(5);
 /// A daemon with nothing to do still turns this often; its snapshot counts as stale after
 /// [`crate::director::alarm::STALE_MS`].
 const IDLE: Duration = Duration::from_secs(9);
@@ -77,12 +81,16 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
     // Nothing is answered from a decision that was not made: until then the table has no zones.
     let live = Arc::new(Live::new(Table::new(load::no_zones(), 0, &[], &[], &[])));
     let counted = serving.start(&live, &config)?;
+    let notifier = Notifier::start(&super::host(), notices::destinations(&config.notify), status.clone());
     let handle = Handle {
         status,
         log: Arc::clone(&journal.log),
         host: super::host().into(),
         commands: commands_in,
-        counters: counted.families(),
+        counters: {
+            let (counted, told) = (counted.families(), notices::families(&notifier));
+            Arc::new(move || counted().into_iter().chain(told()).collect())
+        },
     };
     serving.start_control(handle);
     let mut daemon = Daemon {
@@ -103,6 +111,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
         status: status_in,
         back,
         counted,
+        notifier,
     };
     daemon.journal.note(format!("started: {} zones, {} pools", daemon.loaded.zones.len(), daemon.pools.len()));
     ready();
@@ -146,6 +155,7 @@ struct Daemon {
     counted: Counted,
     journal: Journal,
     saver: Saver,
+    notifier: Notifier,
     status: watch::Sender<Arc<Status>>,
     /// When the snapshot must be renewed, if it is stale.
     status_due: Option<Instant>,
@@ -224,7 +234,7 @@ impl Daemon {
             Effect::Swap(decision) => self.swap(&decision),
             Effect::Probe(target) => self.probe(target),
             Effect::Export { zone, serial, .. } => self.export(zone, serial),
-            Effect::Notify(transition) => self.tell(&transition),
+            Effect::Notify(transition) => self.tell(transition),
             Effect::Persist => self.saver.save(self.director.state()),
         }
     }
@@ -289,12 +299,18 @@ impl Daemon {
         if report.result != ExportResult::Unchanged {
             self.journal.record(Entry::Export(report.clone()));
         }
+        if self.notifier.is_wanted() {
+            self.notifier.exported(report.clone());
+        }
         self.handle(Event::Exported(report.clone()));
         self.waiters.exported(&report);
     }
 
-    fn tell(&self, transition: &Transition) {
-        self.journal.record(Entry::Transition(transition.clone()));
+    fn tell(&self, transition: Arc<Transition>) {
+        self.journal.record(Entry::Transition(Transition::clone(&transition)));
+        if self.notifier.is_wanted() {
+            self.notifier.moved(notices::moved(transition, &self.pools, &self.loaded));
+        }
     }
 
     fn obey(&mut self, command: Command) {
@@ -410,6 +426,7 @@ impl Daemon {
                 self.prober = Arc::new(prober);
                 let settings = Box::new(loaded.settings.clone());
                 self.loaded = loaded;
+                self.notifier.replace(notices::destinations(&config.notify));
                 self.config = Config { listen: self.config.listen.clone(), ..config };
                 self.handle(Event::Reloaded(settings));
                 self.journal.note(words.clone());
@@ -459,6 +476,7 @@ impl Daemon {
         }
         self.saver.save(self.director.final_state());
         self.saver.finish().await;
+        self.notifier.stop(NOTIFY_PATIENCE).await;
     }
 }
 

@@ -82,7 +82,7 @@ fn swap() {
 
 fn one_swap(primary: &Primary, secondary: &Group, round: usize) -> Duration {
     let before = primary.serial().unwrap();
-    let node = if round % 2 == 0 { "blowfish" } else { "fishfinger" };
+    let node = if round.is_multiple_of(2) { "blowfish" } else { "fishfinger" };
     let began = Instant::now();
     primary.switch(node);
     wait_serial(secondary.address, || before + 1);

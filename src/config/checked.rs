@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use crate::dns::name::Name;
-use crate::export::serial::SerialScheme;
 use crate::failover::pool::{Families, Node, Pool, Preempt, Rotate, WhenAllDown};
 use crate::health::check::{Check, Http, Kind};
 use crate::health::family::Family;
@@ -18,7 +16,9 @@ use super::file;
 use super::load::{Source, beside};
 use super::problem::{Problem, did_you_mean};
 use super::value::{choice, duration_ms, socket_addr};
-use super::{Config, DEFAULT_CONTROL, DEFAULT_STATE_DIR, Key, Nsd, Serve, Zone};
+use super::{Config, DEFAULT_CONTROL, DEFAULT_STATE_DIR, Key, Nsd};
+
+mod zones;
 
 const INTERVAL_MS: u64 = 10_000;
 const FAST_INTERVAL_MS: u64 = 1_000;
@@ -325,124 +325,6 @@ impl Checker {
     /// Whether the check is there but broken: then its own problem is enough.
     fn table_exists(&self, source: &Source, name: &file::Text) -> bool {
         source.tables.check.iter().flatten().any(|(key, _)| key.get_ref() == name.get_ref())
-    }
-
-    fn zones(&mut self, sources: &[Source], pools: &[Pool], listen: &[SocketAddr], nsd: Option<&Nsd>) -> Vec<Zone> {
-        let mut zones: Vec<Zone> = Vec::new();
-        for entry in self.entries(sources, "zone", |tables| &tables.zone) {
-            let Some(zone) = self.one_zone(&entry, pools, listen, nsd) else { continue };
-            match zones.iter().find(|other| other.origin == zone.origin) {
-                Some(other) => {
-                    let message = format!("zone {} is configured twice", other.origin);
-                    self.at(
-                        entry.source,
-                        entry.name.span(),
-                        message,
-                        "remove one (a final dot or upper case makes no other zone)",
-                    );
-                }
-                None => zones.push(zone),
-            }
-        }
-        zones
-    }
-
-    fn one_zone(
-        &mut self,
-        entry: &Entry<'_, file::Zone>,
-        pools: &[Pool],
-        listen: &[SocketAddr],
-        nsd: Option<&Nsd>,
-    ) -> Option<Zone> {
-        let (source, table) = (entry.source, entry.table);
-        let origin: Name = match entry.name.get_ref().parse() {
-            Ok(origin) => origin,
-            Err(error) => {
-                self.at(
-                    source,
-                    entry.name.span(),
-                    format!("`{}` is no zone name: {error}", entry.name.get_ref()),
-                    "write [zone.\"example.org\"]",
-                );
-                return None;
-            }
-        };
-        let Some(file) = &table.file else {
-            self.at(source, entry.name.span(), format!("zone {origin} has no file"), "write file = \"/path/to/zone\"");
-            return None;
-        };
-        let path = beside(&source.file, file.get_ref());
-        let pool = table.pool.as_ref().and_then(|text| {
-            let found = pools.iter().position(|pool| pool.name == *text.get_ref());
-            if found.is_none() {
-                self.unknown(source, text, "pool", pools.iter().map(|pool| pool.name.as_str()));
-            }
-            found
-        });
-        let transfer = self.transfer(source, table.allow_transfer.as_ref(), table.notify.as_ref(), table.key.as_ref());
-        let serve = self.serve(source, table, listen, nsd, transfer.is_some());
-        // A secondary writes its own file.
-        let usual = nsd.is_some() && transfer.is_none();
-        let export = self.choice(source, table.export.as_ref(), &[("file", true), ("off", false)]).unwrap_or(usual);
-        if let Some(text) = table.export.as_ref().filter(|_| export && nsd.is_none()) {
-            self.at(source, text.span(), "there is no nsd to export to", "add an [nsd] table");
-        }
-        let export_file =
-            table.export_file.as_ref().map_or_else(|| path.clone(), |text| beside(&source.file, text.get_ref()));
-        let schemes = [
-            ("unixtime", SerialScheme::Unixtime),
-            ("increment", SerialScheme::Increment),
-            ("date", SerialScheme::Date),
-        ];
-        let serial = self.choice(source, table.serial.as_ref(), &schemes).unwrap_or_default();
-        Some(Zone { origin, file: path, pool, serve, export_file: export.then_some(export_file), serial, transfer })
-    }
-
-    fn serve(
-        &mut self,
-        source: &Source,
-        table: &file::Zone,
-        listen: &[SocketAddr],
-        nsd: Option<&Nsd>,
-        transfer: bool,
-    ) -> Serve {
-        let relay = nsd.is_some_and(|nsd| nsd.relay);
-        let usual = match (listen.is_empty(), relay && !transfer) {
-            (true, _) => Serve::Off,
-            (false, true) => Serve::Overlay,
-            (false, false) => Serve::Zone,
-        };
-        let key = table.allow_transfer.as_ref().map(Spanned::span).or(table.notify.as_ref().map(Spanned::span));
-        if let Some(span) = key.filter(|_| transfer && listen.is_empty()) {
-            let hint = "add listen = [\"ADDRESS:PORT\"], where the secondaries fetch the zone";
-            self.at(source, span, "nothing can be transferred without an address", hint);
-        }
-        let words = [("overlay", Serve::Overlay), ("zone", Serve::Zone), ("off", Serve::Off)];
-        let Some(serve) = self.choice(source, table.serve.as_ref(), &words) else { return usual };
-        let span = table.serve.as_ref().map_or(0..0, Spanned::span);
-        if serve != Serve::Off && listen.is_empty() {
-            self.at(
-                source,
-                span,
-                "nothing is served without an address",
-                "add listen = [\"ADDRESS:53\"], or write serve = \"off\"",
-            );
-        } else if serve != Serve::Zone && transfer {
-            self.at(
-                source,
-                span,
-                "a transfer hands out the whole zone, and this serves less",
-                "write serve = \"zone\", or remove allow-transfer and notify",
-            );
-        } else if serve == Serve::Overlay && !relay {
-            self.at(
-                source,
-                span,
-                "an overlay leaves the rest of the zone to nsd, but nothing is relayed there",
-                "set relay = true in [nsd]",
-            );
-        }
-        serve
     }
 
     /// All tables of one kind, in order of their names; a name given twice is a problem.

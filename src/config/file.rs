@@ -23,6 +23,12 @@ pub struct File {
     pub check: Tables<Check>,
     pub pool: Tables<Pool>,
     pub zone: Tables<Zone>,
+    /// A pattern of zone files; each is a zone, unless `zone` has it.
+    pub zone_files: Option<Text>,
+    /// An nsd.conf whose primary zones are looked after, unless `zone` has them.
+    pub nsd_conf: Option<Text>,
+    /// What zones have that do not say otherwise.
+    pub zone_defaults: Option<Spanned<Zone>>,
     pub key: Tables<Key>,
     pub catalog: Option<Spanned<Catalog>>,
 }

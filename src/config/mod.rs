@@ -4,9 +4,11 @@
 mod checked;
 pub mod file;
 mod load;
+pub mod nsd_conf;
 pub mod problem;
 mod transfer;
 pub mod value;
+pub mod zones;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -65,6 +67,9 @@ pub struct Nsd {
 pub struct Zone {
     pub origin: Name,
     pub file: PathBuf,
+    /// Relative `$INCLUDE` names count from here: nsd's `zonesdir` where it is known, else the folder
+    /// of `file`.
+    pub include_dir: PathBuf,
     /// The pool of tags without `pool=`: an index into [`Config::pools`].
     pub pool: Option<usize>,
     pub serve: Serve,

@@ -70,6 +70,10 @@ pub fn order_words(order: &Order) -> String {
 /// A transition in one line: what moved, and why.
 pub fn transition_line(transition: &Transition) -> String {
     let families: Vec<&str> = transition.families.iter().map(|family| family.as_str()).collect();
+    if families.is_empty() {
+        let (pool, reason, rule) = (&transition.pool, &transition.reason, &transition.rule);
+        return clean(&format!("{pool}: {reason} [{rule}, generation {}]", transition.generation));
+    }
     clean(&format!(
         "{} {}: {} -> {}: {} [{}, generation {}]",
         transition.pool,

@@ -1,11 +1,10 @@
 //! From a checked configuration to everything that is served and watched: the zone files read,
 //! parsed, bound to their pools and compiled. All or nothing: one bad zone and nothing changes.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::config::zones::{FileSource, link_remark, read_file};
 use crate::config::{self, Config, Serve};
 use crate::director::settings::{Settings, ZoneSettings};
 use crate::dns::access::Key;
@@ -18,14 +17,13 @@ use crate::table::transfer::fingerprint::Fingerprint;
 use crate::table::zone_table::{Mode, ZoneTable};
 use crate::zone::Zone;
 use crate::zone::diagnostic::{Diagnostic, Severity};
+use crate::zone::document::DOCUMENT_MAX;
+use crate::zone::source::Included;
 
 use crate::control::Exit;
 
 use super::failure::Failure;
 use super::transfers;
-
-/// Largest zone file, in octets.
-const ZONE_FILE_MAX: u64 = 2 << 30;
 
 /// What a configuration leads to.
 pub struct Loaded {
@@ -44,10 +42,20 @@ pub struct Loaded {
 /// A zone as it was when it was loaded.
 pub struct LoadedZone {
     pub config: config::Zone,
-    /// What the file held.
-    pub bytes: Arc<[u8]>,
+    /// What its files held.
+    pub held: Held,
     pub records: usize,
     pub failover_records: usize,
+}
+
+/// What the files of a zone held when they were read; compared by content, since an edit may keep
+/// the time of a file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Held {
+    /// The zone's own file.
+    pub zone: Arc<[u8]>,
+    /// Those that it includes.
+    pub included: Vec<Included>,
 }
 
 /// Reads everything that `config` names. The failure has a line for each thing that is wrong.
@@ -99,26 +107,11 @@ pub fn no_zones() -> Arc<Catalog> {
     Arc::new(Catalog::new(Vec::new()).expect("no zone is no duplicate"))
 }
 
-/// Reads a zone file, within bounds.
-pub fn read_zone_file(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(ZONE_FILE_MAX)).unwrap_or(0));
-    file.take(ZONE_FILE_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > ZONE_FILE_MAX {
-        return Err(io::Error::other(format!("it is larger than {} MiB", ZONE_FILE_MAX >> 20)));
-    }
-    Ok(bytes)
-}
-
 /// Reads and parses the zone of a configuration, and finds the pools of its tags. The error holds a
 /// line for each thing that is wrong, the other side a line for each warning.
 pub fn parse(zone: &config::Zone, pools: &[Pool]) -> Result<Parsed, Vec<String>> {
     let file = zone.file.display().to_string();
-    let bytes = read_zone_file(&zone.file).map_err(|error| {
+    let bytes = read_file(&zone.file, DOCUMENT_MAX).map_err(|error| {
         vec![format!(
             "{file}: error: cannot read the file of zone {}: {error}; mend the path or its permissions",
             zone.origin
@@ -129,21 +122,23 @@ pub fn parse(zone: &config::Zone, pools: &[Pool]) -> Result<Parsed, Vec<String>>
 
 fn parse_bytes(zone: &config::Zone, pools: &[Pool], bytes: Vec<u8>) -> Result<Parsed, Vec<String>> {
     let file = zone.file.display().to_string();
-    let kept: Arc<[u8]> = bytes.as_slice().into();
-    let parsed = Zone::parse(&zone.origin, &file, bytes).map_err(|found| errors_of(&found))?;
+    let own: Arc<[u8]> = bytes.as_slice().into();
+    let mut source = FileSource::new(&zone.include_dir, &zone.file);
+    let parsed = Zone::load(&zone.origin, &file, bytes, &mut source).map_err(|found| errors_of(&found))?;
     let (binding, found) = Binding::new(&parsed, zone.pool, pools);
     if found.iter().any(Diagnostic::is_error) {
         return Err(errors_of(&found));
     }
-    let warnings = parsed.warnings().iter().chain(&found).map(ToString::to_string).collect();
-    Ok(Parsed { zone: parsed, binding, bytes: kept, warnings })
+    let link = link_remark(&zone.file).map(|remark| format!("{file}: warning: {remark}"));
+    let warnings = link.into_iter().chain(parsed.warnings().iter().chain(&found).map(ToString::to_string)).collect();
+    let held = Held { zone: own, included: parsed.document().included() };
+    Ok(Parsed { zone: parsed, binding, held, warnings })
 }
 
 pub struct Parsed {
     pub zone: Zone,
     pub binding: Binding,
-    /// What the file holds.
-    pub bytes: Arc<[u8]>,
+    pub held: Held,
     pub warnings: Vec<String>,
 }
 
@@ -155,7 +150,7 @@ struct One {
 }
 
 fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec<String>> {
-    let Parsed { zone, binding, bytes, warnings } = parsed;
+    let Parsed { zone, binding, held, warnings } = parsed;
     let mut fingerprint = config.transfer.as_ref().map(|_| Fingerprint::new(pools));
     let mut compile = |mode| compile(&zone, &binding, pools, mode, fingerprint.as_mut()).map_err(|line| vec![line]);
     let table = match config.serve {
@@ -176,7 +171,7 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec
     };
     let failover_records = zone.failover_records().count();
     let records = zone.records().len();
-    Ok(One { zone: LoadedZone { config: config.clone(), bytes, records, failover_records }, settings, table, warnings })
+    Ok(One { zone: LoadedZone { config: config.clone(), held, records, failover_records }, settings, table, warnings })
 }
 
 /// The catalog as a zone, with its text.
@@ -185,6 +180,7 @@ fn catalog_zone(config: &Config, catalog: &config::Catalog) -> (config::Zone, St
     let zone = config::Zone {
         origin: catalog.origin.clone(),
         file: config.file.clone(),
+        include_dir: config.file.parent().map(Path::to_owned).unwrap_or_default(),
         pool: None,
         serve: if config.listen.is_empty() { Serve::Off } else { Serve::Zone },
         export_file: None,

@@ -6,13 +6,16 @@ mod clock;
 mod demo;
 mod exports;
 pub mod failure;
+mod init;
 mod journal;
 mod listen;
 mod load;
 mod notify;
 mod persist;
 pub mod run;
+mod serves;
 mod serving;
+mod shell;
 mod transfers;
 mod verbs;
 mod waiters;
@@ -47,6 +50,10 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Verb::Check => verbs::check(&file),
         Verb::CheckZone { origin, file, print } => verbs::check_zone(&origin, &file, print),
         Verb::Render { zone, primary, serial } => verbs::render(&file, &zone, &primary, serial),
+        Verb::Init(args) => init::run(&args),
+        Verb::Completions { shell } => shell::completions(shell),
+        Verb::Man { folder } => shell::man(folder.as_deref()),
+        Verb::IsPrimary { node, name } => runtime()?.block_on(serves::run(&file, &node, &name)),
         Verb::Run => {
             log_to_stderr(false);
             let config = Config::load(&file)?;
@@ -82,10 +89,21 @@ async fn ask(client: &crate::control::client::Client, verb: Verb) -> Result<(), 
         Verb::Drain { node, order } => client::order(client, Action::Drain { node }, order).await,
         Verb::Release { pool, order } => client::take_back(client, Action::Release { pool }, order).await,
         Verb::Ready { node, order } => client::take_back(client, Action::Ready { node }, order).await,
-        Verb::Check | Verb::CheckZone { .. } | Verb::Render { .. } | Verb::Run | Verb::Demo(_) => {
-            unreachable!("`dispatch` has carried these out")
-        }
+        Verb::Check
+        | Verb::CheckZone { .. }
+        | Verb::Render { .. }
+        | Verb::Run
+        | Verb::Demo(_)
+        | Verb::Init(_)
+        | Verb::IsPrimary { .. }
+        | Verb::Completions { .. }
+        | Verb::Man { .. } => unreachable!("`dispatch` has carried these out"),
     }
+}
+
+/// The name of this host, as far as the system tells.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

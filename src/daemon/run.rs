@@ -45,6 +45,9 @@ const PROBES_MAX: usize = 1_024;
 const EXPORTS_MAX: usize = 8;
 /// The snapshot that the status page and API show is at most this old while only probes come in.
 const STATUS_AGE: Duration = Duration::from_secs(1);
+/// A daemon with nothing to do still turns this often; its snapshot counts as stale after
+/// [`crate::director::alarm::STALE_MS`].
+const IDLE: Duration = Duration::from_secs(9);
 /// How often nsd is asked which serials it serves.
 const SERIALS_INTERVAL: Duration = Duration::from_secs(30);
 /// How long exports that are under way may still take when the daemon is told to stop; what is cut
@@ -79,7 +82,13 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
     let transfers = Transfers::new(Arc::clone(&live), seen_in);
     transfers.configure(transfers::settings(&config, &loaded));
     let counted = serving.start(&live, &transfers, &config)?;
-    let handle = Handle { status, log: Arc::clone(&journal.log), commands: commands_in, counters: counted.families() };
+    let handle = Handle {
+        status,
+        log: Arc::clone(&journal.log),
+        host: super::host().into(),
+        commands: commands_in,
+        counters: counted.families(),
+    };
     serving.start_control(handle);
     let mut daemon = Daemon {
         prober: prober(&loaded)?,
@@ -188,8 +197,8 @@ impl Daemon {
 
     fn wakeup(&self) -> Instant {
         let director = self.director.next_wakeup_ms().map(|at_ms| self.clock.instant(at_ms));
-        // An idle daemon still looks at the clock now and then.
-        let idle = Instant::now() + Duration::from_secs(60);
+        // An idle daemon shows that it is alive.
+        let idle = Instant::now() + IDLE;
         [director, self.status_due].into_iter().flatten().fold(idle, Instant::min)
     }
 
@@ -282,7 +291,7 @@ impl Daemon {
     fn exported(&mut self, origin: &Name, done: exports::Done) {
         let mut edited = false;
         if let Some(zone) = self.zone(origin) {
-            let known = &mut self.loaded.zones[zone].bytes;
+            let known = &mut self.loaded.zones[zone].held;
             edited = done.read.as_ref().is_some_and(|read| read != known);
             if let Some(written) = done.written {
                 *known = written;

@@ -12,6 +12,7 @@
 //!                                              pools (decide)
 //! ```
 
+pub mod alarm;
 pub mod effect;
 pub mod event;
 pub mod orders;
@@ -20,6 +21,7 @@ pub mod state;
 pub mod status;
 
 mod pools;
+mod recent;
 mod report;
 mod targets;
 mod timers;

@@ -1,5 +1,7 @@
 //! One pool: its view of the nodes, its memory, and what a decision about it means for people.
 
+use std::cmp::Ordering;
+
 use crate::failover::decide::{Memory, NodeView, PoolDecision, Rule, Seen, View, decide};
 use crate::failover::pool::{Families, Pool, PoolRoles};
 use crate::failover::reason::{Evidence, sentence};
@@ -286,11 +288,11 @@ fn worse(a: Seen, b: Seen) -> Seen {
         Verdict::Up => 0,
     };
     match rank(a).cmp(&rank(b)) {
-        std::cmp::Ordering::Greater => a,
-        std::cmp::Ordering::Less => b,
+        Ordering::Greater => a,
+        Ordering::Less => b,
         // Up since the last of them is up, down since the first of them is down.
-        std::cmp::Ordering::Equal if (a.since_ms > b.since_ms) == (a.verdict == Verdict::Up) => a,
-        std::cmp::Ordering::Equal => b,
+        Ordering::Equal if (a.since_ms > b.since_ms) == (a.verdict == Verdict::Up) => a,
+        Ordering::Equal => b,
     }
 }
 

@@ -1,5 +1,7 @@
 //! The director's state as people and programs see it.
 
+use std::collections::HashMap;
+
 use crate::failover::decide::preference;
 use crate::failover::pool::{Node, Pool, Rotate};
 use crate::failover::rotation;
@@ -54,7 +56,7 @@ impl Director {
     /// Each node once, in the order of the pools.
     fn node_statuses(&self, now: Now) -> Vec<NodeStatus> {
         let mut statuses: Vec<NodeStatus> = Vec::new();
-        let mut places = std::collections::HashMap::new();
+        let mut places = HashMap::new();
         for node in self.settings.pools.iter().flat_map(|pool| &pool.nodes) {
             places.entry(node.name.as_str()).or_insert_with(|| {
                 statuses.push(self.node_status(node));
@@ -109,5 +111,6 @@ fn check_status(target: &TargetState, now: Now) -> CheckStatus {
         last_probe_unix_ms: last.map(|last| last.unix_ms),
         since_unix_ms: target.since_ms.map(|since_ms| to_unix(since_ms, now)),
         cert_expiry_unix_s: last.and_then(|last| last.outcome.cert_expiry_unix_s),
+        history: target.recent.text(),
     }
 }

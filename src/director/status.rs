@@ -79,6 +79,9 @@ pub struct CheckStatus {
     pub last_probe_unix_ms: Option<i64>,
     pub since_unix_ms: Option<i64>,
     pub cert_expiry_unix_s: Option<i64>,
+    /// The last probes, oldest first, a character each: `+` good, `-` bad, `?` could not say.
+    #[serde(default)]
+    pub history: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]

@@ -10,6 +10,7 @@ use crate::health::time::Now;
 use crate::health::verdict::{Counter, Thresholds, Verdict};
 
 use super::event::Target;
+use super::recent::Recent;
 use super::settings::Settings;
 use super::state::{SavedTarget, State, monotonic, to_monotonic, to_unix};
 
@@ -30,6 +31,7 @@ pub(super) struct TargetState {
     /// When the verdict was reached, in monotonic milliseconds; `None`: there is none.
     pub(super) since_ms: Option<i64>,
     pub(super) last: Option<LastProbe>,
+    pub(super) recent: Recent,
     /// Probes that have ended in this run.
     ended: u32,
     /// Enough has been seen in this run to act upon: a verdict stands and a probe has ended since
@@ -93,6 +95,7 @@ impl Targets {
             counter: Counter::default(),
             since_ms: None,
             last: None,
+            recent: Recent::default(),
             ended: 0,
             settled: false,
             users: Vec::new(),
@@ -125,6 +128,7 @@ impl Targets {
             state.counter = before.counter;
             state.since_ms = before.since_ms;
             state.last = before.last.clone();
+            state.recent = before.recent.clone();
             state.ended = before.ended;
             state.settled = before.settled;
             match slots[index] {
@@ -152,6 +156,7 @@ impl Targets {
         if flipped {
             state.since_ms = Some(monotonic(now));
         }
+        state.recent.push(said);
         state.last = Some(LastProbe { outcome, unix_ms: now.unix_ms });
         state.ended = state.ended.saturating_add(1);
         let needed = state.thresholds.rise.max(state.thresholds.fall).max(1);

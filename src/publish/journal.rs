@@ -27,6 +27,10 @@ pub struct Journal {
     /// Absent: there was no file.
     pub old: Option<Version>,
     pub new: Version,
+    /// The included files that change with it, each as if it were a transaction of its own. They
+    /// are in place before the target, and leave it after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub included: Vec<Journal>,
 }
 
 /// A zone file's bytes, and the serial in it.

@@ -113,6 +113,20 @@ pub struct Job {
     pub generation: u64,
     /// What nsd must answer afterwards, beside the serial.
     pub expect: Arc<[Expected]>,
+    /// The files that the zone includes.
+    pub included: Arc<[IncludedFile]>,
+    /// Where `nsd-checkzone` runs: relative `$INCLUDE` names count from there. Absent: here.
+    pub include_dir: Option<PathBuf>,
+}
+
+/// A file that the zone includes.
+#[derive(Clone, Debug)]
+pub struct IncludedFile {
+    pub path: PathBuf,
+    /// What was read when the zone was parsed; compared again like the zone's own file.
+    pub old: Arc<Vec<u8>>,
+    /// What it shall hold; absent: it stays.
+    pub new: Option<Arc<Vec<u8>>>,
 }
 
 /// An RRset of addresses that nsd must serve.
@@ -138,6 +152,9 @@ pub enum Step {
     Journaled,
     /// The new bytes lie in a temp file beside the target.
     Written,
+    /// The included files hold the new bytes, their temp files the old ones. Only where some change:
+    /// `nsd-checkzone` finds them by their own names. nsd reads them with the reload.
+    Included,
     /// `nsd-checkzone` likes them.
     Checked,
     /// So does our own parser.

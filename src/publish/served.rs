@@ -20,7 +20,8 @@ impl Publisher {
     /// broken file, too.
     pub(super) async fn reload(&self, origin: &Name) -> Result<(), String> {
         let zone = zone_argument(origin);
-        let said = command::run(&self.settings.control, &["reload", &zone], self.settings.limits.control_ms).await?;
+        let said =
+            command::run(&self.settings.control, &["reload", &zone], None, self.settings.limits.control_ms).await?;
         match first_line(&said.stdout) {
             Some(line) if line.starts_with("error") => Err(format!("nsd-control reload {zone}: {line}")),
             _ => Ok(()),

@@ -15,7 +15,7 @@ use super::generations::{Generation, hash, hex};
 use super::journal::{Journal, Version};
 use super::moves::{self, MoveError, Progress};
 use super::query::QueryError;
-use super::{Cut, Hook, Job, Publisher, Step, blocking, recovery, zone_argument};
+use super::{Cut, Hook, IncludedFile, Job, Publisher, Step, blocking, recovery, zone_argument};
 
 /// What judges the bytes that were read back.
 pub(super) type Verify = Box<dyn Fn(&[u8]) -> Result<(), String> + Send>;
@@ -116,8 +116,7 @@ impl Transaction<'_> {
         self.done(Step::Read)?;
         let old_serial = self.keep(old.as_ref(), served).await?;
         self.done(Step::Kept)?;
-        let mut temp = target.clone();
-        temp.set_file_name(format!(".nsd-failover-{}.tmp", hex(&super::random::<8>())));
+        let temp = temp_beside(&target);
         let version = |found: &Found| Version { hash: hash(&found.bytes), serial: old_serial };
         let journal = Journal {
             zone: self.job.origin.to_string(),
@@ -126,11 +125,31 @@ impl Transaction<'_> {
             temp,
             old: old.as_ref().map(version),
             new: Version { hash: hash(&self.job.bytes), serial: Some(self.job.serial) },
+            included: self.included()?,
         };
         let (copy, folder) = (journal.clone(), self.publisher.journal_dir());
         self.publisher.blocking("journal", move || copy.write(&folder)).await?;
         self.done(Step::Journaled)?;
         Ok(Plan { journal, old, served: served.is_some() })
+    }
+
+    /// The included files that change, links resolved.
+    fn included(&self) -> Result<Vec<Journal>, String> {
+        let mut journals = Vec::new();
+        for file in self.job.included.iter() {
+            let Some(new) = &file.new else { continue };
+            let target = files::resolve(&file.path)?;
+            journals.push(Journal {
+                zone: self.job.origin.to_string(),
+                generation: self.job.generation,
+                temp: temp_beside(&target),
+                target,
+                old: Some(Version { hash: hash(&file.old), serial: None }),
+                new: Version { hash: hash(new), serial: None },
+                included: Vec::new(),
+            });
+        }
+        Ok(journals)
     }
 
     /// The serial that nsd serves now; `None` where it has the zone but no data. An nsd that does
@@ -157,7 +176,9 @@ impl Transaction<'_> {
     async fn read(&self) -> Result<(PathBuf, Option<Found>), String> {
         let (source, source_bytes) = (self.job.source.clone(), self.job.source_bytes.clone());
         let (target, same) = (self.job.target.clone(), self.job.target == self.job.source);
+        let included = self.job.included.clone();
         let read = move || {
+            check_included(&included)?;
             let target = files::resolve(&target)?;
             let old = files::read(&target)?;
             if same {
@@ -193,12 +214,25 @@ impl Transaction<'_> {
     async fn stage(&self, plan: Plan, verify: Verify) -> Result<(), End> {
         let Plan { journal, old, .. } = plan;
         let (temp, bytes) = (journal.temp.clone(), self.job.bytes.clone());
+        let (copy, included) = (journal.clone(), self.job.included.clone());
         let write = move || {
             files::write_new(&temp, &bytes, old.as_ref().map(|old| &old.metadata))?;
-            files::sync_folder(files::folder(&temp))
+            files::sync_folder(files::folder(&temp))?;
+            for (journal, bytes) in copy.included.iter().zip(included.iter().filter_map(|file| file.new.as_ref())) {
+                let old = files::read(&journal.target)?;
+                files::write_new(&journal.temp, bytes, old.as_ref().map(|old| &old.metadata))?;
+                files::sync_folder(files::folder(&journal.temp))?;
+            }
+            Ok(())
         };
         self.publisher.blocking("temp file", write).await?;
         self.done(Step::Written)?;
+        if !journal.included.is_empty() {
+            let (copy, store) = (journal.clone(), self.publisher.generations.clone());
+            let forward = move || moves::forward_included(&copy, &store).map_err(|(error, path)| error.of(&path));
+            self.publisher.blocking("included files", forward).await?;
+            self.done(Step::Included)?;
+        }
         self.checkzone(&journal).await?;
         self.done(Step::Checked)?;
         let (temp, bytes) = (journal.temp.clone(), self.job.bytes.clone());
@@ -217,7 +251,8 @@ impl Transaction<'_> {
         let settings = &self.publisher.settings;
         let temp = journal.temp.to_str().ok_or_else(|| format!("{} is not UTF-8", journal.temp.display()))?;
         let origin = zone_argument(&self.job.origin);
-        match command::run(&settings.checkzone, &[&origin, temp], settings.limits.check_ms).await {
+        let folder = self.job.include_dir.as_deref();
+        match command::run(&settings.checkzone, &[&origin, temp], folder, settings.limits.check_ms).await {
             Ok(_) => Ok(()),
             // People know the file by its own name.
             Err(reason) => Err(reason.replace(temp, &journal.target.display().to_string())),
@@ -290,7 +325,10 @@ impl Transaction<'_> {
     async fn undo(&self, journal: &Journal, reason: String) -> Result<(ExportResult, String), Cut> {
         let (copy, store) = (journal.clone(), self.publisher.generations.clone());
         let back = move || match moves::examine(&copy)? {
-            Progress::New => moves::back(&copy, &store),
+            Progress::New => {
+                moves::back(&copy, &store)?;
+                moves::back_included(&copy, &store).map_err(|(error, path)| MoveError::Failed(error.of(&path)))
+            }
             // Somebody was faster.
             Progress::Old => Ok(()),
             Progress::Edited => Err(MoveError::Edited),
@@ -324,13 +362,31 @@ impl Transaction<'_> {
         })
     }
 
-    /// Removes the temp file and the journal; the reason, with what went wrong on top.
+    /// Puts the included files back if they have moved, removes the temp files and the journal; the
+    /// reason, with what went wrong on top.
     async fn clean_up(&self, journal: &Journal, reason: String) -> String {
+        if let Err(problem) = recovery::back_included(self.publisher, journal).await {
+            // The journal stays: the next export or start tries again.
+            return format!("{reason}; and {problem}");
+        }
         match recovery::tidy(self.publisher, journal).await {
             Ok(()) => reason,
             Err(problem) => format!("{reason}; and {problem}"),
         }
     }
+}
+
+/// A name beside a file, for its next or last contents.
+fn temp_beside(target: &Path) -> PathBuf {
+    target.with_file_name(format!(".nsd-failover-{}.tmp", hex(&super::random::<8>())))
+}
+
+/// The included files must still hold what was parsed.
+fn check_included(included: &[IncludedFile]) -> Result<(), String> {
+    for file in included {
+        check_source(&file.path, files::read(&file.path)?.as_ref(), &file.old)?;
+    }
+    Ok(())
 }
 
 /// The source must still hold what was parsed.

@@ -187,9 +187,16 @@ impl Diagnostics {
         self.warnings
     }
 
-    /// Those that were kept, in the order of the file, and one that counts the rest.
+    /// Those that were kept, file by file in the order of their lines, and one that counts the rest.
     pub fn into_sorted(mut self) -> Vec<Diagnostic> {
-        self.list.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+        let mut files: Vec<String> = Vec::new();
+        for diagnostic in &self.list {
+            if !files.contains(&diagnostic.file) {
+                files.push(diagnostic.file.clone());
+            }
+        }
+        let file = |diagnostic: &Diagnostic| files.iter().position(|file| *file == diagnostic.file);
+        self.list.sort_by_key(|diagnostic| (file(diagnostic), diagnostic.line, diagnostic.column));
         let dropped = (self.errors + self.warnings).saturating_sub(self.list.len());
         if let Some(last) = self.list.last().filter(|_| dropped > 0) {
             let severity = if self.errors > DIAGNOSTICS_MAX { Severity::Error } else { Severity::Warning };

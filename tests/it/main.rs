@@ -5,11 +5,19 @@ mod answers;
 mod command_line;
 mod config;
 mod control;
+mod director;
 mod failover;
 mod floors;
+// What the fuzz targets do, tried here too.
+#[path = "../../fuzz/bodies/mod.rs"]
+mod fuzz;
+mod fuzz_bodies;
+mod init;
 mod probes;
 mod publish;
+mod publish_included;
 mod simulation;
 mod support;
 mod transfer;
+mod zone_peers;
 mod zone_text;

@@ -70,6 +70,8 @@ impl Bench {
             generation: 7,
             expect: vec![a("www.foo.zone", &[STANDBY]), a("foo.zone", &[STANDBY]), a("standby.foo.zone", &[PRIMARY])]
                 .into(),
+            included: Arc::new([]),
+            include_dir: None,
         }
     }
 
@@ -593,6 +595,8 @@ async fn ten_thousand_failover_rrsets_are_compared() {
         bytes: zone(2).into(),
         serial: 2,
         generation: 1,
+        included: Arc::new([]),
+        include_dir: None,
         expect: (0..10_000).map(|n| a(&format!("h{n}.big.zone"), &["192.0.2.1"])).collect(),
     };
     let report = publisher.export(job, |_| Ok(())).await;

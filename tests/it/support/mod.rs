@@ -4,3 +4,4 @@ pub mod authority;
 pub mod daemon;
 pub mod host;
 pub mod nsd;
+pub mod odd_zones;

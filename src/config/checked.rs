@@ -36,7 +36,7 @@ pub fn check(file: &Path, sources: &[Source]) -> Result<Config, Vec<Problem>> {
     if checker.problems.is_empty() { Ok(config) } else { Err(checker.problems) }
 }
 
-struct Checker {
+pub(super) struct Checker {
     problems: Vec<Problem>,
 }
 
@@ -65,6 +65,7 @@ impl Checker {
         let listen = self.listen(sources);
         let nsd = self.nsd(sources);
         let zones = self.zones(sources, &pools, &listen, nsd.as_ref());
+        let dns = self.dns(sources, nsd.as_ref());
         Config {
             file: file.to_owned(),
             listen,
@@ -72,6 +73,8 @@ impl Checker {
             control: self.path(sources, |tables| &tables.control, DEFAULT_CONTROL),
             state_dir: self.path(sources, |tables| &tables.state_dir, DEFAULT_STATE_DIR),
             nsd,
+            dns,
+            rrl: self.rrl(sources),
             pools,
             checks,
             zones,
@@ -442,7 +445,7 @@ impl Checker {
     }
 
     /// A key that may stand in one file only.
-    fn single<'a, T>(
+    pub(super) fn single<'a, T>(
         &mut self,
         sources: &'a [Source],
         key: impl Fn(&'a file::File) -> Option<&'a Spanned<T>>,
@@ -460,15 +463,15 @@ impl Checker {
         found
     }
 
-    fn address(&mut self, source: &Source, text: &file::Text, usual_port: Option<u16>) -> Option<SocketAddr> {
+    pub(super) fn address(&mut self, source: &Source, text: &file::Text, usual_port: Option<u16>) -> Option<SocketAddr> {
         socket_addr(text.get_ref(), usual_port).map_err(|message| self.wrong(source, text, message)).ok()
     }
 
-    fn parsed<T: std::str::FromStr>(&mut self, source: &Source, text: &file::Text, what: &str) -> Option<T> {
+    pub(super) fn parsed<T: std::str::FromStr>(&mut self, source: &Source, text: &file::Text, what: &str) -> Option<T> {
         text.get_ref().parse().map_err(|_| self.wrong(source, text, format!("`{}` is not {what}", text.get_ref()))).ok()
     }
 
-    fn duration(&mut self, source: &Source, text: Option<&file::Text>, default_ms: u64) -> u64 {
+    pub(super) fn duration(&mut self, source: &Source, text: Option<&file::Text>, default_ms: u64) -> u64 {
         let Some(text) = text else { return default_ms };
         duration_ms(text.get_ref()).map_err(|message| self.wrong(source, text, message)).unwrap_or(default_ms)
     }
@@ -499,7 +502,7 @@ impl Checker {
         *number.get_ref()
     }
 
-    fn readable(&mut self, source: &Source, text: &file::Text) -> Option<PathBuf> {
+    pub(super) fn readable(&mut self, source: &Source, text: &file::Text) -> Option<PathBuf> {
         let path = beside(&source.file, text.get_ref());
         match std::fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => return Some(path),
@@ -522,11 +525,11 @@ impl Checker {
         self.at(source, text.span(), message, hint);
     }
 
-    fn wrong(&mut self, source: &Source, text: &file::Text, message: String) {
+    pub(super) fn wrong(&mut self, source: &Source, text: &file::Text, message: String) {
         self.problems.push(Problem::at(&source.file, &source.text, text.span(), message));
     }
 
-    fn at(&mut self, source: &Source, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn at(&mut self, source: &Source, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
         self.problems.push(Problem::at(&source.file, &source.text, span, message).hint(hint));
     }
 }

@@ -19,6 +19,8 @@ pub struct File {
     pub control: Option<Text>,
     pub state_dir: Option<Text>,
     pub nsd: Option<Spanned<Nsd>>,
+    pub dns: Option<Spanned<Dns>>,
+    pub rrl: Option<Spanned<Rrl>>,
     pub node: Tables<Node>,
     pub check: Tables<Check>,
     pub pool: Tables<Pool>,
@@ -80,4 +82,31 @@ pub struct Zone {
     pub export: Option<Text>,
     pub export_file: Option<Text>,
     pub serial: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Dns {
+    pub nsid: Option<Text>,
+    pub identity: Option<Text>,
+    pub version: Option<Text>,
+    pub hide_version: Option<Spanned<bool>>,
+    pub cookies: Option<Spanned<bool>>,
+    pub cookie_secret_file: Option<Text>,
+    pub edns_size: Option<Spanned<u16>>,
+    pub tcp_connections: Option<Spanned<u32>>,
+    pub tcp_per_client: Option<Spanned<u32>>,
+    pub tcp_queries: Option<Spanned<u32>>,
+    pub tcp_timeout: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Rrl {
+    pub rate: Option<Spanned<u32>>,
+    pub slip: Option<Spanned<u32>>,
+    pub ipv4_prefix: Option<Spanned<u8>>,
+    pub ipv6_prefix: Option<Spanned<u8>>,
+    pub size: Option<Spanned<u32>>,
+    pub exempt: Option<Spanned<Vec<Text>>>,
 }

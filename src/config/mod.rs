@@ -2,6 +2,7 @@
 //! ([`Config`]). Everything behind this room trusts the second.
 
 mod checked;
+pub mod dns;
 pub mod file;
 mod load;
 pub mod problem;
@@ -37,6 +38,9 @@ pub struct Config {
     pub control: PathBuf,
     pub state_dir: PathBuf,
     pub nsd: Option<Nsd>,
+    pub dns: dns::Dns,
+    /// Absent: answers are not limited.
+    pub rrl: Option<dns::Rrl>,
     pub pools: Vec<Pool>,
     pub checks: Vec<Check>,
     pub zones: Vec<Zone>,

@@ -4,14 +4,19 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::config::dns::{Cookies, Dns};
 use crate::config::{self, Config, Serve};
 use crate::director::settings::{Settings, ZoneSettings};
+use crate::dns::cookie::{SECRET_LEN, Secrets};
 use crate::failover::binding::Binding;
 use crate::failover::pool::Pool;
 use crate::table::Catalog;
 use crate::table::compile::CompileError;
+use crate::table::policy::Policy;
 use crate::table::zone_table::{Mode, ZoneTable};
 use crate::zone::Zone;
 use crate::zone::diagnostic::{Diagnostic, Severity};
@@ -27,6 +32,8 @@ const ZONE_FILE_MAX: u64 = 2 << 30;
 pub struct Loaded {
     pub settings: Settings,
     pub catalog: Arc<Catalog>,
+    /// What the server says of itself.
+    pub policy: Arc<Policy>,
     /// Parallel to [`Settings::zones`].
     pub zones: Vec<LoadedZone>,
     /// Indexes of the zones that are in the catalog, in its order.
@@ -50,10 +57,15 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
     let mut loaded = Loaded {
         settings: Settings { pools: config.pools.clone(), checks: config.checks.clone(), zones: Vec::new() },
         catalog: no_zones(),
+        policy: Arc::default(),
         zones: Vec::new(),
         served: Vec::new(),
         warnings: Vec::new(),
     };
+    match policy(&config.dns) {
+        Ok(policy) => loaded.policy = Arc::new(policy),
+        Err(line) => lines.push(line),
+    }
     let mut tables = Vec::new();
     for zone in &config.zones {
         match one(zone, &config.pools) {
@@ -74,6 +86,30 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
     }
     loaded.catalog = Arc::new(Catalog::new(tables).map_err(|error| Failure::usage(error.to_string()))?);
     Ok(loaded)
+}
+
+/// Reads the file of cookie secrets, if there is one: each reload does, which is how they roll over.
+fn policy(dns: &Dns) -> Result<Policy, String> {
+    let boxed = |text: &Vec<u8>| text.clone().into_boxed_slice();
+    let cookies = match &dns.cookies {
+        Cookies::Off => None,
+        Cookies::Own => Secrets::new(vec![random_secret()?]),
+        Cookies::File(path) => {
+            let failed = |error: String| format!("{}: error: {error}", path.display());
+            let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+            Some(Secrets::from_text(&text).map_err(|error| failed(error.to_string()))?)
+        }
+    };
+    let (version, identity) = (dns.version.as_ref().map(boxed), dns.identity.as_ref().map(boxed));
+    Ok(Policy { nsid: boxed(&dns.nsid), version, identity, cookies })
+}
+
+/// One for the whole life of the process: a reload must not make the cookies of all clients worthless.
+fn random_secret() -> Result<[u8; SECRET_LEN], String> {
+    static SECRET: OnceLock<[u8; SECRET_LEN]> = OnceLock::new();
+    let mut fresh = [0; SECRET_LEN];
+    SystemRandom::new().fill(&mut fresh).map_err(|_| "the system gives no random octets".to_owned())?;
+    Ok(*SECRET.get_or_init(|| fresh))
 }
 
 /// What is served before anything was decided.

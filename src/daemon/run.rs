@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::config::Config;
+use crate::config::dns::Dns;
 use crate::control::api::{Answer, Command, Handle, Request};
 use crate::control::log::Entry;
 use crate::control::text;
@@ -224,7 +225,8 @@ impl Daemon {
         let started = Instant::now();
         let serials: Vec<u32> = self.loaded.served.iter().map(|zone| decision.serials[*zone]).collect();
         let catalog = Arc::clone(&self.loaded.catalog);
-        let table = Table::new(catalog, decision.generation, &decision.pools, &decision.ttl_max_s, &serials);
+        let table = Table::new(catalog, decision.generation, &decision.pools, &decision.ttl_max_s, &serials)
+            .with_policy(Arc::clone(&self.loaded.policy));
         let old = self.live.swap(table);
         self.counted.swapped(started.elapsed());
         // The last holder of a large catalog frees it: not here, where the next event waits.
@@ -461,9 +463,16 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
         ("control", old.control != new.control),
         ("state-dir", old.state_dir != new.state_dir),
         ("[nsd]", old.nsd != new.nsd),
+        ("[dns]", fixed_dns(&old.dns) != fixed_dns(&new.dns)),
+        ("[rrl]", old.rrl != new.rrl),
     ];
     let named = differs.into_iter().filter(|(_, differs)| *differs);
     named.map(|(key, _)| format!("{}: {key} has changed: restart to bring it into force", new.file.display())).collect()
+}
+
+/// The part of `[dns]` that is fixed with the listeners; the rest is of the table.
+fn fixed_dns(dns: &Dns) -> [u32; 5] {
+    [u32::from(dns.edns_size), dns.tcp_connections, dns.tcp_per_client, dns.tcp_queries, dns.tcp_timeout_ms]
 }
 
 fn publisher(config: &Config) -> Option<Publisher> {

@@ -11,11 +11,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
+use crate::config::dns::Rrl;
 use crate::control::api::Handle;
 use crate::control::listen::{ControlSocket, serve_http, serve_socket};
 use crate::control::metrics;
 use crate::health::family::Family;
 use crate::serve::counters::{Counters, Relayed, SWAP_BOUNDS_NS, Snapshot, Transport};
+use crate::serve::rrl::{self, Limiter};
 use crate::serve::sys::Calls;
 use crate::serve::{relay, tcp, udp};
 use crate::table::Live;
@@ -67,8 +69,10 @@ impl Serving {
     pub fn start(&mut self, live: &Arc<Live>, config: &Config) -> Result<Counted, Failure> {
         let counters = Arc::new(Counters::default());
         let relay = config.nsd.as_ref().filter(|nsd| nsd.relay).map(|nsd| relay::Settings::new(nsd.address));
-        let limits = |transport| Limits::new(transport, relay.is_some());
-        let settings = udp::Settings { limits: limits(respond::Transport::Udp), relay, calls: Calls::default() };
+        let limits = |transport| Limits { payload_max: config.dns.edns_size, ..Limits::new(transport, relay.is_some()) };
+        let limiter = config.rrl.as_ref().map(|rrl| Arc::new(Limiter::new(limiter_settings(rrl))));
+        let calls = Calls::default();
+        let settings = udp::Settings { limits: limits(respond::Transport::Udp), relay, limiter, calls };
         let started = udp::Server::start(std::mem::take(&mut self.udp), live, &settings, &counters);
         self.servers.push(started.map_err(|error| Failure::failed(format!("cannot serve UDP: {error}")))?);
 
@@ -76,7 +80,7 @@ impl Serving {
         for listener in std::mem::take(&mut self.tcp) {
             let family = family_of(listener.local_addr()?);
             let block = counters.block(Transport::Tcp, family);
-            let settings = tcp::Settings::new(limits(respond::Transport::Stream));
+            let settings = tcp_settings(config, limits(respond::Transport::Stream));
             self.tasks.spawn(tcp::run(listener, live.clone(), upstream.clone(), settings, block, self.stopped()));
         }
         Ok(Counted(counters))
@@ -120,6 +124,29 @@ impl Serving {
         let mut stop = self.stop.subscribe();
         // An error means that we are gone ourselves: that is a stop too.
         async move { drop(stop.wait_for(|stop| *stop).await) }
+    }
+}
+
+fn tcp_settings(config: &Config, limits: Limits) -> tcp::Settings {
+    let dns = &config.dns;
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    tcp::Settings {
+        connections_max: count(dns.tcp_connections),
+        connections_per_client: count(dns.tcp_per_client),
+        queries_max: dns.tcp_queries,
+        idle_ms: dns.tcp_timeout_ms,
+        ..tcp::Settings::new(limits)
+    }
+}
+
+fn limiter_settings(rrl: &Rrl) -> rrl::Settings {
+    rrl::Settings {
+        rate: rrl.rate,
+        slip: rrl.slip,
+        ipv4_prefix: rrl.ipv4_prefix,
+        ipv6_prefix: rrl.ipv6_prefix,
+        buckets: usize::try_from(rrl.size).unwrap_or(usize::MAX),
+        exempt: rrl.exempt.clone(),
     }
 }
 

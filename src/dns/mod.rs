@@ -1,5 +1,6 @@
 //! Names, records and questions in wire form. Knows no zone, no file, no socket.
 
+pub mod cookie;
 pub mod message;
 pub mod name;
 pub mod rdata;

@@ -2,7 +2,9 @@
 //! framing and limits, and in nothing that is answered.
 
 pub mod counters;
+mod door;
 pub mod relay;
+pub mod rrl;
 pub mod sys;
 pub mod tcp;
 pub mod udp;

@@ -15,12 +15,17 @@ use crate::dns::name::Name;
 use crate::failover::pool::PoolRoles;
 
 use choice::Picks;
+use policy::Policy;
 use tree::hash;
 use zone_table::ZoneTable;
 
 mod blob;
 mod choice;
 pub mod compile;
+mod denial;
+mod options;
+pub mod policy;
+mod proof;
 mod reply;
 pub mod respond;
 mod tree;
@@ -53,6 +58,7 @@ pub struct Table {
     catalog: Arc<Catalog>,
     picks: Picks,
     serials: Box<[u32]>,
+    policy: Arc<Policy>,
 }
 
 impl Table {
@@ -68,7 +74,12 @@ impl Table {
     ) -> Table {
         let in_file = catalog.zones.iter().map(|zone| zone.serial_in_file());
         let serials = in_file.enumerate().map(|(at, serial)| serials.get(at).copied().unwrap_or(serial)).collect();
-        Table { generation, picks: Picks::new(roles, ttl_max_s), serials, catalog }
+        Table { generation, picks: Picks::new(roles, ttl_max_s), serials, catalog, policy: Arc::default() }
+    }
+
+    /// The same with what the server says of itself; without it, nothing.
+    pub fn with_policy(self, policy: Arc<Policy>) -> Table {
+        Table { policy, ..self }
     }
 
     pub fn generation(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! Datagrams, many at a time: received with one system call, sent with one.
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::ptr;
@@ -79,6 +79,20 @@ pub struct Sent {
 impl Envelope {
     /// For connected sockets, and as a start.
     pub const NONE: Envelope = Envelope { peer: Peer { octets: [0; PEER_MAX], len: 0 }, source: Source::NONE };
+
+    /// The sender's address; unspecified if there is none.
+    pub fn address(&self) -> IpAddr {
+        let octets = &self.peer.octets;
+        // sockaddr_in is 16 octets with the address at 4, sockaddr_in6 is 28 with it at 8, everywhere.
+        match self.peer.len {
+            16 => IpAddr::from([octets[4], octets[5], octets[6], octets[7]]),
+            28 => {
+                let address: [u8; 16] = octets[8..24].try_into().expect("16 octets");
+                IpAddr::from(address)
+            }
+            _ => IpAddr::from([0; 4]),
+        }
+    }
 }
 
 impl Batch {
@@ -315,7 +329,7 @@ fn message(header: &mut Header) -> &mut libc::msghdr {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, SocketAddr};
+    use std::net::SocketAddr;
     use std::time::Duration;
 
     use super::super::source;
@@ -349,6 +363,7 @@ mod tests {
                 for at in 0..inbox.len() {
                     let (datagram, envelope) = inbox.get(at);
                     assert_eq!(datagram, [seen; 20]);
+                    assert_eq!(envelope.address(), client.local_addr().unwrap().ip());
                     outbox.spare()[..2].copy_from_slice(&[seen, 7]);
                     outbox.push(2, envelope);
                     seen += 1;

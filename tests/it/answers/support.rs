@@ -1,6 +1,6 @@
 //! A zone in a few lines, queries, and replies read by hickory.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use nsd_failover::health::family::{Family, PerFamily};
 use nsd_failover::serve::counters::{self, Counters};
 use nsd_failover::serve::sys::Calls;
 use nsd_failover::serve::{relay, tcp, udp};
-use nsd_failover::table::respond::{Limits, Response, Transport, respond};
+use nsd_failover::table::respond::{Answer, Client, Limits, Response, Transport, respond};
 use nsd_failover::table::zone_table::{Mode, ZoneTable};
 use nsd_failover::table::{Catalog, Live, Table};
 use nsd_failover::zone::tag::Role;
@@ -187,6 +187,9 @@ pub fn type_of(text: &str) -> u16 {
     text.parse::<Rtype>().unwrap().to_int()
 }
 
+/// Who asks, and when, where it does not matter.
+pub const CLIENT: Client = Client { address: IpAddr::V4(Ipv4Addr::new(198, 51, 100, 100)), now_s: 1_800_000_000 };
+
 pub fn limits() -> Limits {
     Limits::new(Transport::Udp, false)
 }
@@ -194,8 +197,8 @@ pub fn limits() -> Limits {
 /// The reply in octets; panics unless there is one.
 pub fn reply_octets(table: &Table, query: &[u8], limits: &Limits) -> Vec<u8> {
     let mut out = vec![0; 65_535];
-    match respond(table, query, limits, &mut out) {
-        Response::Reply(length) => out[..length].to_vec(),
+    match respond(table, query, limits, &CLIENT, &mut out) {
+        Response::Reply(Answer { len, .. }) => out[..len].to_vec(),
         other => panic!("{other:?}"),
     }
 }
@@ -281,7 +284,7 @@ impl Servers {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (address, sockets, listener) = bind_both(&runtime);
         let limits = Limits::new(Transport::Udp, relay.is_some());
-        let udp = udp::Server::start(sockets, &live, &udp::Settings { limits, relay, calls }, &counters).unwrap();
+        let udp = udp::Server::start(sockets, &live, &udp::Settings { limits, relay, limiter: None, calls }, &counters).unwrap();
         let mut settings = tcp::Settings::new(Limits::new(Transport::Stream, relay.is_some()));
         adjust(&mut settings);
         let block = counters.block(counters::Transport::Tcp, Family::Ipv4);

@@ -15,10 +15,8 @@ pub fn run(address: &str) -> ! {
     let mut buffers = vec![[0u8; SIZE]; BATCH];
     // SAFETY: all-zero is a valid value of these plain structures.
     let mut names: Vec<libc::sockaddr_in> = vec![unsafe { std::mem::zeroed() }; BATCH];
-    let mut vectors: Vec<libc::iovec> = buffers
-        .iter_mut()
-        .map(|buffer| libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: SIZE })
-        .collect();
+    let mut vectors: Vec<libc::iovec> =
+        buffers.iter_mut().map(|buffer| libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: SIZE }).collect();
     let mut headers: Vec<libc::mmsghdr> = (0..BATCH)
         .map(|at| {
             // SAFETY: as above.

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use nsd_failover::dns::name::Name;
 use nsd_failover::dns::record::Record;
-use nsd_failover::failover::pool::{
-    Families, Node, Pool, PoolRoles, Preempt, Roles, Rotate, Slot, WhenAllDown,
-};
+use nsd_failover::failover::pool::{Families, Node, Pool, PoolRoles, Preempt, Roles, Rotate, Slot, WhenAllDown};
 use nsd_failover::health::family::PerFamily;
 use nsd_failover::serve::counters::Counters;
 use nsd_failover::serve::{sys::Calls, udp};
@@ -31,7 +29,10 @@ const LOADS: [(&str, Option<u32>); 3] = [("no load", None), ("20,000/s", Some(20
 
 pub fn run(scratch: &Scratch) {
     println!("\nSwap under load: from the order to the first new answer, {SWAPS} swaps each");
-    println!("{:>9} {:>10} {:>10} {:>10} {:>10} {:>12}", "names", "load", "swap p99", "seen p50", "seen p99", "seen max");
+    println!(
+        "{:>9} {:>10} {:>10} {:>10} {:>10} {:>12}",
+        "names", "load", "swap p99", "seen p50", "seen p99", "seen max"
+    );
     for names in [10, 1_000_000] {
         let folder = scratch.folder(&format!("swap-{names}"));
         let queries = zone::queries(&folder, names);
@@ -39,8 +40,13 @@ pub fn run(scratch: &Scratch) {
         let live = Arc::new(Live::new(table(&catalog, 0)));
         let sockets = udp::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap();
         let address = sockets[0].local_addr().unwrap();
-        let settings =
-            udp::Settings { limits: Limits::new(Transport::Udp, false), relay: None, limiter: None, calls: Calls::default() };
+        let settings = udp::Settings {
+            limits: Limits::new(Transport::Udp, false),
+            relay: None,
+            limiter: None,
+            proxies: [].into(),
+            calls: Calls::default(),
+        };
         let server = udp::Server::start(sockets, &live, &settings, &Counters::default()).unwrap();
         for (what, rate) in LOADS {
             let mut load = rate.map(|rate| {

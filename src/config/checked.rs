@@ -75,6 +75,7 @@ impl Checker {
             nsd,
             dns,
             rrl: self.rrl(sources),
+            tls: self.tls(sources),
             pools,
             checks,
             zones,
@@ -83,9 +84,14 @@ impl Checker {
 
     fn listen(&mut self, sources: &[Source]) -> Vec<SocketAddr> {
         let Some((source, texts)) = self.single(sources, |tables| tables.listen.as_ref()) else { return Vec::new() };
+        self.addresses(source, texts.get_ref(), 53)
+    }
+
+    /// Addresses to listen on, each once.
+    pub(super) fn addresses(&mut self, source: &Source, texts: &[file::Text], usual_port: u16) -> Vec<SocketAddr> {
         let mut listen: Vec<SocketAddr> = Vec::new();
-        for text in texts.get_ref() {
-            match self.address(source, text, Some(53)) {
+        for text in texts {
+            match self.address(source, text, Some(usual_port)) {
                 Some(address) if listen.contains(&address) => {
                     self.at(source, text.span(), format!("{address} is listed twice"), "remove one");
                 }
@@ -119,6 +125,7 @@ impl Checker {
         Some(Nsd {
             address,
             relay: table.relay.as_ref().is_some_and(|relay| *relay.get_ref()),
+            proxy_protocol: table.proxy_protocol.unwrap_or(false),
             control: self.argv(source, table.control.as_ref(), "nsd-control"),
             checkzone: self.argv(source, table.checkzone.as_ref(), "nsd-checkzone"),
         })
@@ -463,7 +470,12 @@ impl Checker {
         found
     }
 
-    pub(super) fn address(&mut self, source: &Source, text: &file::Text, usual_port: Option<u16>) -> Option<SocketAddr> {
+    pub(super) fn address(
+        &mut self,
+        source: &Source,
+        text: &file::Text,
+        usual_port: Option<u16>,
+    ) -> Option<SocketAddr> {
         socket_addr(text.get_ref(), usual_port).map_err(|message| self.wrong(source, text, message)).ok()
     }
 
@@ -529,7 +541,13 @@ impl Checker {
         self.problems.push(Problem::at(&source.file, &source.text, text.span(), message));
     }
 
-    pub(super) fn at(&mut self, source: &Source, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn at(
+        &mut self,
+        source: &Source,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.problems.push(Problem::at(&source.file, &source.text, span, message).hint(hint));
     }
 }

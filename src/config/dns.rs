@@ -1,5 +1,6 @@
 //! `[dns]` and `[rrl]`: how questions are answered, whatever the zone.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -42,6 +43,8 @@ pub struct Dns {
     /// `version.bind` and `version.server` of class CH; absent: refused.
     pub version: Option<Vec<u8>>,
     pub cookies: Cookies,
+    /// Load balancers that name their clients by the PROXY protocol, and must.
+    pub proxy_from: Vec<IpNet>,
     /// Largest UDP answer, in octets.
     pub edns_size: u16,
     pub tcp_connections: u32,
@@ -76,7 +79,43 @@ pub struct Rrl {
     pub exempt: Vec<IpNet>,
 }
 
+/// Encrypted transports.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Tls {
+    /// The certificate and those above it, PEM.
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    /// DNS over TLS, QUIC and HTTPS.
+    pub listen_tls: Vec<SocketAddr>,
+    pub listen_quic: Vec<SocketAddr>,
+    pub listen_https: Vec<SocketAddr>,
+}
+
 impl Checker {
+    pub(super) fn tls(&mut self, sources: &[Source]) -> Option<Tls> {
+        let (source, spanned) = self.single(sources, |tables| tables.tls.as_ref())?;
+        let table = spanned.get_ref();
+        let mut addresses = |list: &Option<Spanned<Vec<file::Text>>>, usual_port| match list {
+            Some(list) => self.addresses(source, list.get_ref(), usual_port),
+            None => Vec::new(),
+        };
+        let listen_tls = addresses(&table.listen_tls, 853);
+        let listen_quic = addresses(&table.listen_quic, 853);
+        let listen_https = addresses(&table.listen_https, 443);
+        if listen_tls.is_empty() && listen_quic.is_empty() && listen_https.is_empty() {
+            self.at(source, spanned.span(), "no address to listen on", "add listen-tls = [\"ADDRESS:853\"]");
+        }
+        let mut file = |text: &Option<file::Text>, key: &str| match text {
+            Some(text) => self.readable(source, text),
+            None => {
+                self.at(source, spanned.span(), format!("{key} is missing"), format!("write {key} = \"/path/to.pem\""));
+                None
+            }
+        };
+        let (cert, key) = (file(&table.cert, "cert"), file(&table.key, "key"));
+        Some(Tls { cert: cert?, key: key?, listen_tls, listen_quic, listen_https })
+    }
+
     pub(super) fn dns(&mut self, sources: &[Source], nsd: Option<&Nsd>) -> Dns {
         let default = file::Dns::default();
         let found = self.single(sources, |tables| tables.dns.as_ref());
@@ -85,10 +124,14 @@ impl Checker {
         let version = self.text(source, table.version.as_ref());
         let seconds = TCP_TIMEOUT_MAX_MS / 1_000;
         let tcp_timeout_ms = self.duration(source, table.tcp_timeout.as_ref(), TCP_TIMEOUT_MS);
-        if let Some(text) = table.tcp_timeout.as_ref().filter(|_| !(100..=TCP_TIMEOUT_MAX_MS).contains(&tcp_timeout_ms)) {
+        if let Some(text) = table.tcp_timeout.as_ref().filter(|_| !(100..=TCP_TIMEOUT_MAX_MS).contains(&tcp_timeout_ms))
+        {
             self.at(source, text.span(), "out of range", format!("write \"100ms\" to \"{seconds}s\""));
         }
+        let proxies = table.proxy_from.iter().flat_map(|list| list.get_ref());
+        let proxy_from = proxies.filter_map(|text| self.network(source, text)).collect();
         Dns {
+            proxy_from,
             nsid: self.text(source, table.nsid.as_ref()).unwrap_or_default(),
             identity: self.text(source, table.identity.as_ref()),
             version: Some(version.unwrap_or_else(|| VERSION.into())).filter(|_| !hidden),

@@ -21,6 +21,7 @@ pub struct File {
     pub nsd: Option<Spanned<Nsd>>,
     pub dns: Option<Spanned<Dns>>,
     pub rrl: Option<Spanned<Rrl>>,
+    pub tls: Option<Spanned<Tls>>,
     pub node: Tables<Node>,
     pub check: Tables<Check>,
     pub pool: Tables<Pool>,
@@ -32,6 +33,7 @@ pub struct File {
 pub struct Nsd {
     pub address: Option<Text>,
     pub relay: Option<Spanned<bool>>,
+    pub proxy_protocol: Option<bool>,
     pub control: Option<Spanned<Vec<String>>>,
     pub checkzone: Option<Spanned<Vec<String>>>,
 }
@@ -91,6 +93,7 @@ pub struct Dns {
     pub identity: Option<Text>,
     pub version: Option<Text>,
     pub hide_version: Option<Spanned<bool>>,
+    pub proxy_from: Option<Spanned<Vec<Text>>>,
     pub cookies: Option<Spanned<bool>>,
     pub cookie_secret_file: Option<Text>,
     pub edns_size: Option<Spanned<u16>>,
@@ -109,4 +112,14 @@ pub struct Rrl {
     pub ipv6_prefix: Option<Spanned<u8>>,
     pub size: Option<Spanned<u32>>,
     pub exempt: Option<Spanned<Vec<Text>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tls {
+    pub cert: Option<Text>,
+    pub key: Option<Text>,
+    pub listen_tls: Option<Spanned<Vec<Text>>>,
+    pub listen_quic: Option<Spanned<Vec<Text>>>,
+    pub listen_https: Option<Spanned<Vec<Text>>>,
 }

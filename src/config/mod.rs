@@ -41,6 +41,8 @@ pub struct Config {
     pub dns: dns::Dns,
     /// Absent: answers are not limited.
     pub rrl: Option<dns::Rrl>,
+    /// Absent: no encrypted transport.
+    pub tls: Option<dns::Tls>,
     pub pools: Vec<Pool>,
     pub checks: Vec<Check>,
     pub zones: Vec<Zone>,
@@ -53,6 +55,8 @@ pub struct Nsd {
     pub address: SocketAddr,
     /// Whether questions that are not ours go there.
     pub relay: bool,
+    /// Whether it is told who asks, by the PROXY protocol (nsd 4.8 and later).
+    pub proxy_protocol: bool,
     /// `nsd-control` with its arguments.
     pub control: Vec<String>,
     /// `nsd-checkzone` with its arguments.

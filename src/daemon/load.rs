@@ -7,8 +7,11 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use ring::rand::{SecureRandom, SystemRandom};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 
-use crate::config::dns::{Cookies, Dns};
+use crate::config::dns::{Cookies, Dns, Tls};
 use crate::config::{self, Config, Serve};
 use crate::director::settings::{Settings, ZoneSettings};
 use crate::dns::cookie::{SECRET_LEN, Secrets};
@@ -34,6 +37,8 @@ pub struct Loaded {
     pub catalog: Arc<Catalog>,
     /// What the server says of itself.
     pub policy: Arc<Policy>,
+    /// What the encrypted transports show.
+    pub certificate: Option<Arc<CertifiedKey>>,
     /// Parallel to [`Settings::zones`].
     pub zones: Vec<LoadedZone>,
     /// Indexes of the zones that are in the catalog, in its order.
@@ -58,12 +63,17 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
         settings: Settings { pools: config.pools.clone(), checks: config.checks.clone(), zones: Vec::new() },
         catalog: no_zones(),
         policy: Arc::default(),
+        certificate: None,
         zones: Vec::new(),
         served: Vec::new(),
         warnings: Vec::new(),
     };
     match policy(&config.dns) {
         Ok(policy) => loaded.policy = Arc::new(policy),
+        Err(line) => lines.push(line),
+    }
+    match config.tls.as_ref().map(certificate).transpose() {
+        Ok(certificate) => loaded.certificate = certificate.map(Arc::new),
         Err(line) => lines.push(line),
     }
     let mut tables = Vec::new();
@@ -102,6 +112,20 @@ fn policy(dns: &Dns) -> Result<Policy, String> {
     };
     let (version, identity) = (dns.version.as_ref().map(boxed), dns.identity.as_ref().map(boxed));
     Ok(Policy { nsid: boxed(&dns.nsid), version, identity, cookies })
+}
+
+/// Reads certificate and key; each reload does, which is how they are renewed.
+fn certificate(tls: &Tls) -> Result<CertifiedKey, String> {
+    let of = |path: &Path, error: String| format!("{}: error: {error}", path.display());
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&tls.cert).and_then(Iterator::collect);
+    let chain = chain.map_err(|error| of(&tls.cert, error.to_string()))?;
+    if chain.is_empty() {
+        return Err(of(&tls.cert, "it holds no certificate; write it in PEM form".to_owned()));
+    }
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| of(&tls.key, error.to_string()))?;
+    let provider = rustls::crypto::ring::default_provider();
+    // Fails where key and certificate do not belong together.
+    CertifiedKey::from_der(chain, key, &provider).map_err(|error| of(&tls.key, error.to_string()))
 }
 
 /// One for the whole life of the process: a reload must not make the cookies of all clients worthless.

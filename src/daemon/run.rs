@@ -3,10 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::config::Config;
@@ -23,6 +25,7 @@ use crate::dns::name::Name;
 use crate::failover::pool::Pool;
 use crate::probe::Prober;
 use crate::publish::{Limits, NsdSettings, Publisher};
+use crate::serve::encrypted::Certificate;
 use crate::table::{Live, Table};
 
 use super::clock::Clock;
@@ -74,7 +77,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
     let (status_in, status) = watch::channel(Arc::new(director.status(clock.now())));
     // Nothing is answered from a decision that was not made: until then the table has no zones.
     let live = Arc::new(Live::new(Table::new(load::no_zones(), 0, &[], &[], &[])));
-    let counted = serving.start(&live, &config)?;
+    let counted = serving.start(&live, &config, loaded.certificate.clone())?;
     let handle = Handle { status, log: Arc::clone(&journal.log), commands: commands_in, counters: counted.families() };
     serving.start_control(handle);
     let mut daemon = Daemon {
@@ -91,6 +94,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
         director,
         publisher,
         live,
+        certificate: serving.certificate(),
         journal,
         status: status_in,
         back,
@@ -135,6 +139,7 @@ struct Daemon {
     prober: Arc<Prober>,
     publisher: Option<Arc<Publisher>>,
     live: Arc<Live>,
+    certificate: Option<Arc<Certificate>>,
     counted: Counted,
     journal: Journal,
     saver: Saver,
@@ -403,6 +408,9 @@ impl Daemon {
                 self.prober = Arc::new(prober);
                 let settings = Box::new(loaded.settings.clone());
                 self.loaded = loaded;
+                if let (Some(shown), Some(certified)) = (&self.certificate, &self.loaded.certificate) {
+                    shown.replace(Arc::clone(certified));
+                }
                 self.config = Config { listen: self.config.listen.clone(), ..config };
                 self.handle(Event::Reloaded(settings));
                 self.journal.note(words.clone());
@@ -465,14 +473,21 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
         ("[nsd]", old.nsd != new.nsd),
         ("[dns]", fixed_dns(&old.dns) != fixed_dns(&new.dns)),
         ("[rrl]", old.rrl != new.rrl),
+        ("[tls]", old.tls.is_some() != new.tls.is_some() || listeners(old) != listeners(new)),
     ];
     let named = differs.into_iter().filter(|(_, differs)| *differs);
     named.map(|(key, _)| format!("{}: {key} has changed: restart to bring it into force", new.file.display())).collect()
 }
 
+fn listeners(config: &Config) -> Option<[&[SocketAddr]; 3]> {
+    config.tls.as_ref().map(|tls| [&tls.listen_tls[..], &tls.listen_quic, &tls.listen_https])
+}
+
 /// The part of `[dns]` that is fixed with the listeners; the rest is of the table.
-fn fixed_dns(dns: &Dns) -> [u32; 5] {
-    [u32::from(dns.edns_size), dns.tcp_connections, dns.tcp_per_client, dns.tcp_queries, dns.tcp_timeout_ms]
+fn fixed_dns(dns: &Dns) -> ([u32; 5], &[IpNet]) {
+    let tcp = [dns.tcp_connections, dns.tcp_per_client, dns.tcp_queries, dns.tcp_timeout_ms];
+    let [connections, per_client, queries, timeout_ms] = tcp;
+    ([u32::from(dns.edns_size), connections, per_client, queries, timeout_ms], &dns.proxy_from)
 }
 
 fn publisher(config: &Config) -> Option<Publisher> {

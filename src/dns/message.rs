@@ -127,11 +127,7 @@ impl<'a> CookieQuery<'a> {
         let (record, rest) = Additional::read(rest).ok()?;
         let edns = (record.rtype == Rtype::OPT && rest.is_empty()).then(|| Edns::read(&record).ok())??;
         let cookie = edns.version == 0 && edns.options().any(|(code, _)| code == OptionCode::COOKIE.to_int());
-        cookie.then_some(CookieQuery {
-            id: u16::from_be_bytes([id0, id1]),
-            flags: u16::from_be_bytes([f0, f1]),
-            edns,
-        })
+        cookie.then_some(CookieQuery { id: u16::from_be_bytes([id0, id1]), flags: u16::from_be_bytes([f0, f1]), edns })
     }
 }
 

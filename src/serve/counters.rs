@@ -16,6 +16,9 @@ pub const SWAP_BOUNDS_NS: [u64; 10] =
 pub enum Transport {
     Udp,
     Tcp,
+    Tls,
+    Https,
+    Quic,
 }
 
 /// What became of a request.
@@ -52,6 +55,9 @@ impl Transport {
         match self {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+            Transport::Https => "https",
+            Transport::Quic => "quic",
         }
     }
 }

@@ -54,7 +54,8 @@ impl Door {
         }
         if inside.guests.len() >= self.places_max {
             let longest = inside.guests.iter().min_by_key(|(_, guest)| guest.last_asked);
-            let longest = longest.filter(|(_, guest)| guest.last_asked.elapsed() >= GRACE).map(|(number, _)| *number)?;
+            let longest =
+                longest.filter(|(_, guest)| guest.last_asked.elapsed() >= GRACE).map(|(number, _)| *number)?;
             if let Some(guest) = inside.leave(longest) {
                 guest.evict.notify_one();
             }

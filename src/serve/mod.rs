@@ -3,6 +3,8 @@
 
 pub mod counters;
 mod door;
+pub mod encrypted;
+pub mod proxy;
 pub mod relay;
 pub mod rrl;
 pub mod sys;

@@ -3,10 +3,11 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,6 +21,7 @@ use crate::table::respond::{Client, Limits, Response, failure, respond};
 
 use super::counters::{Block, Relayed, Request, Tally};
 use super::door::{Door, Place};
+use super::proxy;
 use super::relay::{
     UNANSWERED,
     tcp::{Relay, Upstream},
@@ -95,6 +97,7 @@ pub async fn run(
     live: Arc<Live>,
     relay: Option<Arc<Relay>>,
     settings: Settings,
+    proxies: Arc<[IpNet]>,
     block: Arc<Block>,
     shutdown: impl Future<Output = ()>,
 ) {
@@ -118,7 +121,8 @@ pub async fn run(
                 let Some(place) = door.enter(peer.ip()) else { continue };
                 let connection = Connection {
                     stream,
-                    client: peer.ip(),
+                    client: peer,
+                    is_proxy: proxies.iter().any(|network| network.contains(&peer.ip())),
                     live: live.clone(),
                     relay: relay.clone(),
                     relayed: JoinSet::new(),
@@ -147,7 +151,9 @@ pub async fn run(
 
 struct Connection {
     stream: TcpStream,
-    client: IpAddr,
+    client: SocketAddr,
+    /// A load balancer, which says who the client is before anything else.
+    is_proxy: bool,
     live: Arc<Live>,
     relay: Option<Arc<Relay>>,
     /// Queries that wait for nsd.
@@ -186,6 +192,10 @@ impl Connection {
 
     async fn serve(&mut self, stopping: &mut watch::Receiver<()>) -> io::Result<()> {
         let (mut inbox, mut replies) = (Vec::new(), Vec::new());
+        if self.is_proxy {
+            let patience = Duration::from_millis(self.settings.read_ms.into());
+            timeout(patience, self.read_header(&mut inbox)).await??;
+        }
         let mut frame_began = Instant::now();
         let mut open = true;
         loop {
@@ -228,6 +238,24 @@ impl Connection {
         }
     }
 
+    /// Reads what a load balancer says of the client.
+    async fn read_header(&mut self, inbox: &mut Vec<u8>) -> io::Result<()> {
+        loop {
+            match proxy::read(inbox) {
+                proxy::Header::Whole { len, client } => {
+                    inbox.drain(..len);
+                    self.client = client.unwrap_or(self.client);
+                    return Ok(());
+                }
+                proxy::Header::Invalid => return Err(io::ErrorKind::InvalidData.into()),
+                proxy::Header::Partial if self.stream.read_buf(inbox).await? == 0 => {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                proxy::Header::Partial => {}
+            }
+        }
+    }
+
     /// Answers the whole queries in `inbox` and returns how many octets they took. Stops early where
     /// no more may wait for nsd.
     async fn answer(&mut self, inbox: &[u8], replies: &mut Vec<u8>) -> io::Result<usize> {
@@ -261,7 +289,7 @@ impl Connection {
     /// Our own answer, behind its length, at the end of `replies`.
     fn respond(&mut self, query: &[u8], replies: &mut Vec<u8>) -> Response {
         let table = self.live.load();
-        let client = Client { address: self.client, now_s: now_s() };
+        let client = Client { address: self.client.ip(), now_s: now_s() };
         self.room.resize(REPLY_ROOM, 0);
         let mut response = respond(&table, query, &self.settings.limits, &client, &mut self.room);
         let truncated = |response, room: &[u8]| matches!(response, Response::Reply(_)) && room[2] & 0x02 != 0;
@@ -282,9 +310,10 @@ impl Connection {
     /// a connection after the other.
     fn relay(&mut self, query: &[u8]) {
         let Some(relay) = self.relay.clone() else { return };
-        let (query, mut upstream) = (query.to_vec(), self.upstreams.pop().unwrap_or_default());
+        let (query, client) = (query.to_vec(), self.client);
+        let mut upstream = self.upstreams.pop().unwrap_or_default();
         self.relayed.spawn(async move {
-            let outcome = relay.ask(&mut upstream, &query).await;
+            let outcome = relay.ask(&mut upstream, &query, client).await;
             FromNsd { query, outcome, upstream }
         });
     }
@@ -299,7 +328,7 @@ impl Connection {
             Err(why) => {
                 self.tally.relayed(why);
                 let (table, limits) = (self.live.load(), &self.settings.limits);
-                let client = Client { address: self.client, now_s: now_s() };
+                let client = Client { address: self.client.ip(), now_s: now_s() };
                 self.room.resize(REPLY_ROOM, 0);
                 let response = failure(&table, &done.query, UNANSWERED, limits, &client, &mut self.room);
                 if let Response::Reply(answer) = response {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::health::family::Family;
@@ -15,6 +16,7 @@ use crate::table::respond::{Answer, Client, Limits, Response, failure, respond, 
 use crate::table::{Live, Table};
 
 use super::counters::{Block, Counters, Request, Tally, Transport};
+use super::proxy;
 use super::relay::{self, udp::Relay};
 use super::rrl::{Judgement, Limiter};
 use super::sys::batch::{Batch, Envelope};
@@ -40,6 +42,8 @@ pub struct Settings {
     pub relay: Option<relay::Settings>,
     /// `None`: everybody gets every answer.
     pub limiter: Option<Arc<Limiter>>,
+    /// Load balancers: what they send begins with a PROXY header.
+    pub proxies: Arc<[IpNet]>,
     pub calls: Calls,
 }
 
@@ -108,6 +112,7 @@ impl Server {
                 calls: settings.calls,
                 relay: relay.transpose()?,
                 limiter: settings.limiter.clone(),
+                proxies: settings.proxies.clone(),
                 block: counters.block(Transport::Udp, family),
                 stop: server.stop.clone(),
                 started: Instant::now(),
@@ -147,6 +152,7 @@ struct Worker {
     calls: Calls,
     relay: Option<Relay>,
     limiter: Option<Arc<Limiter>>,
+    proxies: Arc<[IpNet]>,
     block: Arc<Block>,
     stop: Arc<AtomicBool>,
     started: Instant,
@@ -184,7 +190,7 @@ impl Worker {
             return false;
         }
         let now_ms = self.now_ms();
-        let Worker { socket, live, limits, calls, relay, limiter, inbox, outbox, tally, .. } = self;
+        let Worker { socket, live, limits, calls, relay, limiter, proxies, inbox, outbox, tally, .. } = self;
         // One load: the whole batch is answered from one generation.
         let table = live.load();
         let outgoing = &mut Outgoing {
@@ -196,8 +202,17 @@ impl Worker {
             limiter: limiter.as_deref(),
             now_s: now_s(),
         };
+        table.warm((0..inbox.len()).map(|at| inbox.get(at).0));
         for at in 0..inbox.len() {
             let (query, envelope) = inbox.get(at);
+            let unwrapped;
+            let (query, envelope) = match proxies.is_empty() {
+                true => (query, envelope),
+                false => {
+                    unwrapped = unwrap(proxies, query, envelope);
+                    (unwrapped.0, &unwrapped.1)
+                }
+            };
             let response = match inbox.is_truncated(at) {
                 true => Response::Drop,
                 false => respond(&table, query, limits, &outgoing.client(envelope), outgoing.spare()),
@@ -255,6 +270,19 @@ impl Worker {
     }
 }
 
+/// What a load balancer sends, without its header and with the client that it names; nothing if it
+/// has sent no header. What others send is as it is: a header is no query, and gets FORMERR.
+fn unwrap<'q>(proxies: &[IpNet], datagram: &'q [u8], envelope: &Envelope) -> (&'q [u8], Envelope) {
+    let sender = envelope.sender().ip();
+    if !proxies.iter().any(|network| network.contains(&sender)) {
+        return (datagram, *envelope);
+    }
+    match proxy::read(datagram) {
+        proxy::Header::Whole { len, client } => (&datagram[len..], envelope.on_behalf_of(client)),
+        proxy::Header::Partial | proxy::Header::Invalid => (&[], *envelope),
+    }
+}
+
 /// Seconds since 1970 modulo 2^32.
 pub(super) fn now_s() -> u32 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
@@ -281,7 +309,7 @@ impl Outgoing<'_> {
     }
 
     fn client(&self, envelope: &Envelope) -> Client {
-        Client { address: envelope.address(), now_s: self.now_s }
+        Client { address: envelope.client().ip(), now_s: self.now_s }
     }
 
     /// [`Outgoing::spare`] holds this answer to that query: it leaves, unless its like have too often.
@@ -306,7 +334,7 @@ impl Outgoing<'_> {
     pub fn judge(&mut self, answer: Answer, envelope: &Envelope) -> Judgement {
         match self.limiter {
             Some(limiter) if !answer.known_client => {
-                limiter.judge(envelope.address(), &self.batch.spare()[..answer.len], answer.subject, self.now_s)
+                limiter.judge(envelope.client().ip(), &self.batch.spare()[..answer.len], answer.subject, self.now_s)
             }
             _ => Judgement::Send,
         }

@@ -30,6 +30,7 @@ mod reply;
 pub mod respond;
 mod tree;
 mod walk;
+pub mod warm;
 pub mod zone_table;
 
 /// The table in service. Loading it takes no lock; a batch of queries is answered from one load.
@@ -98,6 +99,8 @@ pub struct Catalog {
     hasher: RandomState,
     /// Labels of the longest origin, by labels.
     depth_max: usize,
+    /// Some zone is larger than the caches.
+    has_large_zone: bool,
 }
 
 impl Catalog {
@@ -115,7 +118,8 @@ impl Catalog {
             index.insert_unique(key, at, |at| hash(&hasher, origin(at)));
         }
         let depth_max = zones.iter().map(|zone| zone.origin().labels().count()).max().unwrap_or(0);
-        Ok(Catalog { zones: zones.into(), index, hasher, depth_max })
+        let has_large_zone = zones.iter().any(|zone| zone.names() >= warm::LARGE_ZONE);
+        Ok(Catalog { zones: zones.into(), index, hasher, depth_max, has_large_zone })
     }
 
     pub fn zones(&self) -> &[Arc<ZoneTable>] {

@@ -34,14 +34,8 @@ pub(super) struct Options<'p> {
 pub(super) struct Malformed;
 
 impl<'p> Options<'p> {
-    pub const NONE: Options<'static> = Options {
-        nsid: &[],
-        cookie: None,
-        known_client: false,
-        keepalive: None,
-        padding: false,
-        extended_error: None,
-    };
+    pub const NONE: Options<'static> =
+        Options { nsid: &[], cookie: None, known_client: false, keepalive: None, padding: false, extended_error: None };
 
     /// Reads what is asked for. Options that we do not know are passed over, and of one that is
     /// given twice the last counts.
@@ -86,8 +80,8 @@ impl<'p> Options<'p> {
             return Err(Malformed);
         }
         let Some(secrets) = &policy.cookies else { return Ok(()) };
-        self.known_client = from_server.len() == SERVER_LEN
-            && secrets.accept(from_client, from_server, client.address, client.now_s);
+        self.known_client =
+            from_server.len() == SERVER_LEN && secrets.accept(from_client, from_server, client.address, client.now_s);
         self.cookie = Some(secrets.answer(from_client, client.address, client.now_s));
         Ok(())
     }

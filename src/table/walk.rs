@@ -21,8 +21,8 @@ use crate::dns::name::NAME_MAX;
 use super::Table;
 use super::blob::{Link, RDATA_AT, relative_to};
 use super::choice::WITHDRAWN;
-use super::reply::{Names, POINTER_MAX, QUESTION_AT, Reply, Section};
 use super::proof::Proofs;
+use super::reply::{Names, POINTER_MAX, QUESTION_AT, Reply, Section};
 use super::respond::{Kind, Limits, Subject};
 use super::tree::{APEX, NO_NODE, Node, NodeId};
 use super::zone_table::{Mode, SOA_NUMBERS_LEN, Set, ZoneTable};
@@ -152,7 +152,7 @@ impl<'t> Walk<'t, '_> {
         let (zone, node) = (self.zone, self.zone.tree.node(id));
         match self.qtype {
             Rtype::ANY => return self.any(id),
-            Rtype::RRSIG => return self.fixed(|walk| walk.signatures(id)),
+            Rtype::RRSIG if zone.is_signed_at(node) => return self.fixed(|walk| walk.signatures(id)),
             _ => {}
         }
         if let Some(set) = zone.set(node, self.qtype) {
@@ -175,16 +175,14 @@ impl<'t> Walk<'t, '_> {
     /// All signatures of a node: they are kept with what they sign.
     fn signatures(&mut self, id: NodeId) -> Step {
         let (zone, node) = (self.zone, self.zone.tree.node(id));
-        let mut any = false;
         for set in zone.sets(node) {
             let Some(signatures) = zone.signatures(node, Rtype::from_int(set.rtype)) else { continue };
             let rrset = zone.blobs.rrset(signatures);
             if self.reply.rrset(Section::Answer, rrset, self.names(self.owner_at), u32::MAX).is_none() {
                 return self.truncated(OptRcode::NOERROR);
             }
-            any = true;
         }
-        if any { self.expansion_done() } else { self.nodata(id) }
+        self.expansion_done()
     }
 
     /// One RRset stands for all of them (RFC 8482 section 4.1).

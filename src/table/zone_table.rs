@@ -119,6 +119,11 @@ impl ZoneTable {
         Some(signed.signatures[node.sets_at as usize + at]).filter(|blob| *blob != NO_BLOB)
     }
 
+    /// Whether any set of a node has signatures.
+    pub(super) fn is_signed_at(&self, node: &Node) -> bool {
+        self.sets(node).iter().any(|set| self.signatures(node, Rtype::from_int(set.rtype)).is_some())
+    }
+
     pub(super) fn content(&self, set: Set) -> Content<'_> {
         match set.content & IS_CHOICE {
             0 => Content::Fixed(set.content),

@@ -7,13 +7,14 @@ use crate::dns::message::{HEADER_LEN, Query, answers, flags};
 use crate::table::respond::Answer;
 
 use super::super::counters::{Relayed, Request, Tally};
+use super::super::proxy;
 use super::super::rrl::{Judgement, subject_of};
 use super::super::sys::Calls;
 use super::super::sys::batch::{Batch, Envelope};
 use super::super::sys::random::Random;
 use super::super::udp::Outgoing;
-use super::pending::{Key, Pending, Waiting};
 use super::Settings;
+use super::pending::{Key, Pending, Waiting};
 
 /// Sockets towards nsd, each with a port of its own: a forger has to guess which.
 pub const SOCKETS: usize = 4;
@@ -33,6 +34,7 @@ pub struct Relay {
     socket: usize,
     replies: Batch,
     timeout_ms: u32,
+    proxy: bool,
     calls: Calls,
 }
 
@@ -57,6 +59,7 @@ impl Relay {
             socket: 0,
             replies: Batch::new(DATAGRAM_MAX),
             timeout_ms: settings.timeout_ms,
+            proxy: settings.proxy,
             calls,
         })
     }
@@ -89,16 +92,21 @@ impl Relay {
             self.flush(outgoing, tally);
         }
         let key = if self.pending.is_full() { None } else { self.new_key() };
-        let fits = query.len() <= DATAGRAM_MAX;
+        let fits = query.len() <= DATAGRAM_MAX - proxy::WRITTEN_MAX;
         let Some(key) = key.filter(|_| fits) else {
             outgoing.fail(query, client, tally);
             return tally.relayed(Relayed::Full);
         };
         self.pending.insert(key, query, client, now_ms.saturating_add(u64::from(self.timeout_ms)));
-        let copy = &mut self.queries.spare()[..query.len()];
-        copy.copy_from_slice(query);
-        copy[..2].copy_from_slice(&key.id.to_be_bytes());
-        self.queries.push(query.len(), &Envelope::NONE);
+        let copy = self.queries.spare();
+        let head = match self.proxy {
+            true => proxy::write(client.client(), proxy::Transport::Datagram, copy),
+            false => 0,
+        };
+        let len = head + query.len();
+        copy[head..len].copy_from_slice(query);
+        copy[head..head + 2].copy_from_slice(&key.id.to_be_bytes());
+        self.queries.push(len, &Envelope::NONE);
     }
 
     /// Sends what has been taken. The next queries leave by another socket.

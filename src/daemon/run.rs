@@ -3,13 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::config::Config;
+use crate::config::dns::Dns;
 use crate::control::api::{Answer, Command, Handle, Request};
 use crate::control::log::Entry;
 use crate::control::text;
@@ -24,6 +27,7 @@ use crate::notify::Notifier;
 use crate::probe::Prober;
 use crate::publish::generations::Generation;
 use crate::publish::{Control, Limits, NsdSettings, Publisher};
+use crate::serve::encrypted::Certificate;
 use crate::serve::transfer::{Seen, Transfers};
 use crate::table::{Live, Table};
 
@@ -96,7 +100,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
     let (seen_in, seen) = mpsc::channel(transfers::SEEN_MAX);
     let transfers = Transfers::new(Arc::clone(&live), seen_in);
     transfers.configure(transfers::settings(&config, &loaded));
-    let counted = serving.start(&live, &transfers, &config)?;
+    let counted = serving.start(&live, &transfers, &config, loaded.certificate.clone())?;
     let notifier = Notifier::start(&super::host(), notices::destinations(&config.notify), status.clone());
     let handle = Handle {
         status,
@@ -124,6 +128,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
         publisher,
         live,
         transfers,
+        certificate: serving.certificate(),
         journal,
         status: status_in,
         back,
@@ -172,6 +177,7 @@ struct Daemon {
     publisher: Option<Arc<Publisher>>,
     live: Arc<Live>,
     transfers: Arc<Transfers>,
+    certificate: Option<Arc<Certificate>>,
     counted: Counted,
     journal: Journal,
     saver: Saver,
@@ -274,7 +280,8 @@ impl Daemon {
         let started = Instant::now();
         let serials: Vec<u32> = self.loaded.served.iter().map(|zone| decision.serials[*zone]).collect();
         let catalog = Arc::clone(&self.loaded.catalog);
-        let table = Table::new(catalog, decision.generation, &decision.pools, &decision.ttl_max_s, &serials);
+        let table = Table::new(catalog, decision.generation, &decision.pools, &decision.ttl_max_s, &serials)
+            .with_policy(Arc::clone(&self.loaded.policy));
         let old = self.live.swap(table);
         self.counted.swapped(started.elapsed());
         self.transfers.published();
@@ -511,6 +518,9 @@ impl Daemon {
                 let settings = Box::new(loaded.settings.clone());
                 self.loaded = loaded;
                 self.notifier.replace(notices::destinations(&config.notify));
+                if let (Some(shown), Some(certified)) = (&self.certificate, &self.loaded.certificate) {
+                    shown.replace(Arc::clone(certified));
+                }
                 self.config = Config { listen: self.config.listen.clone(), ..config };
                 self.transfers.configure(transfers::settings(&self.config, &self.loaded));
                 self.handle(Event::Reloaded(settings));
@@ -611,9 +621,23 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
         ("control", old.control != new.control),
         ("state-dir", old.state_dir != new.state_dir),
         ("[nsd]", old.nsd != new.nsd),
+        ("[dns]", fixed_dns(&old.dns) != fixed_dns(&new.dns)),
+        ("[rrl]", old.rrl != new.rrl),
+        ("[tls]", old.tls.is_some() != new.tls.is_some() || listeners(old) != listeners(new)),
     ];
     let named = differs.into_iter().filter(|(_, differs)| *differs);
     named.map(|(key, _)| format!("{}: {key} has changed: restart to bring it into force", new.file.display())).collect()
+}
+
+fn listeners(config: &Config) -> Option<[&[SocketAddr]; 3]> {
+    config.tls.as_ref().map(|tls| [&tls.listen_tls[..], &tls.listen_quic, &tls.listen_https])
+}
+
+/// The part of `[dns]` that is fixed with the listeners; the rest is of the table.
+fn fixed_dns(dns: &Dns) -> ([u32; 5], &[IpNet]) {
+    let tcp = [dns.tcp_connections, dns.tcp_per_client, dns.tcp_queries, dns.tcp_timeout_ms];
+    let [connections, per_client, queries, timeout_ms] = tcp;
+    ([u32::from(dns.edns_size), connections, per_client, queries, timeout_ms], &dns.proxy_from)
 }
 
 pub fn publisher(config: &Config) -> Option<Publisher> {

@@ -621,7 +621,7 @@ fn must_48_answers_leave_from_the_address_that_was_asked() {
             let port = sockets[0].local_addr().unwrap().port();
             let live = Arc::new(Live::new(whole()));
             let settings = udp::Settings { limits: limits(), relay: None, limiter: None, proxies: [].into(), calls };
-            let server = udp::Server::start(sockets, &live, &settings, &Counters::default()).unwrap();
+            let server = udp::Server::start(sockets, &live, &settings, None, &Counters::default()).unwrap();
             let own = if asked.contains(':') { "[::1]:0" } else { "127.0.0.1:0" };
             let client = UdpSocket::bind(own).unwrap();
             client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();

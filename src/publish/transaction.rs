@@ -2,17 +2,20 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use domain::base::Serial;
 use hickory_proto::op::ResponseCode;
 
 use crate::director::event::{ExportReport, ExportResult};
+use crate::dns::name::Name;
 
 use super::command;
 use super::files::{self, Found};
 use super::generations::{Generation, hash, hex};
 use super::journal::{Journal, Version};
+use super::judged;
 use super::moves::{self, MoveError, Progress};
 use super::query::{Client, QueryError};
 use super::{Cut, Hook, Job, NsdSettings, Publisher, Step, blocking, recovery, zone_argument};
@@ -247,20 +250,11 @@ impl Transaction<'_> {
     }
 
     async fn checkzone(&self, journal: &Journal) -> Result<(), String> {
-        let NsdSettings { checkzone, zonesdir, limits, .. } = &self.publisher.settings;
-        if checkzone.is_empty() {
-            return Ok(());
-        }
-        let temp = journal.temp.to_str().ok_or_else(|| format!("{} is not UTF-8", journal.temp.display()))?;
-        let origin = zone_argument(&self.job.origin);
-        match command::run(checkzone, &[&origin, temp], zonesdir.as_deref(), limits.check_ms).await {
-            Ok(_) => Ok(()),
-            Err(reason) if reason.starts_with("cannot run") => {
-                Err(format!("{reason}; install nsd's tools or name it in [nsd] checkzone ([] goes without)"))
-            }
-            // People know the file by its own name.
-            Err(reason) => Err(reason.replace(temp, &journal.target.display().to_string())),
-        }
+        let Job { origin, bytes, serial, .. } = self.job;
+        let judged = judge(self.publisher, origin, &journal.temp, bytes, *serial).await;
+        // People know the file by its own name.
+        let [temp, target] = [&journal.temp, &journal.target].map(|path| path.display().to_string());
+        judged.map_err(|reason| reason.replace(&temp, &target))
     }
 
     /// Puts the new bytes in place. From here on nsd can see them.
@@ -371,6 +365,38 @@ impl Transaction<'_> {
             Ok(()) => reason,
             Err(problem) => format!("{reason}; and {problem}"),
         }
+    }
+}
+
+/// Asks nsd-checkzone about a file that holds `bytes`, unless it has said yes to the same text with
+/// another serial before.
+pub(super) async fn judge(
+    publisher: &Publisher,
+    origin: &Name,
+    file: &Path,
+    bytes: &Arc<[u8]>,
+    serial: u32,
+) -> Result<(), String> {
+    let NsdSettings { checkzone, zonesdir, limits, .. } = &publisher.settings;
+    if checkzone.is_empty() {
+        return Ok(());
+    }
+    let (argv, folder, zone, text) = (checkzone.clone(), zonesdir.clone(), origin.clone(), Arc::clone(bytes));
+    let key = move || Ok(judged::key(&argv, folder.as_deref(), &zone, &text, serial));
+    let key = publisher.blocking("zone text", key).await?;
+    if key.is_some_and(|key| publisher.judged.contains(origin, key)) {
+        return Ok(());
+    }
+    let path = file.to_str().ok_or_else(|| format!("{} is not UTF-8", file.display()))?;
+    match command::run(checkzone, &[&zone_argument(origin), path], zonesdir.as_deref(), limits.check_ms).await {
+        Ok(_) => {
+            key.into_iter().for_each(|key| publisher.judged.insert(origin, key));
+            Ok(())
+        }
+        Err(reason) if reason.starts_with("cannot run") => {
+            Err(format!("{reason}; install nsd's tools or name it in [nsd] checkzone ([] goes without)"))
+        }
+        Err(reason) => Err(reason),
     }
 }
 

@@ -139,7 +139,7 @@ pub async fn interrupted() {
 enum Back {
     Event(Event),
     Exported { origin: Name, done: exports::Done },
-    RolledBack { origin: Name, done: exports::Done },
+    Rolled { origin: Name, done: exports::Done },
     Rehearsed(String),
     SerialSeen { origin: Name, serial: u32 },
     Loaded { outcome: Box<Result<(Config, Loaded, Prober), Failure>>, reply: Option<oneshot::Sender<Answer>> },
@@ -215,7 +215,7 @@ impl Daemon {
                 }
             }
             Back::Exported { origin, done } => self.exported(&origin, done),
-            Back::RolledBack { origin, done } => self.rolled_back(&origin, done),
+            Back::Rolled { origin, done } => self.rolled_back(&origin, done),
             Back::Rehearsed(refused) => self.journal.note(refused),
             Back::Loaded { outcome, reply } => self.loaded(*outcome, reply),
         }
@@ -459,7 +459,7 @@ impl Daemon {
         let back = self.back.clone();
         tokio::spawn(async move {
             let done = exports::roll_back(&publisher, order, to).await;
-            let _ = back.send(Back::RolledBack { origin, done }).await;
+            let _ = back.send(Back::Rolled { origin, done }).await;
         });
     }
 

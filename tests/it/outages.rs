@@ -93,7 +93,7 @@ fn killed_at_any_moment() {
         // Nobody can say when the kill came: the order may have been lost, and is given again.
         let again = daemon.verb(&["switch", "web", node]);
         assert!(again.status.success(), "round {round}: {}", String::from_utf8_lossy(&again.stderr));
-        assert!(nsd.serial("foo.zone").unwrap() >= serial);
+        assert!(nsd.serial("foo.zone").unwrap() >= serial, "round {round}");
     }
     let text = fs::read_to_string(nsd.zone_path("foo.zone")).unwrap();
     assert_eq!(text.lines().count(), zone(1, 500).lines().count());

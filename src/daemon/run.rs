@@ -51,6 +51,10 @@ const PROBES_MAX: usize = 1_024;
 /// Exports under way at a time; more wait their turn. Most of them wait for nsd, which brings what
 /// was asked for while it reloads into service with its next reload, in one go.
 const EXPORTS_MAX: usize = 64;
+/// Rehearsals that may wait; more are left out.
+const REHEARSALS_MAX: usize = 4_096;
+/// How often a rehearsal looks whether the exports are through, which come first.
+const REHEARSAL_PAUSE: Duration = Duration::from_millis(200);
 /// Questions for serials under way at a time.
 const SERIALS_MAX: usize = 64;
 /// How long the start may wait for the serials that nsd serves.
@@ -113,14 +117,17 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
         },
     };
     serving.start_control(handle);
+    let exports = Arc::new(Semaphore::new(EXPORTS_MAX));
     let mut daemon = Daemon {
+        rehearsals: rehearsals(publisher.clone(), Arc::clone(&exports), back.clone()),
         prober: prober(&loaded)?,
         pools: loaded.settings.pools.clone().into(),
         saver: Saver::start(state_dir),
         probes: Arc::new(Semaphore::new(PROBES_MAX)),
-        exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
+        exports,
         waiters: Waiters::default(),
         status_due: None,
+        rehearsed: false,
         config,
         loaded,
         clock,
@@ -162,7 +169,8 @@ pub async fn interrupted() {
 enum Back {
     Event(Event),
     Exported { origin: Name, done: exports::Done },
-    Restored { origin: Name, done: exports::Done },
+    Rolled { origin: Name, done: exports::Done },
+    Rehearsed(String),
     SerialSeen { origin: Name, serial: u32 },
     Loaded { outcome: Box<Result<(Config, Loaded, Prober), Failure>>, reply: Option<oneshot::Sender<Answer>> },
 }
@@ -185,9 +193,12 @@ struct Daemon {
     status: watch::Sender<Arc<Status>>,
     /// When the snapshot must be renewed, if it is stale.
     status_due: Option<Instant>,
+    /// Whether the zones as they are loaded were sent to a rehearsal.
+    rehearsed: bool,
     waiters: Waiters,
     probes: Arc<Semaphore>,
     exports: Arc<Semaphore>,
+    rehearsals: mpsc::Sender<exports::Order>,
     back: mpsc::Sender<Back>,
 }
 
@@ -239,7 +250,8 @@ impl Daemon {
                 }
             }
             Back::Exported { origin, done } => self.exported(&origin, done),
-            Back::Restored { origin, done } => self.rolled_back(&origin, done),
+            Back::Rolled { origin, done } => self.rolled_back(&origin, done),
+            Back::Rehearsed(refused) => self.journal.note(refused),
             Back::Loaded { outcome, reply } => self.loaded(*outcome, reply),
         }
     }
@@ -258,6 +270,10 @@ impl Daemon {
         let quiet = effects.iter().all(|effect| matches!(effect, Effect::Probe(_) | Effect::Persist));
         for effect in effects {
             self.carry_out(effect);
+        }
+        if !self.rehearsed && !self.director.decision().serials.is_empty() {
+            self.rehearsed = true;
+            (0..self.loaded.zones.len()).for_each(|zone| self.rehearse(zone));
         }
         if routine && quiet {
             self.status_due.get_or_insert_with(|| Instant::now() + STATUS_AGE);
@@ -305,10 +321,8 @@ impl Daemon {
     }
 
     fn export(&self, zone: usize, serial: u32) {
-        let zone = self.loaded.zones[zone].config.clone();
-        let origin = zone.origin.clone();
-        let decision = Arc::clone(self.director.decision());
-        let order = exports::Order { zone, pools: Arc::clone(&self.pools), decision, serial };
+        let order = self.export_order(zone, serial);
+        let origin = order.zone.origin.clone();
         let (permits, back) = (Arc::clone(&self.exports), self.back.clone());
         let publisher = self.publisher.clone().expect("the configuration refuses an export without [nsd]");
         tokio::spawn(async move {
@@ -318,9 +332,24 @@ impl Daemon {
         });
     }
 
+    fn export_order(&self, zone: usize, serial: u32) -> exports::Order {
+        let (zone, pools) = (self.loaded.zones[zone].config.clone(), Arc::clone(&self.pools));
+        exports::Order { zone, pools, decision: Arc::clone(self.director.decision()), serial }
+    }
+
+    /// Tries the next move of a zone's pools beforehand.
+    fn rehearse(&self, zone: usize) {
+        let decided = self.director.decision().serials.get(zone);
+        if let Some(serial) = decided.filter(|_| self.loaded.zones[zone].config.export_file.is_some()) {
+            // Full: the export will find out itself.
+            let _ = self.rehearsals.try_send(self.export_order(zone, *serial));
+        }
+    }
+
     fn exported(&mut self, origin: &Name, done: exports::Done) {
         let mut edited = false;
         if let Some(zone) = self.zone(origin) {
+            self.rehearse(zone);
             let known = &mut self.loaded.zones[zone].held;
             edited = done.read.as_ref().is_some_and(|read| read != known);
             if let Some(written) = done.written {
@@ -481,7 +510,7 @@ impl Daemon {
         let back = self.back.clone();
         tokio::spawn(async move {
             let done = exports::roll_back(&publisher, order, to).await;
-            let _ = back.send(Back::Restored { origin, done }).await;
+            let _ = back.send(Back::Rolled { origin, done }).await;
         });
     }
 
@@ -523,6 +552,7 @@ impl Daemon {
                 }
                 self.config = Config { listen: self.config.listen.clone(), ..config };
                 self.transfers.configure(transfers::settings(&self.config, &self.loaded));
+                self.rehearsed = false;
                 self.handle(Event::Reloaded(settings));
                 self.journal.note(words.clone());
                 Answer { details, ..Answer::done(words) }
@@ -575,6 +605,28 @@ impl Daemon {
         self.saver.finish().await;
         self.notifier.stop(NOTIFY_PATIENCE).await;
     }
+}
+
+/// Carries out rehearsals, one after the other, while no export is under way. What is refused comes
+/// back as a line for people.
+fn rehearsals(
+    publisher: Option<Arc<Publisher>>,
+    exports: Arc<Semaphore>,
+    back: mpsc::Sender<Back>,
+) -> mpsc::Sender<exports::Order> {
+    let (sender, mut orders) = mpsc::channel::<exports::Order>(REHEARSALS_MAX);
+    tokio::spawn(async move {
+        while let Some(order) = orders.recv().await {
+            while exports.available_permits() < EXPORTS_MAX {
+                tokio::time::sleep(REHEARSAL_PAUSE).await;
+            }
+            let Some(publisher) = &publisher else { continue };
+            if let Err(refused) = exports::rehearse(publisher, &order).await {
+                let _ = back.send(Back::Rehearsed(refused)).await;
+            }
+        }
+    });
+    sender
 }
 
 /// The serials that nsd serves now, as far as it answers in time: what was published by others

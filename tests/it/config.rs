@@ -1,6 +1,7 @@
 //! The configuration: every problem is one line with its place and the way out; the examples in
 //! `conf/` are right.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use nsd_failover::config::{Config, Serve};
@@ -376,4 +377,30 @@ www.fo.example.org. 60 IN AAAA 2001:db8::20 ; Enable failover
         let bad = DECLARED.replacen(from, to, 1);
         assert_eq!(problems(&bad), [expected], "{from} -> {to}");
     }
+}
+
+/// Zones that are declared, and what is found or said for all of them.
+#[test]
+fn declared_zones_beside_found_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("other.zone"), "$ORIGIN other.example.\n@ SOA a b 1 2 3 4 5\n").unwrap();
+    fs::write(folder.path().join("fo.zone"), "$ORIGIN fo.example.org.\n@ SOA a b 1 2 3 4 5\n").unwrap();
+    let top = |pattern: &str| format!("zone-files = \"{}\"\n", folder.path().join(pattern).display());
+    let nsd = "[nsd]\naddress = \"127.0.0.1\"\nzonesdir = \"/var/nsd/zones\"\n";
+    let defaults = "[zone-defaults]\npool = \"web\"\nexport = \"file\"\n";
+    let declared = DECLARED.replacen("pool = \"web\"\n", "", 1);
+    let text = format!("{}{declared}{defaults}{nsd}", top("other.*"));
+    let zones = Config::parse(Path::new("c.toml"), &text).unwrap().zones;
+    assert_eq!(zones.len(), 2);
+    assert!(zones[0].text.as_ref().unwrap().contains("192.0.2.10 ; Enable failover"), "the pool of the defaults");
+    assert_eq!(zones[0].export_file, None, "a default is for the zones that have a file");
+    assert_eq!(zones[1].text, None);
+    assert_eq!(zones[1].export_file, Some(folder.path().join("other.zone")));
+    assert_eq!(zones[1].include_dir, Path::new("/var/nsd/zones"));
+
+    let both = problems(&format!("{}{DECLARED}", top("fo.*")));
+    let expected = format!("zone fo.example.org. has names, and a file ({})", folder.path().join("fo.zone").display());
+    assert!(both.len() == 1 && both[0].contains(&expected), "{both:?}");
+    let everywhere = problems(&format!("{DECLARED}[zone-defaults]\nttl = \"30s\"\n"));
+    assert!(everywhere[0].ends_with("only a zone that is declared has this; write it in [zone.\"NAME\"]"));
 }

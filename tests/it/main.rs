@@ -8,6 +8,8 @@ mod control;
 mod director;
 mod failover;
 mod floors;
+mod notify;
+mod page;
 mod probes;
 mod publish;
 mod simulation;

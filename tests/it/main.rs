@@ -8,6 +8,7 @@ mod control;
 mod director;
 mod failover;
 mod floors;
+mod monitoring;
 mod notify;
 mod page;
 mod probes;

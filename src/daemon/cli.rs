@@ -68,6 +68,9 @@ pub enum Verb {
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// As a Nagios plugin: one line with perfdata; exit 0 ok, 1 warning, 2 critical, 3 unknown
+        #[arg(long, conflicts_with = "json")]
+        nagios: bool,
     },
 
     /// Make NODE primary and hold it there; returns when it is served

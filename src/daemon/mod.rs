@@ -41,7 +41,8 @@ pub fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            // A verb that has said everything already has no lines.
+            failure.lines().iter().for_each(|line| eprintln!("{line}"));
             failure.exit.into()
         }
     }
@@ -73,6 +74,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
                 Ok(())
             }
         },
+        Verb::Status { nagios: true, .. } => runtime()?.block_on(client::nagios(&file)),
         verb => {
             let client = client::connect(&file)?;
             runtime()?.block_on(ask(&client, verb))
@@ -83,7 +85,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
 /// The verbs that the running daemon answers.
 async fn ask(client: &crate::control::client::Client, verb: Verb) -> Result<(), Failure> {
     match verb {
-        Verb::Status { json } => client::status(client, json).await,
+        Verb::Status { json, .. } => client::status(client, json).await,
         Verb::Log { count, json } => client::log(client, count, json).await,
         Verb::Reload => client::reload(client).await,
         Verb::Export { zone, .. } => client::export(client, zone.as_deref()).await,

@@ -230,7 +230,7 @@ impl Page<'_> {
     }
 
     fn nodes(&mut self, checks: &Shown<(&NodeStatus, &CheckStatus)>) {
-        let head = ["Node", "Check", "State", "Last probe", "Last probes", "Certificate"];
+        let head = ["Node", "Check", "State", "Last probe", "History", "Certificate"];
         self.table("nodes", "Nodes and checks", &head, checks, |page, (node, check)| {
             let (class, state) = match check.verdict.as_str() {
                 "up" if check.against == 0 => ("", "\u{2714} up"),

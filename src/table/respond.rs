@@ -8,6 +8,7 @@ use crate::dns::message::{HEADER_LEN, MESSAGE_MAX, Malformed, PLAIN_UDP_MAX, Que
 use super::Table;
 use super::reply::Reply;
 use super::walk::{self, LowerName};
+use super::zone_table::Mode;
 
 /// The UDP payload size that we advertise and never exceed, in octets: what every path carries in
 /// one piece (the DNS flag day of 2020).
@@ -58,7 +59,7 @@ pub enum Response {
     Reply(usize),
     /// Ask nsd. Only with [`Limits::relay`], only for a well-formed query.
     Relay,
-    /// It is signed (RFC 8945): verify it, ask again without its TSIG, and sign the reply, which may
+    /// It is signed (RFC 8945) and about a zone that is ours as a whole: verify it, ask again without its TSIG, and sign the reply, which may
     /// have so many octets. Only with [`Limits::keys`].
     Verify(usize),
 }
@@ -98,7 +99,8 @@ pub fn respond(table: &Table, message: &[u8], limits: &Limits, out: &mut [u8]) -
     let Some(zone) = table.catalog.find(name.wire(), name.labels(), above) else {
         return elsewhere(&query, limits, out);
     };
-    if query.is_signed && limits.keys {
+    // Of an overlay, most is nsd's to answer, and the key may be nsd's.
+    if query.is_signed && limits.keys && table.catalog.zones()[zone].mode() == Mode::Whole {
         return Response::Verify(limits.reply_max(&query));
     }
     let Some(reply) = Reply::begin(&query, limits.reply_max(&query), out) else { return Response::Drop };

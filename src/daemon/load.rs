@@ -217,7 +217,8 @@ struct One {
 
 fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec<String>> {
     let Parsed { zone, binding, held, warnings } = parsed;
-    let mut fingerprint = config.transfer.as_ref().map(|_| Fingerprint::new(pools));
+    let mut fingerprint =
+        config.transfer.as_ref().map(|_| Fingerprint::new(binding.pools().iter().map(|pool| &pools[*pool])));
     let mut compile = |mode| compile(&zone, &binding, pools, mode, fingerprint.as_mut()).map_err(|line| vec![line]);
     let table = match config.serve {
         Serve::Off => None,

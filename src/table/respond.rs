@@ -11,6 +11,7 @@ use super::Table;
 use super::options::Options;
 use super::reply::{QUESTION_AT, Reply, Section};
 use super::walk::{self, LowerName};
+use super::zone_table::Mode;
 
 /// The UDP payload size that we advertise and never exceed, in octets: what every path carries in
 /// one piece (the DNS flag day of 2020).
@@ -74,7 +75,7 @@ pub enum Response {
     Reply(Answer),
     /// Ask nsd. Only with [`Limits::relay`], only for a well-formed query.
     Relay,
-    /// It is signed (RFC 8945): verify it, ask again without its TSIG, and sign the reply, which may
+    /// It is signed (RFC 8945) and about a zone that is ours as a whole: verify it, ask again without its TSIG, and sign the reply, which may
     /// have so many octets. Only with [`Limits::keys`].
     Verify(usize),
 }
@@ -167,7 +168,8 @@ pub fn respond(table: &Table, message: &[u8], limits: &Limits, client: &Client, 
     let Some(zone) = table.catalog.find(name.wire(), name.labels(), above) else {
         return elsewhere(&query, options, limits, out);
     };
-    if query.is_signed && limits.keys {
+    // Of an overlay, most is nsd's to answer, and the key may be nsd's.
+    if query.is_signed && limits.keys && table.catalog.zones()[zone].mode() == Mode::Whole {
         return Response::Verify(limits.reply_max(&query));
     }
     let Some(reply) = Reply::begin(&query, options, limits.reply_max(&query), out) else { return Response::Drop };

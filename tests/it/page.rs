@@ -257,6 +257,7 @@ fn a_site(pools: usize, evil: &str) -> Status {
                 unix_ms: now - 3_600_000,
                 duration_ms: 80,
             }),
+            ..ZoneStatus::default()
         });
     }
     status

@@ -9,7 +9,9 @@ mod view;
 use std::fmt::Display;
 
 use crate::director::alarm::{self, Alarm, Severity};
-use crate::director::status::{CheckStatus, NodeStatus, PoolFamilyStatus, PoolStatus, Status, ZoneStatus};
+use crate::director::status::{
+    CheckStatus, NodeStatus, PoolFamilyStatus, PoolStatus, SecondaryStatus, Status, ZoneStatus,
+};
 
 use super::log::{Entry, result_word};
 use super::text;
@@ -289,11 +291,13 @@ impl Page<'_> {
         self.table("zones", "Zones", &head, zones, |page, zone| {
             let behind = zone.export && zone.serial_at_nsd != Some(zone.serial);
             let failed = zone.last_export.as_ref().is_some_and(|report| alarm::has_failed(report.result));
+            let behind = behind || zone.secondaries.iter().any(|secondary| secondary.serial != Some(zone.serial));
             let class = if failed || behind || zone.export_held { " class=\"warn\"" } else { "" };
             page.html.add(format_args!("<tr{class}>"));
             page.cell(clip(&zone.name, NAME_MAX));
             page.cell(zone.serial);
             match zone.serial_at_nsd {
+                _ if !zone.secondaries.is_empty() => page.secondaries(zone),
                 None => page.cell("not seen"),
                 Some(serial) if zone.export && behind => page.cell(format_args!("! {serial}")),
                 Some(serial) => page.cell(format_args!("{}{serial}", if zone.export { "\u{2714} " } else { "" })),
@@ -311,6 +315,19 @@ impl Page<'_> {
             }
             page.html.add(format_args!("\n"));
         });
+    }
+
+    /// The serial at each secondary, those that are behind marked.
+    fn secondaries(&mut self, zone: &ZoneStatus) {
+        let serial =
+            |secondary: &SecondaryStatus| secondary.serial.map_or("not seen".to_owned(), |serial| serial.to_string());
+        let one = |secondary: &SecondaryStatus| {
+            let mark = if secondary.serial == Some(zone.serial) { "\u{2714}" } else { "!" };
+            let problem = if secondary.problem.is_empty() { "" } else { ": " };
+            format!("{mark} {} at {}{problem}{}", serial(secondary), secondary.server, secondary.problem)
+        };
+        let all: Vec<String> = zone.secondaries.iter().map(one).collect();
+        self.cell(clip(&all.join(", "), SENTENCE_MAX));
     }
 
     fn log(&mut self, log: &[Entry]) {

@@ -1,6 +1,8 @@
 //! From what the files say to what is true: every name resolved, every value in range. All
 //! problems are collected, so that one run of `check` shows them all.
 
+mod notify;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
@@ -30,7 +32,7 @@ pub fn check(file: &Path, sources: &[Source]) -> Result<Config, Vec<Problem>> {
 }
 
 pub(super) struct Checker {
-    problems: Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
     pub(super) keys: Vec<Key>,
 }
 
@@ -61,6 +63,7 @@ impl Checker {
         self.keys = self.read_keys(sources);
         let zones = self.zones(sources, &pools, &listen, nsd.as_ref());
         let catalog = self.catalog(sources, &zones);
+        let dns = self.dns(sources, nsd.as_ref());
         Config {
             file: file.to_owned(),
             listen,
@@ -68,19 +71,28 @@ impl Checker {
             control: self.path(sources, |tables| &tables.control, DEFAULT_CONTROL),
             state_dir: self.path(sources, |tables| &tables.state_dir, DEFAULT_STATE_DIR),
             nsd,
+            dns,
+            rrl: self.rrl(sources),
+            tls: self.tls(sources),
             pools,
             checks,
             zones,
             keys: std::mem::take(&mut self.keys),
             catalog,
+            notify: self.notify(sources),
         }
     }
 
     fn listen(&mut self, sources: &[Source]) -> Vec<SocketAddr> {
         let Some((source, texts)) = self.single(sources, |tables| tables.listen.as_ref()) else { return Vec::new() };
+        self.addresses(source, texts.get_ref(), 53)
+    }
+
+    /// Addresses to listen on, each once.
+    pub(super) fn addresses(&mut self, source: &Source, texts: &[file::Text], usual_port: u16) -> Vec<SocketAddr> {
         let mut listen: Vec<SocketAddr> = Vec::new();
-        for text in texts.get_ref() {
-            match self.address(source, text, Some(53)) {
+        for text in texts {
+            match self.address(source, text, Some(usual_port)) {
                 Some(address) if listen.contains(&address) => {
                     self.at(source, text.span(), format!("{address} is listed twice"), "remove one");
                 }
@@ -111,11 +123,24 @@ impl Checker {
             Some(text) => self.address(source, text, Some(53)).unwrap_or(usual),
             None => usual,
         };
+        if let Some(socket) = table.control_socket.as_ref().filter(|_| table.control.is_some()) {
+            self.at(source, socket.span(), "control is set as well", "keep one of control and control-socket");
+        }
+        let verify = table.verify.iter().flat_map(|list| list.get_ref());
+        // No program at all is a choice that has to be made: the default is to have one.
+        let without = table.checkzone.as_ref().is_some_and(|argv| argv.get_ref().is_empty());
         Some(Nsd {
             address,
             relay: table.relay.as_ref().is_some_and(|relay| *relay.get_ref()),
+            verify: verify.filter_map(|text| self.address(source, text, Some(53))).collect(),
+            proxy_protocol: table.proxy_protocol.unwrap_or(false),
             control: self.argv(source, table.control.as_ref(), "nsd-control"),
-            checkzone: self.argv(source, table.checkzone.as_ref(), "nsd-checkzone"),
+            control_socket: table.control_socket.as_ref().map(|text| beside(&source.file, text.get_ref())),
+            checkzone: match without {
+                true => Vec::new(),
+                false => self.argv(source, table.checkzone.as_ref(), "nsd-checkzone"),
+            },
+            zonesdir: table.zonesdir.as_ref().map(|text| beside(&source.file, text.get_ref())),
         })
     }
 
@@ -273,11 +298,11 @@ impl Checker {
         socket_addr(text.get_ref(), usual_port).map_err(|message| self.wrong(source, text, message)).ok()
     }
 
-    fn parsed<T: std::str::FromStr>(&mut self, source: &Source, text: &file::Text, what: &str) -> Option<T> {
+    pub(super) fn parsed<T: std::str::FromStr>(&mut self, source: &Source, text: &file::Text, what: &str) -> Option<T> {
         text.get_ref().parse().map_err(|_| self.wrong(source, text, format!("`{}` is not {what}", text.get_ref()))).ok()
     }
 
-    fn duration(&mut self, source: &Source, text: Option<&file::Text>, default_ms: u64) -> u64 {
+    pub(super) fn duration(&mut self, source: &Source, text: Option<&file::Text>, default_ms: u64) -> u64 {
         let Some(text) = text else { return default_ms };
         duration_ms(text.get_ref()).map_err(|message| self.wrong(source, text, message)).unwrap_or(default_ms)
     }
@@ -300,7 +325,7 @@ impl Checker {
         choice(text.get_ref(), words).map_err(|message| self.wrong(source, text, message)).ok()
     }
 
-    fn readable(&mut self, source: &Source, text: &file::Text) -> Option<PathBuf> {
+    pub(super) fn readable(&mut self, source: &Source, text: &file::Text) -> Option<PathBuf> {
         let path = beside(&source.file, text.get_ref());
         match std::fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => return Some(path),

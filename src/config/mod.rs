@@ -2,8 +2,11 @@
 //! ([`Config`]). Everything behind this room trusts the second.
 
 mod checked;
+mod declared;
+pub mod dns;
 pub mod file;
 mod load;
+pub mod notify;
 pub mod nsd_conf;
 pub mod problem;
 mod transfer;
@@ -12,6 +15,7 @@ pub mod zones;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::dns::access::{Algorithm, Allow};
 use crate::dns::name::Name;
@@ -41,12 +45,18 @@ pub struct Config {
     pub control: PathBuf,
     pub state_dir: PathBuf,
     pub nsd: Option<Nsd>,
+    pub dns: dns::Dns,
+    /// Absent: answers are not limited.
+    pub rrl: Option<dns::Rrl>,
+    /// Absent: no encrypted transport.
+    pub tls: Option<dns::Tls>,
     pub pools: Vec<Pool>,
     pub checks: Vec<Check>,
     pub zones: Vec<Zone>,
     /// TSIG keys, by name.
     pub keys: Vec<Key>,
     pub catalog: Option<Catalog>,
+    pub notify: Vec<notify::Notify>,
 }
 
 /// The nsd beside us.
@@ -56,19 +66,30 @@ pub struct Nsd {
     pub address: SocketAddr,
     /// Whether questions that are not ours go there.
     pub relay: bool,
+    /// More addresses at which each export is verified.
+    pub verify: Vec<SocketAddr>,
+    /// Whether it is told who asks, by the PROXY protocol (nsd 4.8 and later).
+    pub proxy_protocol: bool,
     /// `nsd-control` with its arguments.
     pub control: Vec<String>,
-    /// `nsd-checkzone` with its arguments.
+    /// nsd's control socket, used in place of `nsd-control`.
+    pub control_socket: Option<PathBuf>,
+    /// `nsd-checkzone` with its arguments; empty: do without.
     pub checkzone: Vec<String>,
+    /// nsd's `zonesdir`: where it looks for relative file names. See [`Zone::include_dir`].
+    pub zonesdir: Option<PathBuf>,
 }
 
 /// A zone that we look after.
 #[derive(Clone, Debug)]
 pub struct Zone {
     pub origin: Name,
+    /// The zone file; the configuration file where that declares the zone.
     pub file: PathBuf,
-    /// Relative `$INCLUDE` names count from here: nsd's `zonesdir` where it is known, else the folder
-    /// of `file`.
+    /// The zone as text where the configuration itself declares it (`names`).
+    pub text: Option<Arc<str>>,
+    /// Relative `$INCLUDE` names count from here: nsd's `zonesdir` where it is known (`zonesdir` in
+    /// `[nsd]`, else that of `nsd-conf`), else the folder of `file`.
     pub include_dir: PathBuf,
     /// The pool of tags without `pool=`: an index into [`Config::pools`].
     pub pool: Option<usize>,

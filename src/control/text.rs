@@ -74,6 +74,10 @@ pub fn order_words(order: &Order) -> String {
 /// A transition in one line: what moved, and why.
 pub fn transition_line(transition: &Transition) -> String {
     let families: Vec<&str> = transition.families.iter().map(|family| family.as_str()).collect();
+    if families.is_empty() {
+        let (pool, reason, rule) = (&transition.pool, &transition.reason, &transition.rule);
+        return clean(&format!("{pool}: {reason} [{rule}, generation {}]", transition.generation));
+    }
     clean(&format!(
         "{} {}: {} -> {}: {} [{}, generation {}]",
         transition.pool,
@@ -285,8 +289,15 @@ impl Text {
                 let ago = span(now_unix_ms.saturating_sub(report.unix_ms));
                 format!("; export {} {ago} ago: {}", result_word(report.result), report.detail)
             });
-            let mark = if behind { '!' } else { ' ' };
-            self.line(format_args!("{mark} zone {:<width$}  serial {} here{at_nsd}{export}", zone.name, zone.serial));
+            let held = match zone.export_held {
+                true => format!("; held since a rollback, `export {}` ends that", zone.name),
+                false => String::new(),
+            };
+            let mark = if behind || zone.export_held { '!' } else { ' ' };
+            self.line(format_args!(
+                "{mark} zone {:<width$}  serial {} here{at_nsd}{held}{export}",
+                zone.name, zone.serial
+            ));
             for secondary in &zone.secondaries {
                 let mark = if secondary.serial == Some(zone.serial) { ' ' } else { '!' };
                 let serial = secondary.serial.map_or("not seen".to_owned(), |serial| serial.to_string());

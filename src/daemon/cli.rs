@@ -68,6 +68,9 @@ pub enum Verb {
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// As a Nagios plugin: one line with perfdata; exit 0 ok, 1 warning, 2 critical, 3 unknown
+        #[arg(long, conflicts_with = "json")]
+        nagios: bool,
     },
 
     /// Why a pool is as it is, and what would change it
@@ -146,12 +149,36 @@ pub enum Verb {
     #[command(after_help = "Example:\n  nsd-failover export example.org")]
     Export {
         /// One zone; by default all that have an export
+        #[arg(conflicts_with = "all")]
         zone: Option<String>,
+        /// All zones that have an export
+        #[arg(long)]
+        all: bool,
     },
 
-    /// Put the last good generation of a zone back, with a new serial
-    #[command(after_help = "Example:\n  nsd-failover rollback example.org")]
-    Rollback { zone: String },
+    /// Put the last good generation of a zone back, with a new serial, and hold its exports
+    #[command(
+        after_help = "Example:\n  nsd-failover rollback example.org\n  nsd-failover export example.org    (ends the hold)"
+    )]
+    Rollback {
+        zone: String,
+        /// The serial of the generation to go back to, as `generations` shows it
+        #[arg(long, value_name = "SERIAL")]
+        to: Option<u32>,
+    },
+
+    /// The kept generations of a zone file, newest first
+    #[command(after_help = "Example:\n  nsd-failover generations example.org")]
+    Generations { zone: String },
+
+    /// The way back to plain nsd: write the current roles into the zone files, have nsd load them,
+    /// and say what to remove
+    #[command(after_help = "Example:\n  nsd-failover eject")]
+    Eject {
+        /// Where to write the zones that nsd does not have yet
+        #[arg(long, value_name = "FOLDER", default_value = ".")]
+        to: PathBuf,
+    },
 
     /// The last transitions and exports
     #[command(after_help = "Example:\n  nsd-failover log -n 5")]

@@ -3,19 +3,27 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use ring::rand::{SecureRandom, SystemRandom};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use crate::config::dns::{Cookies, Dns, Tls};
 use crate::config::zones::{FileSource, link_remark, read_file};
 use crate::config::{self, Config, Serve};
 use crate::director::event::Target;
 use crate::director::settings::{Settings, ZoneSettings, anchor};
 use crate::dns::access::Key;
+use crate::dns::cookie::{SECRET_LEN, Secrets};
 use crate::export::serial::SerialScheme;
 use crate::failover::binding::Binding;
-use crate::failover::pool::{Node, Pool};
+use crate::failover::pool::{Node, Pool, PoolRoles};
 use crate::health::check::{Check, Kind, Names};
 use crate::table::Catalog;
 use crate::table::compile::CompileError;
+use crate::table::policy::Policy;
 use crate::table::transfer::fingerprint::Fingerprint;
 use crate::table::zone_table::{Mode, ZoneTable};
 use crate::zone::Zone;
@@ -27,7 +35,8 @@ use crate::zone::tag::Role;
 use crate::control::Exit;
 
 use super::failure::Failure;
-use super::transfers;
+use super::notices::{Followers, followers};
+use super::{parent, transfers};
 
 /// Most names for which a TLS check asks.
 const NAMES_MAX: usize = 500;
@@ -36,6 +45,10 @@ const NAMES_MAX: usize = 500;
 pub struct Loaded {
     pub settings: Settings,
     pub catalog: Arc<Catalog>,
+    /// What the server says of itself.
+    pub policy: Arc<Policy>,
+    /// What the encrypted transports show.
+    pub certificate: Option<Arc<CertifiedKey>>,
     /// Parallel to [`Settings::zones`].
     pub zones: Vec<LoadedZone>,
     /// Indexes of the zones that are in the catalog, in its order.
@@ -61,6 +74,9 @@ pub struct LoadedZone {
     pub held: Held,
     pub records: usize,
     pub failover_records: usize,
+    /// What its parent must hold, where we answer for the whole zone.
+    pub delegation: Vec<String>,
+    pub followers: Vec<Followers>,
 }
 
 /// What the files of a zone held when they were read; compared by content, since an edit may keep
@@ -79,6 +95,8 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
     let mut loaded = Loaded {
         settings: Settings { pools: config.pools.clone(), checks: config.checks.clone(), zones: Vec::new() },
         catalog: no_zones(),
+        policy: Arc::default(),
+        certificate: None,
         zones: Vec::new(),
         served: Vec::new(),
         targets: HashMap::new(),
@@ -89,17 +107,19 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
         Ok(keys) => loaded.keys = keys,
         Err(errors) => lines.extend(errors),
     }
+    match policy(&config.dns) {
+        Ok(policy) => loaded.policy = Arc::new(policy),
+        Err(line) => lines.push(line),
+    }
+    match config.tls.as_ref().map(certificate).transpose() {
+        Ok(certificate) => loaded.certificate = certificate.map(Arc::new),
+        Err(line) => lines.push(line),
+    }
     let mut tables = Vec::new();
     let mut names = vec![BTreeSet::new(); config.pools.len()];
     let catalog = config.catalog.as_ref().map(|catalog| catalog_zone(config, catalog));
-    let zones =
-        config.zones.iter().map(|zone| parse(zone, &config.pools).and_then(|parsed| one(zone, parsed, &config.pools)));
-    let catalog = catalog.iter().map(|(zone, text)| {
-        let parsed = parse_bytes(zone, &config.pools, text.clone().into_bytes());
-        parsed.and_then(|parsed| one(zone, parsed, &config.pools))
-    });
-    for one in zones.chain(catalog) {
-        match one {
+    for zone in config.zones.iter().chain(&catalog) {
+        match parse(zone, &config.pools).and_then(|parsed| one(zone, parsed, &config.pools)) {
             Ok(one) => {
                 if let Some(table) = one.table {
                     loaded.served.push(loaded.zones.len());
@@ -170,6 +190,44 @@ fn targets(settings: &Settings) -> HashMap<Target, Arc<Looked>> {
     targets
 }
 
+/// Reads the file of cookie secrets, if there is one: each reload does, which is how they roll over.
+fn policy(dns: &Dns) -> Result<Policy, String> {
+    let boxed = |text: &Vec<u8>| text.clone().into_boxed_slice();
+    let cookies = match &dns.cookies {
+        Cookies::Off => None,
+        Cookies::Own => Secrets::new(vec![random_secret()?]),
+        Cookies::File(path) => {
+            let failed = |error: String| format!("{}: error: {error}", path.display());
+            let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+            Some(Secrets::from_text(&text).map_err(|error| failed(error.to_string()))?)
+        }
+    };
+    let (version, identity) = (dns.version.as_ref().map(boxed), dns.identity.as_ref().map(boxed));
+    Ok(Policy { nsid: boxed(&dns.nsid), version, identity, cookies })
+}
+
+/// Reads certificate and key; each reload does, which is how they are renewed.
+fn certificate(tls: &Tls) -> Result<CertifiedKey, String> {
+    let of = |path: &Path, error: String| format!("{}: error: {error}", path.display());
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&tls.cert).and_then(Iterator::collect);
+    let chain = chain.map_err(|error| of(&tls.cert, error.to_string()))?;
+    if chain.is_empty() {
+        return Err(of(&tls.cert, "it holds no certificate; write it in PEM form".to_owned()));
+    }
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| of(&tls.key, error.to_string()))?;
+    let provider = rustls::crypto::ring::default_provider();
+    // Fails where key and certificate do not belong together.
+    CertifiedKey::from_der(chain, key, &provider).map_err(|error| of(&tls.key, error.to_string()))
+}
+
+/// One for the whole life of the process: a reload must not make the cookies of all clients worthless.
+fn random_secret() -> Result<[u8; SECRET_LEN], String> {
+    static SECRET: OnceLock<[u8; SECRET_LEN]> = OnceLock::new();
+    let mut fresh = [0; SECRET_LEN];
+    SystemRandom::new().fill(&mut fresh).map_err(|_| "the system gives no random octets".to_owned())?;
+    Ok(*SECRET.get_or_init(|| fresh))
+}
+
 /// What is served before anything was decided.
 pub fn no_zones() -> Arc<Catalog> {
     Arc::new(Catalog::new(Vec::new()).expect("no zone is no duplicate"))
@@ -178,18 +236,17 @@ pub fn no_zones() -> Arc<Catalog> {
 /// Reads and parses the zone of a configuration, and finds the pools of its tags. The error holds a
 /// line for each thing that is wrong, the other side a line for each warning.
 pub fn parse(zone: &config::Zone, pools: &[Pool]) -> Result<Parsed, Vec<String>> {
-    let file = zone.file.display().to_string();
-    let bytes = read_file(&zone.file, DOCUMENT_MAX).map_err(|error| {
+    let file = file_name(zone);
+    let read = match &zone.text {
+        Some(text) => Ok(text.as_bytes().to_vec()),
+        None => read_file(&zone.file, DOCUMENT_MAX),
+    };
+    let bytes = read.map_err(|error| {
         vec![format!(
             "{file}: error: cannot read the file of zone {}: {error}; mend the path or its permissions",
             zone.origin
         )]
     })?;
-    parse_bytes(zone, pools, bytes)
-}
-
-fn parse_bytes(zone: &config::Zone, pools: &[Pool], bytes: Vec<u8>) -> Result<Parsed, Vec<String>> {
-    let file = zone.file.display().to_string();
     let own: Arc<[u8]> = bytes.as_slice().into();
     let mut source = FileSource::new(&zone.include_dir, &zone.file);
     let parsed = Zone::load(&zone.origin, &file, bytes, &mut source).map_err(|found| errors_of(&found))?;
@@ -197,10 +254,19 @@ fn parse_bytes(zone: &config::Zone, pools: &[Pool], bytes: Vec<u8>) -> Result<Pa
     if found.iter().any(Diagnostic::is_error) {
         return Err(errors_of(&found));
     }
-    let link = link_remark(&zone.file).map(|remark| format!("{file}: warning: {remark}"));
+    let link = if zone.text.is_none() { link_remark(&zone.file) } else { None };
+    let link = link.map(|remark| format!("{file}: warning: {remark}"));
     let warnings = link.into_iter().chain(parsed.warnings().iter().chain(&found).map(ToString::to_string)).collect();
     let held = Held { zone: own, included: parsed.document().included() };
     Ok(Parsed { zone: parsed, binding, held, warnings })
+}
+
+/// The zone's text as messages name it. A line of a declared zone is none of the configuration.
+pub fn file_name(zone: &config::Zone) -> String {
+    match zone.text {
+        Some(_) => format!("{} [zone.\"{}\"] made", zone.file.display(), zone.origin),
+        None => zone.file.display().to_string(),
+    }
 }
 
 pub struct Parsed {
@@ -221,7 +287,8 @@ struct One {
 
 fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec<String>> {
     let Parsed { zone, binding, held, warnings } = parsed;
-    let mut fingerprint = config.transfer.as_ref().map(|_| Fingerprint::new(pools));
+    let mut fingerprint =
+        config.transfer.as_ref().map(|_| Fingerprint::new(binding.pools().iter().map(|pool| &pools[*pool])));
     let mut compile = |mode| compile(&zone, &binding, pools, mode, fingerprint.as_mut()).map_err(|line| vec![line]);
     let table = match config.serve {
         Serve::Off => None,
@@ -235,7 +302,11 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec
         pools: binding.pools().to_vec(),
         scheme: config.serial,
         serial_in_file: zone.serial(),
-        roles_in_file: binding.roles_in_file(&zone, pools),
+        roles_in_file: match config.text {
+            // It tells of no roles: its addresses are made up.
+            Some(_) => vec![Some(PoolRoles::default()); binding.pools().len()],
+            None => binding.roles_in_file(&zone, pools),
+        },
         export: config.export_file.is_some(),
         content,
     };
@@ -246,24 +317,26 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec
     let names = names.collect();
     let failover_records = zone.failover_records().count();
     let records = zone.records().len();
-    let zone = LoadedZone { config: config.clone(), held, records, failover_records };
+    let delegation = if config.serve == Serve::Zone { parent::records(&zone) } else { Vec::new() };
+    let followers = followers(&zone, &binding);
+    let zone = LoadedZone { config: config.clone(), held, records, failover_records, delegation, followers };
     Ok(One { zone, names, settings, table, warnings })
 }
 
-/// The catalog as a zone, with its text.
-fn catalog_zone(config: &Config, catalog: &config::Catalog) -> (config::Zone, String) {
+/// The catalog as a zone.
+fn catalog_zone(config: &Config, catalog: &config::Catalog) -> config::Zone {
     let members = config.zones.iter().filter(|zone| zone.transfer.is_some()).map(|zone| &zone.origin);
-    let zone = config::Zone {
+    config::Zone {
         origin: catalog.origin.clone(),
         file: config.file.clone(),
+        text: Some(transfers::catalog_text(members).into()),
         include_dir: config.file.parent().map(Path::to_owned).unwrap_or_default(),
         pool: None,
         serve: if config.listen.is_empty() { Serve::Off } else { Serve::Zone },
         export_file: None,
         serial: SerialScheme::default(),
         transfer: Some(catalog.transfer.clone()),
-    };
-    (zone, transfers::catalog_text(members))
+    }
 }
 
 fn compile(

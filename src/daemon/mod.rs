@@ -4,13 +4,16 @@ pub mod cli;
 mod client;
 mod clock;
 mod demo;
+mod eject;
 mod exports;
 pub mod failure;
 mod init;
 mod journal;
 mod listen;
 mod load;
+mod notices;
 mod notify;
+mod parent;
 mod persist;
 mod plan;
 mod probing;
@@ -42,7 +45,8 @@ pub fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            // A verb that has said everything already has no lines.
+            failure.lines().iter().for_each(|line| eprintln!("{line}"));
             failure.exit.into()
         }
     }
@@ -67,6 +71,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             runtime()?.block_on(plan::plan(&config))
         }
         Verb::Replay { log } => replay::replay(&Config::load(&file)?, &log),
+        Verb::Eject { to } => runtime()?.block_on(eject::run(&file, &to)),
         Verb::Run => {
             log_to_stderr(false);
             let config = Config::load(&file)?;
@@ -82,6 +87,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
                 Ok(())
             }
         },
+        Verb::Status { nagios: true, .. } => runtime()?.block_on(client::nagios(&file)),
         verb => {
             let client = client::connect(&file)?;
             runtime()?.block_on(ask(&client, verb))
@@ -92,12 +98,13 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
 /// The verbs that the running daemon answers.
 async fn ask(client: &crate::control::client::Client, verb: Verb) -> Result<(), Failure> {
     match verb {
-        Verb::Status { json } => client::status(client, json).await,
+        Verb::Status { json, .. } => client::status(client, json).await,
         Verb::Explain { pool, json } => client::explain(client, &pool, json).await,
         Verb::Log { count, json } => client::log(client, count, json).await,
         Verb::Reload => client::reload(client).await,
-        Verb::Export { zone } => client::export(client, zone.as_deref()).await,
-        Verb::Rollback { zone } => client::rollback(client, &zone).await,
+        Verb::Export { zone, .. } => client::export(client, zone.as_deref()).await,
+        Verb::Rollback { zone, to } => client::rollback(client, &zone, to).await,
+        Verb::Generations { zone } => client::generations(client, &zone).await,
         Verb::Switch { pool, node, order } => client::order(client, Action::Switch { pool, node }, order).await,
         Verb::Hold { pool, order } => client::order(client, Action::Hold { pool }, order).await,
         Verb::Drain { node, order } => client::order(client, Action::Drain { node }, order).await,
@@ -114,8 +121,14 @@ async fn ask(client: &crate::control::client::Client, verb: Verb) -> Result<(), 
         | Verb::Init(_)
         | Verb::IsPrimary { .. }
         | Verb::Completions { .. }
-        | Verb::Man { .. } => unreachable!("`dispatch` has carried these out"),
+        | Verb::Man { .. }
+        | Verb::Eject { .. } => unreachable!("`dispatch` has carried these out"),
     }
+}
+
+/// The name of this host, as far as the system tells.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

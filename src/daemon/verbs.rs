@@ -34,6 +34,10 @@ pub fn check(file: &Path) -> Result<(), Failure> {
         config.checks.len(),
         loaded.warnings.len()
     );
+    for zone in loaded.zones.iter().filter(|zone| !zone.delegation.is_empty()) {
+        println!("the parent of {} must hold:", zone.config.origin);
+        zone.delegation.iter().for_each(|line| println!("  {line}"));
+    }
     Ok(())
 }
 

@@ -12,9 +12,11 @@
 //!                                              pools (decide)
 //! ```
 
+pub mod alarm;
 pub mod effect;
 pub mod event;
 pub mod explain;
+pub mod incident;
 pub mod orders;
 pub mod settings;
 pub mod state;
@@ -22,6 +24,7 @@ pub mod status;
 
 mod bounds;
 mod pools;
+mod recent;
 mod report;
 mod targets;
 mod timers;
@@ -241,6 +244,16 @@ impl Director {
         State { is_final: true, ..self.state() }
     }
 
+    /// Whether an export of this zone (index into the settings) is under way.
+    pub fn is_exporting(&self, zone: usize) -> bool {
+        self.zones.list.get(zone).is_some_and(zones::ZoneState::is_exporting)
+    }
+
+    /// Whether a rollback holds the exports of this zone (index into the settings).
+    pub fn is_held(&self, zone: usize) -> bool {
+        self.zones.list.get(zone).is_some_and(|state| state.held)
+    }
+
     /// What shall outlive the process, as of the last event; for [`Effect::Persist`].
     pub fn state(&self) -> State {
         let pools = self.settings.pools.iter().zip(&self.pools);
@@ -271,6 +284,10 @@ impl Director {
                 if self.zones.ended(report, now) {
                     self.persist_by(now.monotonic_ms);
                 }
+            }
+            Event::ExportHeld { zone, held } => {
+                self.zones.hold(zone, held);
+                self.persist_by(now.monotonic_ms);
             }
             Event::SerialSeen { zone, serial } => self.zones.seen(zone, serial),
             Event::Reloaded(settings) => self.reload(*settings, now),

@@ -82,6 +82,9 @@ pub struct CheckStatus {
     pub last_probe_unix_ms: Option<i64>,
     pub since_unix_ms: Option<i64>,
     pub cert_expiry_unix_s: Option<i64>,
+    /// The last probes, oldest first, a character each: `+` good, `-` bad, `?` could not say.
+    #[serde(default)]
+    pub history: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -94,6 +97,9 @@ pub struct ZoneStatus {
     /// The serial last seen at nsd.
     pub serial_at_nsd: Option<u32>,
     pub export: bool,
+    /// A rollback holds the exports until the operator asks for one.
+    #[serde(default)]
+    pub export_held: bool,
     pub last_export: Option<ExportReport>,
     /// Those that are told of changes; filled in by the daemon.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -42,6 +42,8 @@ pub(super) struct ZoneState {
     dirty: bool,
     /// The generation that an export under way carries.
     running: Option<u64>,
+    /// Exports wait for the operator: a rollback has put other bytes in service.
+    pub(super) held: bool,
     /// Failures in a row.
     failures: u32,
     pub(super) last_export: Option<ExportReport>,
@@ -50,7 +52,11 @@ pub(super) struct ZoneState {
 impl ZoneState {
     /// nsd does not have the current decision, as far as we know.
     pub(super) fn is_unpublished(&self) -> bool {
-        self.dirty || self.running.is_some()
+        !self.held && (self.dirty || self.running.is_some())
+    }
+
+    pub(super) fn is_exporting(&self) -> bool {
+        self.running.is_some()
     }
 }
 
@@ -73,6 +79,7 @@ impl Zones {
                 serial_at_nsd: before.and_then(|before| before.serial_at_nsd),
                 dirty: false,
                 running,
+                held: zone.export && before.is_some_and(|before| before.export_held),
                 failures: 0,
                 last_export,
                 name,
@@ -91,7 +98,7 @@ impl Zones {
             // Without an export the file never hears of our serials.
             let behind = zone.export && serial::is_newer(state.serial, zone.serial_in_file);
             let differs = match before.filter(|_| zone.content.is_some()) {
-                None => !says(zone, roles),
+                None => !state.held && !says(zone, roles),
                 // Secondaries have what was served last, whatever the file says.
                 Some(before) => {
                     state.serial = state.serial.wrapping_add(self.leap);
@@ -100,7 +107,8 @@ impl Zones {
                     self.leap > 0 || (edited && !told) || moved(zone, settings, saved, roles)
                 }
             };
-            if pending || behind || differs {
+            // What is held waits for the operator, also where the file falls ever further behind.
+            if differs || (!state.held && (pending || behind)) {
                 self.renew(index, now);
             }
         }
@@ -112,7 +120,7 @@ impl Zones {
         let last = state.serial_at_nsd.map_or(state.serial, |at_nsd| serial::newest(state.serial, at_nsd));
         state.serial = serial::next(state.scheme, last, now.unix_ms.div_euclid(1_000));
         state.dirty = state.export;
-        if state.dirty && state.running.is_none() {
+        if state.dirty && !state.held && state.running.is_none() {
             self.retries.set(zone, None);
             self.waiting.insert(zone);
         }
@@ -125,6 +133,17 @@ impl Zones {
         // It would never take what is older: the state was lost, or the zone had another primary.
         if state.content.is_some() && serial::is_newer(serial, state.serial) {
             self.overtaken.insert(zone);
+        }
+    }
+
+    /// The operator's rollback holds the exports of a zone, `export` lets them go on.
+    pub(super) fn hold(&mut self, zone: usize, held: bool) {
+        let Some(state) = self.list.get_mut(zone) else { return };
+        state.held = held;
+        self.waiting.remove(&zone);
+        self.retries.set(zone, None);
+        if state.dirty && !held && state.running.is_none() {
+            self.waiting.insert(zone);
         }
     }
 
@@ -179,11 +198,12 @@ impl Zones {
                 state.failures = state.failures.saturating_add(1);
                 if !state.dirty && state.export {
                     state.dirty = true;
-                    self.retries.set(index, Some(now.monotonic_ms.saturating_add(wait_ms)));
+                    let retry_ms = now.monotonic_ms.saturating_add(wait_ms);
+                    self.retries.set(index, (!state.held).then_some(retry_ms));
                 }
             }
         }
-        if state.dirty && !self.retries.is_set(index) {
+        if state.dirty && !state.held && !self.retries.is_set(index) {
             self.waiting.insert(index);
         }
         true
@@ -198,8 +218,9 @@ impl Zones {
             let saved = SavedZone {
                 serial: state.serial,
                 serial_at_nsd: state.serial_at_nsd,
-                export_pending: state.is_unpublished(),
+                export_pending: state.dirty || state.running.is_some(),
                 content: state.content,
+                export_held: state.held,
             };
             (state.name.clone(), saved)
         })

@@ -17,15 +17,18 @@ pub struct Said {
     pub stdout: String,
 }
 
-/// Runs `argv` with `more` arguments and waits for its end. Any other end than exit code 0 is an
-/// error, with the first line of what it said. At the deadline its whole process group is killed.
-/// `folder` is where it runs; absent: here.
+/// Runs `argv` with `more` arguments, in `folder` if one is given, and waits for its end. Any other
+/// end than exit code 0 is an error, with the first line of what it said. At the deadline its whole
+/// process group is killed.
 pub async fn run(argv: &[String], more: &[&str], folder: Option<&Path>, limit_ms: u64) -> Result<Said, String> {
     let (program, first) = argv.split_first().ok_or("no program is configured")?;
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    if let Some(folder) = folder {
+        command.current_dir(folder);
+    }
+    let mut child = command
         .args(first)
         .args(more)
-        .current_dir(folder.unwrap_or(Path::new(".")))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -118,7 +118,8 @@ fn provide_old(journal: &Journal, old: &str, now: &Found, generations: &Generati
     let origin: Name = journal.zone.parse().map_err(|error| format!("{}: {error}", journal.zone))?;
     let bytes = generations.load(&origin, old)?;
     files::remove(&journal.temp)?;
-    files::write_new(&journal.temp, &bytes, Some(&now.metadata))
+    files::write_new(&journal.temp, &bytes, Some(&now.metadata))?;
+    files::sync(&journal.temp)
 }
 
 /// How far a transaction had come when it was cut off.

@@ -101,7 +101,7 @@ async fn outcome(publisher: &Publisher, origin: &Name, journal: &Journal) -> Res
 async fn stay(publisher: &Publisher, origin: &Name, journal: &Journal) -> Result<(ExportResult, String), String> {
     back_included(publisher, journal).await?;
     let old = journal.old.as_ref().and_then(|old| old.serial);
-    let words = match publisher.client.serial(origin).await {
+    let words = match publisher.serial_at(origin).await {
         Ok(served) if old.is_some_and(|old| old != served) => {
             let reloaded = publisher.reload(origin).await;
             let words = old_is_served(publisher, origin, journal, reloaded).await?;
@@ -120,7 +120,7 @@ async fn stay(publisher: &Publisher, origin: &Name, journal: &Journal) -> Result
 /// serves them; else the old ones come back.
 async fn complete(publisher: &Publisher, origin: &Name, journal: &Journal) -> Result<(ExportResult, String), String> {
     let serial = journal.new.serial.ok_or("the journal names no serial")?;
-    if let Err(error @ (QueryError::Timeout | QueryError::Io(_))) = publisher.client.serial(origin).await {
+    if let Err(error @ (QueryError::Timeout | QueryError::Io(_))) = publisher.serial_at(origin).await {
         // Neither way could be proved. When nsd starts, it loads a complete, checked file.
         return Err(format!("the new file is in place, but nsd: {error}"));
     }

@@ -31,7 +31,8 @@ impl Bench {
         let limits = Limits { served_ms: 1_500, query_ms: 300, control_ms: 1_500, ..Limits::default() };
         let settings = NsdSettings {
             address: nsd.address(),
-            control: nsd.control_argv(),
+            verify: Vec::new(),
+            control: nsd.control_argv().into(),
             checkzone: nsd.checkzone_argv(),
             state_dir: nsd.folder().join("state"),
             limits,
@@ -47,7 +48,7 @@ impl Bench {
         let expect: IpAddr = expect.parse().unwrap();
         Job {
             origin: ORIGIN.parse().unwrap(),
-            source: self.nsd.zone_path(ORIGIN),
+            source: Some(self.nsd.zone_path(ORIGIN)),
             source_bytes: fs::read(self.nsd.zone_path(ORIGIN)).unwrap().into(),
             source_serial: serial - 1,
             target: self.nsd.zone_path(ORIGIN),
@@ -143,17 +144,8 @@ async fn an_edit_of_the_included_file_is_kept() {
 /// A crash after any step ends with both files old or both new, and nsd serving them.
 #[tokio::test]
 async fn cut_off_anywhere() {
-    let steps = [
-        Step::Journaled,
-        Step::Written,
-        Step::Included,
-        Step::Checked,
-        Step::Parsed,
-        Step::Swapped,
-        Step::Synced,
-        Step::Reloaded,
-        Step::Recorded,
-    ];
+    let steps =
+        [Step::Journaled, Step::Written, Step::Included, Step::Checked, Step::Swapped, Step::Reloaded, Step::Recorded];
     for step in steps {
         let bench = Bench::new();
         let cut = |done| if done == step { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::Spanned;
 
@@ -25,6 +26,8 @@ impl Checker {
     ) -> Vec<Zone> {
         let defaults = self.zone_defaults(sources);
         let (found, zones_dir) = self.found_zones(sources);
+        // What is written counts more than what is found.
+        let zones_dir = nsd.and_then(|nsd| nsd.zonesdir.clone()).or(zones_dir);
         let context = Context { pools, listen, nsd, defaults, zones_dir };
         let mut zones: Vec<Zone> = Vec::new();
         for entry in self.entries(sources, "zone", |tables| &tables.zone) {
@@ -46,7 +49,8 @@ impl Checker {
         for FoundZone { source, origin, file, .. } in found {
             if !named.contains(&origin) {
                 let empty = file::Zone::default();
-                zones.push(self.settled(source, &empty, origin, file, &context));
+                let pool = self.pool(source, &empty, &context);
+                zones.push(self.settled(source, &empty, Begun { origin, file, text: None, pool }, &context));
             }
         }
         zones
@@ -72,36 +76,48 @@ impl Checker {
                 return None;
             }
         };
-        let path = match (&table.file, found.iter().find(|found| found.origin == origin)) {
-            (Some(file), _) => beside(&source.file, file.get_ref()),
-            (None, Some(found)) => found.file.clone(),
-            (None, None) => {
-                let message = format!("zone {origin} has no file");
-                self.at(source, entry.name.span(), message, "write file = \"/path/to/zone\"");
+        let pool = self.pool(source, table, context);
+        let found = found.iter().find(|found| found.origin == origin);
+        let (file, text) = match (&table.file, &table.names, found) {
+            (Some(file), None, _) => (beside(&source.file, file.get_ref()), None),
+            (None, None, Some(found)) => (found.file.clone(), None),
+            (None, Some(names), None) => {
+                if context.defaults.or(source, |table| table.pool.as_ref(), table).1.is_none() {
+                    self.at(source, names.span(), "a declared zone needs a pool", "write pool = \"NAME\"");
+                }
+                let members = pool.map_or(&[][..], |pool| &context.pools[pool].nodes);
+                let text = self.declared(source, table, names, &origin, members, context.listen)?;
+                (source.file.clone(), Some(text.into()))
+            }
+            (given, names, found) => {
+                let what = match (given, names, found) {
+                    (None, Some(_), Some(found)) => format!("names, and a file ({})", found.file.display()),
+                    (Some(_), ..) => "a file and names".to_owned(),
+                    (None, ..) => "no file".to_owned(),
+                };
+                let hint = "write file = \"/path/to/zone\", or names = [\"www\", \"@\"] for a zone without a file";
+                self.at(source, entry.name.span(), format!("zone {origin} has {what}"), hint);
                 return None;
             }
         };
-        Some(self.settled(source, table, origin, path, context))
+        Some(self.settled(source, table, Begun { origin, file, text, pool }, context))
+    }
+
+    /// The pool of a zone's tags, from its table or the defaults.
+    fn pool(&mut self, source: &Source, table: &file::Zone, context: &Context<'_>) -> Option<usize> {
+        let (source, text) = context.defaults.or(source, |table| table.pool.as_ref(), table);
+        let text = text?;
+        let found = context.pools.iter().position(|pool| pool.name == *text.get_ref());
+        if found.is_none() {
+            self.unknown(source, text, "pool", context.pools.iter().map(|pool| pool.name.as_str()));
+        }
+        found
     }
 
     /// A zone with what its table says, else the defaults.
-    fn settled(
-        &mut self,
-        source: &Source,
-        table: &file::Zone,
-        origin: Name,
-        path: PathBuf,
-        context: &Context<'_>,
-    ) -> Zone {
-        let Context { pools, listen, nsd, defaults, zones_dir } = context;
-        let (pool_source, pool) = defaults.or(source, |table| table.pool.as_ref(), table);
-        let pool = pool.and_then(|text| {
-            let found = pools.iter().position(|pool| pool.name == *text.get_ref());
-            if found.is_none() {
-                self.unknown(pool_source, text, "pool", pools.iter().map(|pool| pool.name.as_str()));
-            }
-            found
-        });
+    fn settled(&mut self, source: &Source, table: &file::Zone, begun: Begun, context: &Context<'_>) -> Zone {
+        let Context { listen, nsd, defaults, zones_dir, .. } = context;
+        let Begun { origin, file: path, text: declared, pool } = begun;
         let (allow_source, allow) = defaults.or(source, |table| table.allow_transfer.as_ref(), table);
         let (_, notify) = defaults.or(source, |table| table.notify.as_ref(), table);
         let (_, key) = defaults.or(source, |table| table.key.as_ref(), table);
@@ -114,9 +130,14 @@ impl Checker {
         let (serve_source, serve) = defaults.or(source, |table| table.serve.as_ref(), table);
         let serve = self.serve(serve_source, serve, listen, *nsd, transfer.is_some());
         let (export_source, export_text) = defaults.or(source, |table| table.export.as_ref(), table);
-        // A secondary writes its own file.
-        let usual = nsd.is_some() && transfer.is_none();
+        // A secondary writes its own file; a declared zone has none that an export could replace,
+        // unless it is named.
+        let has_file = declared.is_none() || table.export_file.is_some();
+        let usual = nsd.is_some() && transfer.is_none() && has_file;
         let export = self.choice(export_source, export_text, &[("file", true), ("off", false)]).unwrap_or(usual);
+        if let Some(text) = table.export.as_ref().filter(|_| export && !has_file) {
+            self.at(source, text.span(), "a declared zone has no file to export to", "write export-file = \"/path\"");
+        }
         if let Some(text) = export_text.filter(|_| export && nsd.is_none()) {
             self.at(export_source, text.span(), "there is no nsd to export to", "add an [nsd] table");
         }
@@ -134,10 +155,12 @@ impl Checker {
         Zone {
             origin,
             file: path,
+            text: declared,
             include_dir,
             pool,
             serve,
-            export_file: export.then_some(export_file),
+            // A default `export = "file"` means the zones that have one.
+            export_file: (export && has_file).then_some(export_file),
             serial,
             transfer,
         }
@@ -149,6 +172,12 @@ impl Checker {
         if let Some((source, table)) = &found {
             for text in [&table.get_ref().file, &table.get_ref().export_file].into_iter().flatten() {
                 self.at(source, text.span(), "a default cannot name one file", "write it in [zone.\"NAME\"]");
+            }
+            let file::Zone { names, ns, hostmaster, ttl, .. } = table.get_ref();
+            let servers = ns.iter().flat_map(|servers| servers.keys());
+            let texts = servers.chain(hostmaster).chain(ttl).map(Spanned::span);
+            for span in names.iter().map(Spanned::span).chain(texts) {
+                self.at(source, span, "only a zone that is declared has this", "write it in [zone.\"NAME\"]");
             }
         }
         Defaults(found.map(|(source, table)| (source, table.get_ref())))
@@ -262,6 +291,15 @@ impl Checker {
         }
         serve
     }
+}
+
+/// A zone as far as it is known before the rest of its table is read.
+struct Begun {
+    origin: Name,
+    file: PathBuf,
+    /// Where the table declares the zone.
+    text: Option<Arc<str>>,
+    pool: Option<usize>,
 }
 
 /// What every zone is held against.

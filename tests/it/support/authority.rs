@@ -62,6 +62,14 @@ impl Authority {
         (server(certificate.der().clone(), &key), certificate.pem())
     }
 
+    /// A certificate for these names and its key, as PEM, for other people's servers.
+    pub fn pair(&self, names: &[&str]) -> (String, String) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
     fn server_until(&self, names: &[&str], until: (i32, u8, u8)) -> Arc<ServerConfig> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();

@@ -61,11 +61,31 @@ pub struct Node {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Check {
     pub http: Option<Text>,
+    pub tls: Option<Text>,
+    pub tcp: Option<Text>,
+    pub gemini: Option<Text>,
+    pub smtp: Option<Text>,
+    pub dns: Option<Text>,
+    pub exec: Option<Spanned<Vec<String>>>,
+    pub file: Option<Text>,
+    pub method: Option<Text>,
+    pub headers: Option<Spanned<BTreeMap<Text, Text>>>,
     pub expect: Option<Text>,
+    pub expect_regex: Option<Text>,
     pub status: Option<Spanned<Vec<Spanned<u16>>>>,
+    pub redirects: Option<Spanned<u8>>,
     pub port: Option<Spanned<u16>>,
     pub ca_file: Option<Text>,
-    pub insecure: Option<bool>,
+    pub insecure: Option<Spanned<bool>>,
+    pub cert_min_days: Option<Spanned<u32>>,
+    /// "pool", or a list of names.
+    pub names: Option<Spanned<toml::Value>>,
+    pub send: Option<Text>,
+    pub starttls: Option<Spanned<bool>>,
+    pub query: Option<Text>,
+    pub rcode: Option<Text>,
+    pub serial_of: Option<Text>,
+    pub max_age: Option<Text>,
     pub interval: Option<Text>,
     pub fast_interval: Option<Text>,
     pub timeout: Option<Text>,
@@ -85,6 +105,7 @@ pub struct Pool {
     pub when_all_down: Option<Text>,
     pub families: Option<Text>,
     pub ttl_min: Option<Text>,
+    pub anchors: Option<Spanned<Vec<Text>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

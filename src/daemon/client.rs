@@ -55,6 +55,18 @@ pub async fn log(client: &Client, count: usize, json: bool) -> Result<(), Failur
     Ok(())
 }
 
+pub async fn explain(client: &Client, pool: &str, json: bool) -> Result<(), Failure> {
+    let answer = client.explain(pool).await?;
+    let Some(told) = answer.explanation.as_ref().filter(|_| exit(&answer) == Exit::Ok) else {
+        return answered(Ok(answer));
+    };
+    match json {
+        true => println!("{}", serde_json::to_string_pretty(told).expect("an explanation is plain data")),
+        false => print!("{}", text::explanation(told, unix_ms())),
+    }
+    Ok(())
+}
+
 /// Returns when the order is served, or has failed.
 pub async fn order(client: &Client, action: Action, args: OrderArgs) -> Result<(), Failure> {
     // Rounded up: an order never ends before its time.

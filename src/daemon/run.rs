@@ -38,6 +38,7 @@ use super::journal::Journal;
 use super::load::{self, Loaded};
 use super::notices;
 use super::persist::StateDir;
+use super::recorder::Recorder;
 use super::serving::{Counted, Serving};
 use super::transfers;
 use super::waiters::Waiters;
@@ -122,6 +123,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
         rehearsals: rehearsals(publisher.clone(), Arc::clone(&exports), back.clone()),
         prober: prober(&loaded)?,
         pools: loaded.settings.pools.clone().into(),
+        recorder: Recorder::start(state_dir.path()),
         saver: Saver::start(state_dir),
         probes: Arc::new(Semaphore::new(PROBES_MAX)),
         exports,
@@ -190,6 +192,7 @@ struct Daemon {
     journal: Journal,
     saver: Saver,
     notifier: Notifier,
+    recorder: Recorder,
     status: watch::Sender<Arc<Status>>,
     /// When the snapshot must be renewed, if it is stale.
     status_due: Option<Instant>,
@@ -265,6 +268,9 @@ impl Daemon {
     }
 
     fn handle(&mut self, event: Event) {
+        if let Event::Probed { target, outcome } = &event {
+            self.recorder.observe(target, outcome, super::clock::unix_ms());
+        }
         let routine = matches!(event, Event::Tick | Event::Probed { .. } | Event::SerialSeen { .. });
         let effects = self.director.handle(event, self.clock.now());
         let quiet = effects.iter().all(|effect| matches!(effect, Effect::Probe(_) | Effect::Persist));
@@ -308,13 +314,11 @@ impl Daemon {
     }
 
     fn probe(&self, target: Target) {
-        let check = self.config.checks.iter().find(|check| check.name == target.check).cloned();
-        let node = self.pools.iter().flat_map(|pool| &pool.nodes).find(|node| node.name == target.node).cloned();
-        let (Some(check), Some(node)) = (check, node) else { return };
+        let Some(looked) = self.loaded.targets.get(&target).cloned() else { return };
         let (prober, permits, back) = (Arc::clone(&self.prober), Arc::clone(&self.probes), self.back.clone());
         tokio::spawn(async move {
             let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
-            let outcome = prober.probe(&check, &node, target.family).await;
+            let outcome = prober.probe(&looked.check, &looked.node, target.family).await;
             // Nobody listens any more when the daemon stops.
             let _ = back.send(Back::Event(Event::Probed { target, outcome })).await;
         });
@@ -408,6 +412,14 @@ impl Daemon {
         match request {
             Request::Order(order) => self.order(order, reply),
             Request::Reload => self.reload(Some(reply)),
+            Request::Explain { pool } => {
+                let told = self.director.explain(&pool, self.clock.now()).map(Box::new);
+                let answer = match told {
+                    Some(told) => Answer { explanation: Some(told), ..Answer::done(pool) },
+                    None => Answer::refused(format!("pool `{pool}` is not configured")),
+                };
+                drop(reply.send(answer));
+            }
             Request::Export { zone } => self.export_now(zone.as_deref(), reply),
             Request::Rollback { zone, to } => self.roll_back(&zone, to, reply),
             Request::Generations { zone } => self.generations(&zone, reply),
@@ -521,7 +533,7 @@ impl Daemon {
             let read = move || {
                 let config = Config::load(&file)?;
                 let loaded = load::load(&config)?;
-                let prober = Prober::new(&config.checks).map_err(|error| Failure::usage(error.to_string()))?;
+                let prober = Prober::new(&loaded.settings.checks).map_err(|error| Failure::usage(error.to_string()))?;
                 Ok((config, loaded, prober))
             };
             let outcome = Box::new(blocking(read).await.and_then(|outcome| outcome));

@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod checks;
 mod command_line;
 mod config;
 mod config_zones;
 mod control;
 mod director;
+mod explaining;
 mod failover;
 mod floors;
 // What the fuzz targets do, tried here too.

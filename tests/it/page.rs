@@ -211,6 +211,7 @@ fn pool(number: usize, evil: &str, now: i64) -> PoolStatus {
         next_rotation_unix_ms: Some(now + 3 * 86_400_000),
         hold: None,
         order,
+        alarms: Vec::new(),
     }
 }
 

@@ -6,4 +6,5 @@ pub mod daemon;
 pub mod host;
 pub mod nsd;
 pub mod odd_zones;
+pub mod scripted;
 pub mod smtp;

@@ -40,6 +40,7 @@ fn pool(name: &str) -> Pool {
         families: Families::Independent,
         min_hold_ms: 0,
         ttl_min_s: None,
+        anchors: Vec::new(),
     }
 }
 

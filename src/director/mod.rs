@@ -301,6 +301,9 @@ impl Director {
         let mut mates: Vec<usize> = Vec::new();
         for (pool, node) in &state.users {
             let pool_state = &mut self.pools[*pool];
+            if pool_state.needs_anchors() {
+                self.touched.insert(*pool);
+            }
             if seen.flipped || seen.doubted {
                 pool_state.look(*node, family, &self.targets);
                 self.touched.insert(*pool);
@@ -316,11 +319,18 @@ impl Director {
             // promoted on an old answer.
             if seen.doubted && state.is_doubted() {
                 mates.extend(pool_state.members().map(|(_, _, target)| target));
+            }
+            if (seen.doubted && state.is_doubted()) || (seen.flipped && pool_state.needs_anchors()) {
                 mates.extend(&pool_state.anchors);
             }
         }
-        let anchored = state.anchored.iter();
-        self.touched.extend(anchored.filter(|pool| self.pools[**pool].needs_anchors()));
+        for pool in state.anchored.iter().filter(|pool| self.pools[**pool].needs_anchors()) {
+            self.touched.insert(*pool);
+            // We were cut off and are back: are they?
+            if seen.flipped {
+                mates.extend(self.pools[*pool].members().map(|(_, _, target)| target));
+            }
+        }
         mates.sort_unstable();
         mates.dedup();
         mates.retain(|mate| *mate != seen.target);

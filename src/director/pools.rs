@@ -114,19 +114,23 @@ impl PoolState {
         seen.peek().is_some() && seen.all(|seen| seen.verdict != Verdict::Up)
     }
 
-    /// What the anchors of a family say. Where nobody is up any more, an old answer of theirs is
-    /// worth nothing: they must have been up since.
+    /// What the anchors of a family say. An answer from before the last node went down is worth
+    /// nothing: they must have been up since. And when they are up again after we were cut off, the
+    /// nodes must have failed since then.
     pub(super) fn anchored(&self, family: Family, targets: &Targets) -> Option<Verdict> {
-        let down = self.view.iter().filter_map(|node| node.seen[family]).filter(|seen| seen.verdict == Verdict::Down);
-        let since_ms = down.map(|seen| seen.since_ms).max().filter(|_| self.nobody_is_up(family));
+        let seen = self.view.iter().flat_map(|node| [node.seen.ipv4, node.seen.ipv6]).flatten();
+        let down_ms = seen.filter(|seen| seen.verdict == Verdict::Down).map(|seen| seen.since_ms).max();
+        let members = self.members().map(|(_, _, index)| &targets.list[index]);
+        let down = members.filter(|target| target.counter.verdict() == Verdict::Down);
+        let asked_ms = down.map(|target| if target.is_doubted() { None } else { target.last_ended_ms }).min();
         let anchors = self.anchors.iter().map(|index| &targets.list[*index]);
-        let said = anchors.filter(|target| target.family() == family).map(|target| match target.counter.verdict() {
-            Verdict::Up
-                if since_ms.is_some_and(|since_ms| target.last_good_ms.is_none_or(|at_ms| at_ms < since_ms)) =>
-            {
-                Verdict::Unknown
+        let said = anchors.filter(|target| target.family() == family).map(|target| {
+            let was_asked = target.last_good_ms >= down_ms;
+            let nodes_were_asked = asked_ms.is_none_or(|asked_ms| asked_ms >= target.since_ms);
+            match target.counter.verdict() {
+                Verdict::Up if !was_asked || !nodes_were_asked => Verdict::Unknown,
+                verdict => verdict,
             }
-            verdict => verdict,
         });
         said.reduce(|a, b| match (a, b) {
             (Verdict::Up, _) | (_, Verdict::Up) => Verdict::Up,

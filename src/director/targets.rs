@@ -35,6 +35,8 @@ pub(super) struct TargetState {
     pub(super) recent: Recent,
     /// When the last good probe ended in this run, in monotonic milliseconds.
     pub(super) last_good_ms: Option<i64>,
+    /// When the last probe ended in this run, in monotonic milliseconds.
+    pub(super) last_ended_ms: Option<i64>,
     /// What the last probe said that could say anything.
     last_said: Option<bool>,
     pub(super) history: History,
@@ -120,6 +122,7 @@ impl Targets {
             users: Vec::new(),
             anchored: Vec::new(),
             last_good_ms: None,
+            last_ended_ms: None,
             last_said: None,
             history: History::default(),
         });
@@ -153,6 +156,7 @@ impl Targets {
             state.last = before.last.clone();
             state.recent = before.recent.clone();
             state.last_good_ms = before.last_good_ms;
+            state.last_ended_ms = before.last_ended_ms;
             state.last_said = before.last_said;
             state.history = before.history.clone();
             state.ended = before.ended;
@@ -176,6 +180,7 @@ impl Targets {
         let said = outcome.success;
         let (counter, doubt) = (state.counter, state.is_doubted());
         let flipped = state.counter.observe(said, state.thresholds);
+        state.last_ended_ms = Some(monotonic(now));
         if said == Some(true) {
             state.last_good_ms = Some(monotonic(now));
         }

@@ -306,7 +306,11 @@ impl<'a> Line<'a> {
                 (None, Some(_)) if self.pool.when_all_down == WhenAllDown::Withdraw => {
                     Choice::new(None, Rule::AllDownWithdraw)
                 }
-                (None, _) => Choice::new(self.order().find(|node| self.is_eligible(*node)), Rule::Start),
+                // Decided again at once: that nobody is up must be told.
+                (None, _) => Choice {
+                    review_ms: Some(self.view.now_ms),
+                    ..Choice::new(self.order().find(|node| self.is_eligible(*node)), Rule::Start)
+                },
             };
         };
         let (verdict, _) = self.standing(current);

@@ -368,6 +368,21 @@ fn the_examples_are_right() {
     assert!(seen >= 3, "one for each placement, and only {seen} were found");
 }
 
+/// Every example of the manual, with the lines that are commented out, too, where they can stand.
+#[test]
+fn the_manual_s_checks_are_right() {
+    let manual = include_str!("../../docs/checks.md");
+    let (before, rest) = GOOD.split_once("[check.web]\n").unwrap();
+    let after = &rest[rest.find("[pool.").unwrap()..];
+    let blocks: Vec<&str> = manual.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 8, "one for each kind");
+    for block in blocks {
+        let name = block.split(['.', ']']).nth(1).unwrap();
+        let text = format!("{before}{block}{}", after.replace("[\"web\"]", &format!("[\"{name}\"]")));
+        assert_eq!(problems(&text), [""; 0], "{block}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_text_is_refused_or_read(text in "\\PC{0,200}") {

@@ -17,6 +17,7 @@ mod fuzz;
 mod fuzz_bodies;
 mod init;
 mod monitoring;
+mod network;
 mod notify;
 mod outages;
 mod page;

@@ -10,8 +10,6 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use crate::dns::name::Name;
-use crate::export::serial::SerialScheme;
 use crate::failover::pool::{Families, Node, Pool, Preempt, Rotate, WhenAllDown};
 use crate::health::check::{Check, Http, Kind};
 use crate::health::family::Family;
@@ -20,7 +18,9 @@ use super::file;
 use super::load::{Source, beside};
 use super::problem::{Problem, did_you_mean};
 use super::value::{choice, duration_ms, socket_addr};
-use super::{Config, DEFAULT_CONTROL, DEFAULT_STATE_DIR, Nsd, Serve, Zone};
+use super::{Config, DEFAULT_CONTROL, DEFAULT_STATE_DIR, Key, Nsd};
+
+mod zones;
 
 const INTERVAL_MS: u64 = 10_000;
 const FAST_INTERVAL_MS: u64 = 1_000;
@@ -33,20 +33,21 @@ const STREAK_MAX: u32 = 1_000;
 
 /// Checks what was read; the first source is the main file.
 pub fn check(file: &Path, sources: &[Source]) -> Result<Config, Vec<Problem>> {
-    let mut checker = Checker { problems: Vec::new() };
+    let mut checker = Checker { problems: Vec::new(), keys: Vec::new() };
     let config = checker.config(file, sources);
     if checker.problems.is_empty() { Ok(config) } else { Err(checker.problems) }
 }
 
-struct Checker {
-    problems: Vec<Problem>,
+pub(super) struct Checker {
+    pub(super) problems: Vec<Problem>,
+    pub(super) keys: Vec<Key>,
 }
 
 /// A table of one kind with the file it stands in.
-struct Entry<'a, T> {
-    source: &'a Source,
-    name: &'a file::Text,
-    table: &'a T,
+pub(super) struct Entry<'a, T> {
+    pub source: &'a Source,
+    pub name: &'a file::Text,
+    pub table: &'a T,
 }
 
 impl Checker {
@@ -66,7 +67,9 @@ impl Checker {
         let pools = self.pools(sources, &nodes, &checks);
         let listen = self.listen(sources);
         let nsd = self.nsd(sources);
+        self.keys = self.read_keys(sources);
         let zones = self.zones(sources, &pools, &listen, nsd.as_ref());
+        let catalog = self.catalog(sources, &zones);
         Config {
             file: file.to_owned(),
             listen,
@@ -78,6 +81,8 @@ impl Checker {
             checks,
             zones,
             notify: self.notify(sources),
+            keys: std::mem::take(&mut self.keys),
+            catalog,
         }
     }
 
@@ -116,11 +121,23 @@ impl Checker {
             Some(text) => self.address(source, text, Some(53)).unwrap_or(usual),
             None => usual,
         };
+        if let Some(socket) = table.control_socket.as_ref().filter(|_| table.control.is_some()) {
+            self.at(source, socket.span(), "control is set as well", "keep one of control and control-socket");
+        }
+        let verify = table.verify.iter().flat_map(|list| list.get_ref());
+        // No program at all is a choice that has to be made: the default is to have one.
+        let without = table.checkzone.as_ref().is_some_and(|argv| argv.get_ref().is_empty());
         Some(Nsd {
             address,
             relay: table.relay.as_ref().is_some_and(|relay| *relay.get_ref()),
+            verify: verify.filter_map(|text| self.address(source, text, Some(53))).collect(),
             control: self.argv(source, table.control.as_ref(), "nsd-control"),
-            checkzone: self.argv(source, table.checkzone.as_ref(), "nsd-checkzone"),
+            control_socket: table.control_socket.as_ref().map(|text| beside(&source.file, text.get_ref())),
+            checkzone: match without {
+                true => Vec::new(),
+                false => self.argv(source, table.checkzone.as_ref(), "nsd-checkzone"),
+            },
+            zonesdir: table.zonesdir.as_ref().map(|text| beside(&source.file, text.get_ref())),
         })
     }
 
@@ -325,105 +342,8 @@ impl Checker {
         source.tables.check.iter().flatten().any(|(key, _)| key.get_ref() == name.get_ref())
     }
 
-    fn zones(&mut self, sources: &[Source], pools: &[Pool], listen: &[SocketAddr], nsd: Option<&Nsd>) -> Vec<Zone> {
-        let mut zones: Vec<Zone> = Vec::new();
-        for entry in self.entries(sources, "zone", |tables| &tables.zone) {
-            let Some(zone) = self.one_zone(&entry, pools, listen, nsd) else { continue };
-            match zones.iter().find(|other| other.origin == zone.origin) {
-                Some(other) => {
-                    let message = format!("zone {} is configured twice", other.origin);
-                    self.at(
-                        entry.source,
-                        entry.name.span(),
-                        message,
-                        "remove one (a final dot or upper case makes no other zone)",
-                    );
-                }
-                None => zones.push(zone),
-            }
-        }
-        zones
-    }
-
-    fn one_zone(
-        &mut self,
-        entry: &Entry<'_, file::Zone>,
-        pools: &[Pool],
-        listen: &[SocketAddr],
-        nsd: Option<&Nsd>,
-    ) -> Option<Zone> {
-        let (source, table) = (entry.source, entry.table);
-        let origin: Name = match entry.name.get_ref().parse() {
-            Ok(origin) => origin,
-            Err(error) => {
-                self.at(
-                    source,
-                    entry.name.span(),
-                    format!("`{}` is no zone name: {error}", entry.name.get_ref()),
-                    "write [zone.\"example.org\"]",
-                );
-                return None;
-            }
-        };
-        let Some(file) = &table.file else {
-            self.at(source, entry.name.span(), format!("zone {origin} has no file"), "write file = \"/path/to/zone\"");
-            return None;
-        };
-        let path = beside(&source.file, file.get_ref());
-        let pool = table.pool.as_ref().and_then(|text| {
-            let found = pools.iter().position(|pool| pool.name == *text.get_ref());
-            if found.is_none() {
-                self.unknown(source, text, "pool", pools.iter().map(|pool| pool.name.as_str()));
-            }
-            found
-        });
-        let serve = self.serve(source, table, listen, nsd);
-        let export =
-            self.choice(source, table.export.as_ref(), &[("file", true), ("off", false)]).unwrap_or(nsd.is_some());
-        if let Some(text) = table.export.as_ref().filter(|_| export && nsd.is_none()) {
-            self.at(source, text.span(), "there is no nsd to export to", "add an [nsd] table");
-        }
-        let export_file =
-            table.export_file.as_ref().map_or_else(|| path.clone(), |text| beside(&source.file, text.get_ref()));
-        let schemes = [
-            ("unixtime", SerialScheme::Unixtime),
-            ("increment", SerialScheme::Increment),
-            ("date", SerialScheme::Date),
-        ];
-        let serial = self.choice(source, table.serial.as_ref(), &schemes).unwrap_or_default();
-        Some(Zone { origin, file: path, pool, serve, export_file: export.then_some(export_file), serial })
-    }
-
-    fn serve(&mut self, source: &Source, table: &file::Zone, listen: &[SocketAddr], nsd: Option<&Nsd>) -> Serve {
-        let relay = nsd.is_some_and(|nsd| nsd.relay);
-        let usual = match (listen.is_empty(), relay) {
-            (true, _) => Serve::Off,
-            (false, true) => Serve::Overlay,
-            (false, false) => Serve::Zone,
-        };
-        let words = [("overlay", Serve::Overlay), ("zone", Serve::Zone), ("off", Serve::Off)];
-        let Some(serve) = self.choice(source, table.serve.as_ref(), &words) else { return usual };
-        let span = table.serve.as_ref().map_or(0..0, Spanned::span);
-        if serve != Serve::Off && listen.is_empty() {
-            self.at(
-                source,
-                span,
-                "nothing is served without an address",
-                "add listen = [\"ADDRESS:53\"], or write serve = \"off\"",
-            );
-        } else if serve == Serve::Overlay && !relay {
-            self.at(
-                source,
-                span,
-                "an overlay leaves the rest of the zone to nsd, but nothing is relayed there",
-                "set relay = true in [nsd]",
-            );
-        }
-        serve
-    }
-
     /// All tables of one kind, in order of their names; a name given twice is a problem.
-    fn entries<'a, T>(
+    pub(super) fn entries<'a, T>(
         &mut self,
         sources: &'a [Source],
         kind: &str,
@@ -445,7 +365,7 @@ impl Checker {
     }
 
     /// A key that may stand in one file only.
-    fn single<'a, T>(
+    pub(super) fn single<'a, T>(
         &mut self,
         sources: &'a [Source],
         key: impl Fn(&'a file::File) -> Option<&'a Spanned<T>>,
@@ -463,15 +383,20 @@ impl Checker {
         found
     }
 
-    fn address(&mut self, source: &Source, text: &file::Text, usual_port: Option<u16>) -> Option<SocketAddr> {
+    pub(super) fn address(
+        &mut self,
+        source: &Source,
+        text: &file::Text,
+        usual_port: Option<u16>,
+    ) -> Option<SocketAddr> {
         socket_addr(text.get_ref(), usual_port).map_err(|message| self.wrong(source, text, message)).ok()
     }
 
-    fn parsed<T: std::str::FromStr>(&mut self, source: &Source, text: &file::Text, what: &str) -> Option<T> {
+    pub(super) fn parsed<T: std::str::FromStr>(&mut self, source: &Source, text: &file::Text, what: &str) -> Option<T> {
         text.get_ref().parse().map_err(|_| self.wrong(source, text, format!("`{}` is not {what}", text.get_ref()))).ok()
     }
 
-    fn duration(&mut self, source: &Source, text: Option<&file::Text>, default_ms: u64) -> u64 {
+    pub(super) fn duration(&mut self, source: &Source, text: Option<&file::Text>, default_ms: u64) -> u64 {
         let Some(text) = text else { return default_ms };
         duration_ms(text.get_ref()).map_err(|message| self.wrong(source, text, message)).unwrap_or(default_ms)
     }
@@ -484,7 +409,12 @@ impl Checker {
         u32::try_from(milliseconds / 1_000).ok()
     }
 
-    fn choice<T: Copy>(&mut self, source: &Source, text: Option<&file::Text>, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        source: &Source,
+        text: Option<&file::Text>,
+        words: &[(&str, T)],
+    ) -> Option<T> {
         let text = text?;
         choice(text.get_ref(), words).map_err(|message| self.wrong(source, text, message)).ok()
     }
@@ -512,7 +442,7 @@ impl Checker {
         None
     }
 
-    fn unknown<'a>(
+    pub(super) fn unknown<'a>(
         &mut self,
         source: &Source,
         text: &file::Text,
@@ -525,11 +455,17 @@ impl Checker {
         self.at(source, text.span(), message, hint);
     }
 
-    fn wrong(&mut self, source: &Source, text: &file::Text, message: String) {
+    pub(super) fn wrong(&mut self, source: &Source, text: &file::Text, message: String) {
         self.problems.push(Problem::at(&source.file, &source.text, text.span(), message));
     }
 
-    fn at(&mut self, source: &Source, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn at(
+        &mut self,
+        source: &Source,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.problems.push(Problem::at(&source.file, &source.text, span, message).hint(hint));
     }
 }

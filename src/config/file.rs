@@ -24,6 +24,14 @@ pub struct File {
     pub pool: Tables<Pool>,
     pub zone: Tables<Zone>,
     pub notify: Tables<Notify>,
+    /// A pattern of zone files; each is a zone, unless `zone` has it.
+    pub zone_files: Option<Text>,
+    /// An nsd.conf whose primary zones are looked after, unless `zone` has them.
+    pub nsd_conf: Option<Text>,
+    /// What zones have that do not say otherwise.
+    pub zone_defaults: Option<Spanned<Zone>>,
+    pub key: Tables<Key>,
+    pub catalog: Option<Spanned<Catalog>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -31,8 +39,11 @@ pub struct File {
 pub struct Nsd {
     pub address: Option<Text>,
     pub relay: Option<Spanned<bool>>,
+    pub verify: Option<Spanned<Vec<Text>>>,
     pub control: Option<Spanned<Vec<String>>>,
+    pub control_socket: Option<Text>,
     pub checkzone: Option<Spanned<Vec<String>>>,
+    pub zonesdir: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -76,11 +87,35 @@ pub struct Pool {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Zone {
     pub file: Option<Text>,
+    /// In place of a file.
+    pub names: Option<Spanned<Vec<Text>>>,
+    pub ns: Tables<Vec<Text>>,
+    pub hostmaster: Option<Text>,
+    pub ttl: Option<Text>,
     pub pool: Option<Text>,
     pub serve: Option<Text>,
     pub export: Option<Text>,
     pub export_file: Option<Text>,
     pub serial: Option<Text>,
+    pub allow_transfer: Option<Spanned<Vec<Text>>>,
+    pub notify: Option<Spanned<Vec<Text>>>,
+    pub key: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Key {
+    pub algorithm: Option<Text>,
+    pub secret_file: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Catalog {
+    pub zone: Option<Text>,
+    pub allow_transfer: Option<Spanned<Vec<Text>>>,
+    pub notify: Option<Spanned<Vec<Text>>>,
+    pub key: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -58,8 +58,13 @@ pub enum Request {
     Export {
         zone: Option<String>,
     },
-    /// Put the last good generation of this zone back.
+    /// Put the last good generation of this zone back, or the one with this serial.
     Rollback {
+        zone: String,
+        to: Option<u32>,
+    },
+    /// Which generations of this zone are kept.
+    Generations {
         zone: String,
     },
     /// Read configuration and zones again.
@@ -126,13 +131,16 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// The body of `POST /api/v1/export` and `/api/v1/rollback`.
+/// The body of `POST /api/v1/export`, `rollback` and `generations`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ZoneBody {
     /// The origin; absent: all zones (`export` only).
     #[serde(default)]
     pub zone: Option<String>,
+    /// The serial of the generation to go back to (`rollback` only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<u32>,
 }
 
 /// What may be read by whoever reaches the listener: no secrets in it.
@@ -147,6 +155,7 @@ pub fn full(handle: Handle, ended: watch::Receiver<bool>) -> Router {
         .route("/api/v1/order", post(order))
         .route("/api/v1/export", post(export))
         .route("/api/v1/rollback", post(rollback))
+        .route("/api/v1/generations", post(generations))
         .route("/api/v1/reload", post(reload))
         .layer(DefaultBodyLimit::max(BODY_MAX));
     routes(ended).merge(orders).with_state(handle).layer(middleware::map_response(harden))
@@ -281,8 +290,16 @@ async fn export(State(handle): State<Handle>, body: Result<Json<ZoneBody>, JsonR
 
 async fn rollback(State(handle): State<Handle>, body: Result<Json<ZoneBody>, JsonRejection>) -> Answer {
     match body {
-        Ok(Json(ZoneBody { zone: Some(zone) })) => pass_on(&handle, Request::Rollback { zone }).await,
-        Ok(Json(ZoneBody { zone: None })) => Answer::refused("name the zone to roll back"),
+        Ok(Json(ZoneBody { zone: Some(zone), to })) => pass_on(&handle, Request::Rollback { zone, to }).await,
+        Ok(Json(ZoneBody { zone: None, .. })) => Answer::refused("name the zone to roll back"),
+        Err(rejection) => Answer::refused(rejection.body_text()),
+    }
+}
+
+async fn generations(State(handle): State<Handle>, body: Result<Json<ZoneBody>, JsonRejection>) -> Answer {
+    match body {
+        Ok(Json(ZoneBody { zone: Some(zone), .. })) => pass_on(&handle, Request::Generations { zone }).await,
+        Ok(Json(ZoneBody { zone: None, .. })) => Answer::refused("name the zone"),
         Err(rejection) => Answer::refused(rejection.body_text()),
     }
 }

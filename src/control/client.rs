@@ -61,11 +61,18 @@ impl Client {
 
     /// Exports one zone, or all.
     pub async fn export(&self, zone: Option<&str>) -> Result<Answer, ClientError> {
-        self.change(self.http.post(url("export")).json(&ZoneBody { zone: zone.map(str::to_owned) })).await
+        self.change(self.http.post(url("export")).json(&ZoneBody { zone: zone.map(str::to_owned), to: None })).await
     }
 
-    pub async fn rollback(&self, zone: &str) -> Result<Answer, ClientError> {
-        self.change(self.http.post(url("rollback")).json(&ZoneBody { zone: Some(zone.to_owned()) })).await
+    /// Back to the last good generation of a zone, or to the one with the serial `to`.
+    pub async fn rollback(&self, zone: &str, to: Option<u32>) -> Result<Answer, ClientError> {
+        self.change(self.http.post(url("rollback")).json(&ZoneBody { zone: Some(zone.to_owned()), to })).await
+    }
+
+    /// Which generations of a zone are kept.
+    pub async fn generations(&self, zone: &str) -> Result<Answer, ClientError> {
+        let body = ZoneBody { zone: Some(zone.to_owned()), to: None };
+        self.change(self.http.post(url("generations")).json(&body)).await
     }
 
     pub async fn reload(&self) -> Result<Answer, ClientError> {

@@ -273,12 +273,18 @@ fn probes(status: &Status) -> [Family; 4] {
 }
 
 fn zones(status: &Status, totals: &Totals, now_unix_ms: i64) -> [Family; 3] {
-    let mut serial = Family::gauge("zone_serial", "Serial of the zone, as decided here and as served by nsd");
+    let mut serial =
+        Family::gauge("zone_serial", "Serial of the zone, as decided here and as served by nsd and each secondary");
     let mut age = Family::gauge("export_age_seconds", "Time since nsd was last seen to serve the zone as decided");
     for zone in &status.zones {
         serial.number(&[("zone", &zone.name), ("server", "sidecar")], f64::from(zone.serial));
         if let Some(at_nsd) = zone.serial_at_nsd {
             serial.number(&[("zone", &zone.name), ("server", "nsd")], f64::from(at_nsd));
+        }
+        for secondary in &zone.secondaries {
+            if let Some(at_secondary) = secondary.serial {
+                serial.number(&[("zone", &zone.name), ("server", &secondary.server)], f64::from(at_secondary));
+            }
         }
         if let Some(unix_ms) = totals.last_good_export.get(&zone.name) {
             age.number(&[("zone", &zone.name)], seconds(now_unix_ms.saturating_sub(*unix_ms)).max(0.0));

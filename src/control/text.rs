@@ -233,17 +233,34 @@ impl Text {
         self.0.push('\n');
         let width = zones.iter().map(|zone| zone.name.chars().count()).max().unwrap_or(0);
         for zone in zones {
-            let at_nsd = zone.serial_at_nsd.map_or("not seen".to_owned(), |serial| serial.to_string());
+            let at_nsd = match (zone.serial_at_nsd, zone.secondaries.is_empty()) {
+                (Some(serial), true) => format!(", {serial} at nsd"),
+                (None, true) => ", not seen at nsd".to_owned(),
+                (_, false) => String::new(),
+            };
             let behind = zone.export && zone.serial_at_nsd != Some(zone.serial);
             let export = zone.last_export.as_ref().map_or(String::new(), |report| {
                 let ago = span(now_unix_ms.saturating_sub(report.unix_ms));
                 format!("; export {} {ago} ago: {}", result_word(report.result), report.detail)
             });
-            let mark = if behind { '!' } else { ' ' };
+            let held = match zone.export_held {
+                true => format!("; held since a rollback, `export {}` ends that", zone.name),
+                false => String::new(),
+            };
+            let mark = if behind || zone.export_held { '!' } else { ' ' };
             self.line(format_args!(
-                "{mark} zone {:<width$}  serial {} here, {at_nsd} at nsd{export}",
+                "{mark} zone {:<width$}  serial {} here{at_nsd}{held}{export}",
                 zone.name, zone.serial
             ));
+            for secondary in &zone.secondaries {
+                let mark = if secondary.serial == Some(zone.serial) { ' ' } else { '!' };
+                let serial = secondary.serial.map_or("not seen".to_owned(), |serial| serial.to_string());
+                let problem = if secondary.problem.is_empty() { "" } else { ": " };
+                self.line(format_args!(
+                    "{mark}      {:<width$}  serial {serial} at {}{problem}{}",
+                    "", secondary.server, secondary.problem
+                ));
+            }
         }
     }
 }

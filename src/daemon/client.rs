@@ -75,11 +75,15 @@ pub async fn export(client: &Client, zone: Option<&str>) -> Result<(), Failure> 
     answered(client.export(zone).await)
 }
 
-pub async fn rollback(client: &Client, zone: &str) -> Result<(), Failure> {
-    answered(client.rollback(zone).await)
+pub async fn rollback(client: &Client, zone: &str, to: Option<u32>) -> Result<(), Failure> {
+    answered(client.rollback(zone, to).await)
 }
 
-fn answered(answer: Result<crate::control::api::Answer, ClientError>) -> Result<(), Failure> {
+pub async fn generations(client: &Client, zone: &str) -> Result<(), Failure> {
+    answered(client.generations(zone).await)
+}
+
+pub fn answered(answer: Result<crate::control::api::Answer, ClientError>) -> Result<(), Failure> {
     let answer = answer?;
     let words = text::answer(&answer);
     match exit(&answer) {

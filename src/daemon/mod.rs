@@ -4,16 +4,22 @@ pub mod cli;
 mod client;
 mod clock;
 mod demo;
+mod eject;
 mod exports;
 pub mod failure;
+mod init;
 mod journal;
 mod listen;
 mod load;
 mod notices;
 mod notify;
+mod parent;
 mod persist;
 pub mod run;
+mod serves;
 mod serving;
+mod shell;
+mod transfers;
 mod verbs;
 mod waiters;
 
@@ -48,6 +54,11 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Verb::Check => verbs::check(&file),
         Verb::CheckZone { origin, file, print } => verbs::check_zone(&origin, &file, print),
         Verb::Render { zone, primary, serial } => verbs::render(&file, &zone, &primary, serial),
+        Verb::Init(args) => init::run(&args),
+        Verb::Completions { shell } => shell::completions(shell),
+        Verb::Man { folder } => shell::man(folder.as_deref()),
+        Verb::IsPrimary { node, name } => runtime()?.block_on(serves::run(&file, &node, &name)),
+        Verb::Eject { to } => runtime()?.block_on(eject::run(&file, &to)),
         Verb::Run => {
             log_to_stderr(false);
             let config = Config::load(&file)?;
@@ -77,16 +88,24 @@ async fn ask(client: &crate::control::client::Client, verb: Verb) -> Result<(), 
         Verb::Status { json, .. } => client::status(client, json).await,
         Verb::Log { count, json } => client::log(client, count, json).await,
         Verb::Reload => client::reload(client).await,
-        Verb::Export { zone } => client::export(client, zone.as_deref()).await,
-        Verb::Rollback { zone } => client::rollback(client, &zone).await,
+        Verb::Export { zone, .. } => client::export(client, zone.as_deref()).await,
+        Verb::Rollback { zone, to } => client::rollback(client, &zone, to).await,
+        Verb::Generations { zone } => client::generations(client, &zone).await,
         Verb::Switch { pool, node, order } => client::order(client, Action::Switch { pool, node }, order).await,
         Verb::Hold { pool, order } => client::order(client, Action::Hold { pool }, order).await,
         Verb::Drain { node, order } => client::order(client, Action::Drain { node }, order).await,
         Verb::Release { pool, order } => client::take_back(client, Action::Release { pool }, order).await,
         Verb::Ready { node, order } => client::take_back(client, Action::Ready { node }, order).await,
-        Verb::Check | Verb::CheckZone { .. } | Verb::Render { .. } | Verb::Run | Verb::Demo(_) => {
-            unreachable!("`dispatch` has carried these out")
-        }
+        Verb::Check
+        | Verb::CheckZone { .. }
+        | Verb::Render { .. }
+        | Verb::Run
+        | Verb::Demo(_)
+        | Verb::Init(_)
+        | Verb::IsPrimary { .. }
+        | Verb::Completions { .. }
+        | Verb::Man { .. }
+        | Verb::Eject { .. } => unreachable!("`dispatch` has carried these out"),
     }
 }
 

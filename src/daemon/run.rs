@@ -22,7 +22,9 @@ use crate::dns::name::Name;
 use crate::failover::pool::Pool;
 use crate::notify::Notifier;
 use crate::probe::Prober;
-use crate::publish::{Limits, NsdSettings, Publisher};
+use crate::publish::generations::Generation;
+use crate::publish::{Control, Limits, NsdSettings, Publisher};
+use crate::serve::transfer::{Seen, Transfers};
 use crate::table::{Live, Table};
 
 use super::clock::Clock;
@@ -33,6 +35,7 @@ use super::load::{self, Loaded};
 use super::notices;
 use super::persist::StateDir;
 use super::serving::{Counted, Serving};
+use super::transfers;
 use super::waiters::Waiters;
 
 /// Events that may wait for the loop; senders wait beyond.
@@ -41,8 +44,13 @@ const EVENTS_MAX: usize = 4_096;
 const COMMANDS_MAX: usize = 64;
 /// Probes under way at a time; more wait their turn.
 const PROBES_MAX: usize = 1_024;
-/// Exports under way at a time; more wait their turn.
-const EXPORTS_MAX: usize = 8;
+/// Exports under way at a time; more wait their turn. Most of them wait for nsd, which brings what
+/// was asked for while it reloads into service with its next reload, in one go.
+const EXPORTS_MAX: usize = 64;
+/// Questions for serials under way at a time.
+const SERIALS_MAX: usize = 64;
+/// How long the start may wait for the serials that nsd serves.
+const SERIALS_PATIENCE: Duration = Duration::from_secs(3);
 /// The snapshot that the status page and API show is at most this old while only probes come in.
 const STATUS_AGE: Duration = Duration::from_secs(1);
 /// How long notifications may still take then.
@@ -73,15 +81,23 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
         tracing::warn!("{line}");
     }
     let clock = Clock::start();
-    let saved: Option<State> = state_dir.load();
+    let mut saved: Option<State> = state_dir.load();
+    if let Some(publisher) = &publisher {
+        for (origin, serial) in serials_at(publisher, &loaded).await {
+            saved = Some(State::with_serial_at_nsd(saved.take(), &origin, serial));
+        }
+    }
     let director = Director::new(loaded.settings.clone(), saved, clock.now());
     let (back, events) = mpsc::channel(EVENTS_MAX);
     let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
     let (status_in, status) = watch::channel(Arc::new(director.status(clock.now())));
     // Nothing is answered from a decision that was not made: until then the table has no zones.
     let live = Arc::new(Live::new(Table::new(load::no_zones(), 0, &[], &[], &[])));
-    let counted = serving.start(&live, &config)?;
     let notifier = Notifier::start(&super::host(), notices::destinations(&config.notify), status.clone());
+    let (seen_in, seen) = mpsc::channel(transfers::SEEN_MAX);
+    let transfers = Transfers::new(Arc::clone(&live), seen_in);
+    transfers.configure(transfers::settings(&config, &loaded));
+    let counted = serving.start(&live, &transfers, &config)?;
     let handle = Handle {
         status,
         log: Arc::clone(&journal.log),
@@ -107,6 +123,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
         director,
         publisher,
         live,
+        transfers,
         journal,
         status: status_in,
         back,
@@ -116,8 +133,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
     daemon.journal.note(format!("started: {} zones, {} pools", daemon.loaded.zones.len(), daemon.pools.len()));
     ready();
     super::notify::ready();
-    daemon.run(events, commands, shutdown).await;
+    daemon.run(events, commands, seen, shutdown).await;
     super::notify::stopping();
+    daemon.transfers.stop();
     serving.stop().await;
     daemon.stop().await;
     Ok(())
@@ -139,6 +157,7 @@ pub async fn interrupted() {
 enum Back {
     Event(Event),
     Exported { origin: Name, done: exports::Done },
+    Restored { origin: Name, done: exports::Done },
     SerialSeen { origin: Name, serial: u32 },
     Loaded { outcome: Box<Result<(Config, Loaded, Prober), Failure>>, reply: Option<oneshot::Sender<Answer>> },
 }
@@ -152,6 +171,7 @@ struct Daemon {
     prober: Arc<Prober>,
     publisher: Option<Arc<Publisher>>,
     live: Arc<Live>,
+    transfers: Arc<Transfers>,
     counted: Counted,
     journal: Journal,
     saver: Saver,
@@ -170,6 +190,7 @@ impl Daemon {
         &mut self,
         mut events: mpsc::Receiver<Back>,
         mut commands: mpsc::Receiver<Command>,
+        mut seen: mpsc::Receiver<Seen>,
         shutdown: impl Future<Output = ()>,
     ) {
         let mut shutdown = pin!(shutdown);
@@ -183,6 +204,7 @@ impl Daemon {
                 () = &mut shutdown => break,
                 Some(back) = events.recv() => self.take(back),
                 Some(command) = commands.recv() => self.obey(command),
+                Some(seen) = seen.recv() => self.seen(&seen),
                 () = hangup.recv() => self.reload(None),
                 () = tokio::time::sleep_until(wakeup.into()) => {
                     if self.status_due.is_some_and(|due| due <= Instant::now()) {
@@ -211,7 +233,16 @@ impl Daemon {
                 }
             }
             Back::Exported { origin, done } => self.exported(&origin, done),
+            Back::Restored { origin, done } => self.rolled_back(&origin, done),
             Back::Loaded { outcome, reply } => self.loaded(*outcome, reply),
+        }
+    }
+
+    /// A secondary has said something.
+    fn seen(&mut self, seen: &Seen) {
+        match (self.zone(&seen.origin), seen.other_serial) {
+            (Some(zone), Some(serial)) => self.handle(Event::SerialSeen { zone, serial }),
+            _ => drop(self.status_due.get_or_insert_with(|| Instant::now() + STATUS_AGE)),
         }
     }
 
@@ -246,6 +277,7 @@ impl Daemon {
         let table = Table::new(catalog, decision.generation, &decision.pools, &decision.ttl_max_s, &serials);
         let old = self.live.swap(table);
         self.counted.swapped(started.elapsed());
+        self.transfers.published();
         // The last holder of a large catalog frees it: not here, where the next event waits.
         if !Arc::ptr_eq(old.catalog(), &self.loaded.catalog) {
             tokio::task::spawn_blocking(move || drop(old));
@@ -282,7 +314,7 @@ impl Daemon {
     fn exported(&mut self, origin: &Name, done: exports::Done) {
         let mut edited = false;
         if let Some(zone) = self.zone(origin) {
-            let known = &mut self.loaded.zones[zone].bytes;
+            let known = &mut self.loaded.zones[zone].held;
             edited = done.read.as_ref().is_some_and(|read| read != known);
             if let Some(written) = done.written {
                 *known = written;
@@ -306,8 +338,30 @@ impl Daemon {
         self.waiters.exported(&report);
     }
 
+    /// What was put back must not be overwritten by the next move of a pool: the operator says when.
+    fn rolled_back(&mut self, origin: &Name, done: exports::Done) {
+        if done.report.result == ExportResult::Served
+            && let Some(zone) = self.zone(origin)
+        {
+            self.handle(Event::ExportHeld { zone, held: true });
+            self.journal.note(format!("{origin}: exports are held; `export {origin}` ends that"));
+        }
+        self.report(done.report);
+        // The file is another one now.
+        self.reload(None);
+    }
+
     fn tell(&self, transition: Arc<Transition>) {
         self.journal.record(Entry::Transition(Transition::clone(&transition)));
+        let zones = self.loaded.zones.iter().enumerate();
+        for (index, zone) in zones.filter(|(index, _)| self.director.is_held(*index)) {
+            let origin = &zone.config.origin;
+            if self.loaded.settings.zones[index].pools.iter().any(|pool| self.pools[*pool].name == transition.pool) {
+                let words =
+                    format!("{origin}: nsd does not hear of this: held since a rollback, `export {origin}` ends that");
+                self.journal.note(words);
+            }
+        }
         if self.notifier.is_wanted() {
             self.notifier.moved(notices::moved(transition, &self.pools, &self.loaded));
         }
@@ -319,7 +373,8 @@ impl Daemon {
             Request::Order(order) => self.order(order, reply),
             Request::Reload => self.reload(Some(reply)),
             Request::Export { zone } => self.export_now(zone.as_deref(), reply),
-            Request::Rollback { zone } => self.roll_back(&zone, reply),
+            Request::Rollback { zone, to } => self.roll_back(&zone, to, reply),
+            Request::Generations { zone } => self.generations(&zone, reply),
         }
     }
 
@@ -354,7 +409,11 @@ impl Daemon {
         let names = zones.iter().map(|zone| self.loaded.zones[*zone].config.origin.to_string()).collect();
         self.waiters.wait(decision.generation, names, "exported".to_owned(), reply);
         for zone in zones {
-            self.export(zone, decision.serials[zone]);
+            self.handle(Event::ExportHeld { zone, held: false });
+            // One that is under way is as new as this one would be, or is followed by one that is.
+            if !self.director.is_exporting(zone) {
+                self.export(zone, decision.serials[zone]);
+            }
         }
     }
 
@@ -371,11 +430,36 @@ impl Daemon {
         }
     }
 
-    fn roll_back(&mut self, zone: &str, reply: oneshot::Sender<Answer>) {
-        let (index, publisher) = match (self.chosen(Some(zone)), self.publisher.clone()) {
-            (Ok(zones), Some(publisher)) => (zones[0], publisher),
-            (Err(answer), _) => return drop(reply.send(answer)),
-            (_, None) => return drop(reply.send(Answer::refused("there is no [nsd] in the configuration"))),
+    /// The zone that an operator names, and who writes its file.
+    fn exported_zone(&self, zone: &str) -> Result<(usize, Arc<Publisher>), Answer> {
+        let zones = self.chosen(Some(zone))?;
+        let publisher =
+            self.publisher.clone().ok_or_else(|| Answer::refused("there is no [nsd] in the configuration"))?;
+        Ok((zones[0], publisher))
+    }
+
+    fn generations(&self, zone: &str, reply: oneshot::Sender<Answer>) {
+        let (index, publisher) = match self.exported_zone(zone) {
+            Ok(found) => found,
+            Err(answer) => return drop(reply.send(answer)),
+        };
+        let origin = self.loaded.zones[index].config.origin.clone();
+        tokio::spawn(async move {
+            let answer = match publisher.kept(&origin).await {
+                Ok(kept) => Answer {
+                    details: kept.iter().map(kept_line).collect(),
+                    ..Answer::done(format!("{} generations of {origin} are kept, newest first", kept.len()))
+                },
+                Err(problem) => Answer::failed(problem),
+            };
+            let _ = reply.send(answer);
+        });
+    }
+
+    fn roll_back(&mut self, zone: &str, to: Option<u32>, reply: oneshot::Sender<Answer>) {
+        let (index, publisher) = match self.exported_zone(zone) {
+            Ok(found) => found,
+            Err(answer) => return drop(reply.send(answer)),
         };
         let zone = self.loaded.zones[index].config.clone();
         let origin = zone.origin.clone();
@@ -389,8 +473,8 @@ impl Daemon {
         self.waiters.wait(order.decision.generation, [origin.to_string()].into(), "rolled back".to_owned(), reply);
         let back = self.back.clone();
         tokio::spawn(async move {
-            let done = exports::roll_back(&publisher, order).await;
-            let _ = back.send(Back::Exported { origin, done }).await;
+            let done = exports::roll_back(&publisher, order, to).await;
+            let _ = back.send(Back::Restored { origin, done }).await;
         });
     }
 
@@ -428,6 +512,7 @@ impl Daemon {
                 self.loaded = loaded;
                 self.notifier.replace(notices::destinations(&config.notify));
                 self.config = Config { listen: self.config.listen.clone(), ..config };
+                self.transfers.configure(transfers::settings(&self.config, &self.loaded));
                 self.handle(Event::Reloaded(settings));
                 self.journal.note(words.clone());
                 Answer { details, ..Answer::done(words) }
@@ -444,7 +529,9 @@ impl Daemon {
 
     fn publish_status(&mut self) {
         self.status_due = None;
-        self.status.send_replace(Arc::new(self.director.status(self.clock.now())));
+        let mut status = self.director.status(self.clock.now());
+        transfers::show(&self.transfers, &mut status);
+        self.status.send_replace(Arc::new(status));
     }
 
     /// Asks nsd for the serial of each zone, over and over.
@@ -480,6 +567,42 @@ impl Daemon {
     }
 }
 
+/// The serials that nsd serves now, as far as it answers in time: what was published by others
+/// while we were away counts too (RFC 1982).
+async fn serials_at(publisher: &Arc<Publisher>, loaded: &Loaded) -> Vec<(Name, u32)> {
+    let permits = Arc::new(Semaphore::new(SERIALS_MAX));
+    let mut asked = tokio::task::JoinSet::new();
+    for zone in loaded.zones.iter().filter(|zone| zone.config.export_file.is_some()) {
+        let (publisher, permits, origin) = (Arc::clone(publisher), Arc::clone(&permits), zone.config.origin.clone());
+        asked.spawn(async move {
+            let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
+            let serial = publisher.serial_at(&origin).await.ok()?;
+            Some((origin, serial))
+        });
+    }
+    let mut seen = Vec::new();
+    let all = async {
+        while let Some(answer) = asked.join_next().await {
+            seen.extend(answer.ok().flatten());
+        }
+    };
+    if tokio::time::timeout(SERIALS_PATIENCE, all).await.is_err() {
+        tracing::warn!("nsd does not answer for all zones; their serials are asked for again before each export");
+    }
+    seen
+}
+
+/// One kept generation for people.
+fn kept_line(kept: &Generation) -> String {
+    let from = kept.generation.map_or("found in the file".to_owned(), |number| format!("from generation {number}"));
+    format!(
+        "serial {:<10}  {}  {from}  {}",
+        kept.serial,
+        text::utc(kept.unix_ms),
+        &kept.hash[..12.min(kept.hash.len())]
+    )
+}
+
 /// What a reload cannot change, a line for each that differs.
 fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
     let differs = [
@@ -493,11 +616,15 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
     named.map(|(key, _)| format!("{}: {key} has changed: restart to bring it into force", new.file.display())).collect()
 }
 
-fn publisher(config: &Config) -> Option<Publisher> {
+pub fn publisher(config: &Config) -> Option<Publisher> {
     let nsd = config.nsd.as_ref()?;
     Some(Publisher::new(NsdSettings {
         address: nsd.address,
-        control: nsd.control.clone(),
+        verify: nsd.verify.clone(),
+        control: match &nsd.control_socket {
+            Some(path) => Control::Socket(path.clone()),
+            None => Control::Program(nsd.control.clone()),
+        },
         checkzone: nsd.checkzone.clone(),
         state_dir: config.state_dir.clone(),
         limits: Limits::default(),

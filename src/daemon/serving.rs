@@ -17,12 +17,14 @@ use crate::control::metrics;
 use crate::health::family::Family;
 use crate::serve::counters::{Counters, Relayed, SWAP_BOUNDS_NS, Snapshot, Transport};
 use crate::serve::sys::Calls;
+use crate::serve::transfer::Transfers;
 use crate::serve::{relay, tcp, udp};
 use crate::table::Live;
 use crate::table::respond::{self, Limits};
 
 use super::failure::Failure;
 use super::listen::explain;
+use super::transfers;
 
 /// How long connections may still take when the daemon stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
@@ -64,12 +66,12 @@ impl Serving {
     }
 
     /// Starts to answer DNS.
-    pub fn start(&mut self, live: &Arc<Live>, config: &Config) -> Result<Counted, Failure> {
+    pub fn start(&mut self, live: &Arc<Live>, transfers: &Arc<Transfers>, config: &Config) -> Result<Counted, Failure> {
         let counters = Arc::new(Counters::default());
         let relay = config.nsd.as_ref().filter(|nsd| nsd.relay).map(|nsd| relay::Settings::new(nsd.address));
         let limits = |transport| Limits::new(transport, relay.is_some());
         let settings = udp::Settings { limits: limits(respond::Transport::Udp), relay, calls: Calls::default() };
-        let started = udp::Server::start(std::mem::take(&mut self.udp), live, &settings, &counters);
+        let started = udp::Server::start(std::mem::take(&mut self.udp), live, &settings, Some(transfers), &counters);
         self.servers.push(started.map_err(|error| Failure::failed(format!("cannot serve UDP: {error}")))?);
 
         let upstream = relay.map(|relay| Arc::new(relay::tcp::Relay::new(&relay)));
@@ -77,9 +79,10 @@ impl Serving {
             let family = family_of(listener.local_addr()?);
             let block = counters.block(Transport::Tcp, family);
             let settings = tcp::Settings::new(limits(respond::Transport::Stream));
-            self.tasks.spawn(tcp::run(listener, live.clone(), upstream.clone(), settings, block, self.stopped()));
+            let (live, upstream, transfers) = (live.clone(), upstream.clone(), Some(transfers.clone()));
+            self.tasks.spawn(tcp::run(listener, live, upstream, transfers, settings, block, self.stopped()));
         }
-        Ok(Counted(counters))
+        Ok(Counted { counters, transfers: transfers.clone() })
     }
 
     /// Starts the status page and the control socket.
@@ -124,17 +127,24 @@ impl Serving {
 }
 
 /// What is counted on the query path, for the metrics.
-pub struct Counted(Arc<Counters>);
+pub struct Counted {
+    counters: Arc<Counters>,
+    transfers: Arc<Transfers>,
+}
 
 impl Counted {
     pub fn swapped(&self, took: Duration) {
-        self.0.swapped(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        self.counters.swapped(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// The counters as metric families, read at each call.
     pub fn families(&self) -> crate::control::api::Counters {
-        let counters = Arc::clone(&self.0);
-        Arc::new(move || families(&counters.snapshot()))
+        let (counters, transfers) = (Arc::clone(&self.counters), Arc::clone(&self.transfers));
+        Arc::new(move || {
+            let mut all = families(&counters.snapshot());
+            all.extend(transfers::families(&transfers));
+            all
+        })
     }
 }
 

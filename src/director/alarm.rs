@@ -43,6 +43,7 @@ pub enum Kind {
     Withdrawn,
     Down,
     ExportFailed,
+    ExportHeld,
     Behind,
     Certificate,
     Hold,
@@ -60,13 +61,14 @@ impl Severity {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Stale,
         Kind::Starting,
         Kind::AllDown,
         Kind::Withdrawn,
         Kind::Down,
         Kind::ExportFailed,
+        Kind::ExportHeld,
         Kind::Behind,
         Kind::Certificate,
         Kind::Hold,
@@ -81,6 +83,7 @@ impl Kind {
             Kind::Withdrawn => "withdrawn",
             Kind::Down => "down",
             Kind::ExportFailed => "export-failed",
+            Kind::ExportHeld => "export-held",
             Kind::Behind => "behind",
             Kind::Certificate => "certificate",
             Kind::Hold => "hold",
@@ -216,13 +219,29 @@ fn of_zone(zone: &ZoneStatus) -> Option<Alarm> {
         let severity = if report.result == ExportResult::Broken { Severity::Critical } else { Severity::Warning };
         return Some(alarm(severity, Kind::ExportFailed, &zone.name, format!("export failed: {}", report.detail)));
     }
+    if zone.export_held {
+        let text = format!("held since a rollback: nsd hears of no decision until `export {}`", zone.name);
+        return Some(alarm(Severity::Warning, Kind::ExportHeld, &zone.name, text));
+    }
     if !zone.export || zone.serial_at_nsd == Some(zone.serial) {
-        return None;
+        return of_secondaries(zone);
     }
     let text = match zone.serial_at_nsd {
         Some(serial) => format!("nsd serves serial {serial}, decided is {}", zone.serial),
         None => "nsd was not seen to serve it".to_owned(),
     };
+    Some(alarm(Severity::Warning, Kind::Behind, &zone.name, text))
+}
+
+fn of_secondaries(zone: &ZoneStatus) -> Option<Alarm> {
+    let mut behind = zone.secondaries.iter().filter(|secondary| secondary.serial != Some(zone.serial));
+    let first = behind.next()?;
+    let serial = first.serial.map_or("no serial that was seen".to_owned(), |serial| format!("serial {serial}"));
+    let more = match behind.count() {
+        0 => String::new(),
+        more => format!(", and {more} more secondaries are behind"),
+    };
+    let text = format!("secondary {} serves {serial}, decided is {}{more}", first.server, zone.serial);
     Some(alarm(Severity::Warning, Kind::Behind, &zone.name, text))
 }
 

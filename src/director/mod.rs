@@ -54,7 +54,7 @@ const PERSIST_DELAY_MS: u64 = 10_000;
 const PERSIST_GAP_MS: u64 = 200;
 
 /// So many decisions may be in service unwritten; after a crash the generation leaps over them.
-const UNWRITTEN_MAX: u64 = 64;
+const UNWRITTEN_MAX: u32 = 64;
 
 /// With deadlines that follow the calendar, it is looked at this often at least, so that a clock
 /// that jumps is noticed.
@@ -104,7 +104,7 @@ impl Director {
         let saved = saved.filter(State::is_readable).unwrap_or_default();
         let targets = Targets::new(&settings, &saved, None, started);
         let zones = Zones::new(&settings, &saved, None);
-        let leap = if saved.is_final { 0 } else { UNWRITTEN_MAX };
+        let leap = if saved.is_final { 0 } else { u64::from(UNWRITTEN_MAX) };
         let generation = if saved.version == 0 { 0 } else { saved.generation.saturating_add(leap) };
         let decision = Decision { generation, ..Decision::default() };
         Director::build(settings, saved, targets, zones, Arc::new(decision), started, started)
@@ -228,6 +228,16 @@ impl Director {
         State { is_final: true, ..self.state() }
     }
 
+    /// Whether an export of this zone (index into the settings) is under way.
+    pub fn is_exporting(&self, zone: usize) -> bool {
+        self.zones.list.get(zone).is_some_and(zones::ZoneState::is_exporting)
+    }
+
+    /// Whether a rollback holds the exports of this zone (index into the settings).
+    pub fn is_held(&self, zone: usize) -> bool {
+        self.zones.list.get(zone).is_some_and(|state| state.held)
+    }
+
     /// What shall outlive the process, as of the last event; for [`Effect::Persist`].
     pub fn state(&self) -> State {
         let pools = self.settings.pools.iter().zip(&self.pools);
@@ -259,11 +269,11 @@ impl Director {
                     self.persist_by(now.monotonic_ms);
                 }
             }
-            Event::SerialSeen { zone, serial } => {
-                if let Some(zone) = self.zones.list.get_mut(zone) {
-                    zone.serial_at_nsd = Some(serial);
-                }
+            Event::ExportHeld { zone, held } => {
+                self.zones.hold(zone, held);
+                self.persist_by(now.monotonic_ms);
             }
+            Event::SerialSeen { zone, serial } => self.zones.seen(zone, serial),
             Event::Reloaded(settings) => self.reload(*settings, now),
         }
     }
@@ -364,7 +374,7 @@ impl Director {
             self.put_in_service(&moved, now);
             effects.push(Effect::Swap(Arc::clone(&self.decision)));
             self.unwritten += 1;
-            let gap_ms = if self.unwritten < UNWRITTEN_MAX { PERSIST_GAP_MS } else { 0 };
+            let gap_ms = if self.unwritten < u64::from(UNWRITTEN_MAX) { PERSIST_GAP_MS } else { 0 };
             let free_ms = self.persisted_ms.map_or(0, |at_ms| at_ms.saturating_add(gap_ms));
             self.persist_by(free_ms.max(now.monotonic_ms));
         }

@@ -82,18 +82,18 @@ impl Director {
     }
 
     fn zone_statuses(&self) -> Vec<ZoneStatus> {
-        let mut statuses = Vec::new();
-        for (zone, state) in self.settings.zones.iter().zip(&self.zones.list) {
-            statuses.push(ZoneStatus {
-                name: state.name.clone(),
-                pools: zone.pools.iter().map(|pool| self.settings.pools[*pool].name.clone()).collect(),
-                serial: state.serial,
-                serial_at_nsd: state.serial_at_nsd,
-                export: state.export,
-                last_export: state.last_export.clone(),
-            });
-        }
-        statuses
+        let zones = self.settings.zones.iter().zip(&self.zones.list);
+        let status = |(settings, state): (&super::settings::ZoneSettings, &super::zones::ZoneState)| ZoneStatus {
+            name: state.name.clone(),
+            pools: settings.pools.iter().map(|pool| self.settings.pools[*pool].name.clone()).collect(),
+            serial: state.serial,
+            serial_at_nsd: state.serial_at_nsd,
+            export: state.export,
+            export_held: state.held,
+            last_export: state.last_export.clone(),
+            secondaries: Vec::new(),
+        };
+        zones.map(status).collect()
     }
 }
 

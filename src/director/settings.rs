@@ -27,4 +27,7 @@ pub struct ZoneSettings {
     pub roles_in_file: Vec<Option<PoolRoles>>,
     /// Whether a changed decision is to be exported to nsd.
     pub export: bool,
+    /// A number that changes whenever the zone says something else, for a zone that secondaries take
+    /// from us: they see nothing but its serial.
+    pub content: Option<u64>,
 }

@@ -94,5 +94,24 @@ pub struct ZoneStatus {
     /// The serial last seen at nsd.
     pub serial_at_nsd: Option<u32>,
     pub export: bool,
+    /// A rollback holds the exports until the operator asks for one.
+    #[serde(default)]
+    pub export_held: bool,
     pub last_export: Option<ExportReport>,
+    /// Those that are told of changes; filled in by the daemon.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secondaries: Vec<SecondaryStatus>,
+}
+
+/// A secondary that takes a zone from us.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct SecondaryStatus {
+    /// Address and port.
+    pub server: String,
+    /// The serial that it served when it was asked last.
+    pub serial: Option<u32>,
+    /// The serial of the last NOTIFY that it acknowledged.
+    pub acknowledged: Option<u32>,
+    /// What was wrong with the last exchange; empty: nothing.
+    pub problem: String,
 }

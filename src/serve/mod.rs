@@ -1,8 +1,9 @@
 //! The sockets in front of `respond()`: UDP threads, TCP, and the relay to nsd. They differ in
-//! framing and limits, and in nothing that is answered.
+//! framing and limits, and in nothing that is answered. And zone transfers to secondaries.
 
 pub mod counters;
 pub mod relay;
 pub mod sys;
 pub mod tcp;
+pub mod transfer;
 pub mod udp;

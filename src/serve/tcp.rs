@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::dns::message::MESSAGE_MAX;
+use crate::dns::transfer;
 use crate::table::Live;
 use crate::table::respond::{Limits, Response, failure, respond};
 
@@ -24,6 +25,7 @@ use super::relay::{
     UNANSWERED,
     tcp::{Relay, Upstream},
 };
+use super::transfer::Transfers;
 
 /// Connections that the system keeps for us until we accept them.
 const BACKLOG: i32 = 511;
@@ -87,6 +89,7 @@ pub async fn run(
     listener: TcpListener,
     live: Arc<Live>,
     relay: Option<Arc<Relay>>,
+    transfers: Option<Arc<Transfers>>,
     settings: Settings,
     block: Arc<Block>,
     shutdown: impl Future<Output = ()>,
@@ -110,6 +113,8 @@ pub async fn run(
                     stream,
                     live: live.clone(),
                     relay: relay.clone(),
+                    transfers: transfers.clone(),
+                    peer: peer.ip(),
                     settings,
                     block: block.clone(),
                     upstream: Upstream::default(),
@@ -186,6 +191,8 @@ struct Connection {
     stream: TcpStream,
     live: Arc<Live>,
     relay: Option<Arc<Relay>>,
+    transfers: Option<Arc<Transfers>>,
+    peer: IpAddr,
     settings: Settings,
     block: Arc<Block>,
     upstream: Upstream,
@@ -245,8 +252,15 @@ impl Connection {
         let mut done = 0;
         while let Some(query) = first_frame(&inbox[done..]) {
             done += 2 + query.len();
+            if let (Some(transfers), Ok(Some(_))) = (&self.transfers, transfer::Request::read(query)) {
+                let transfers = transfers.clone();
+                self.tally.request(Request::Answered);
+                self.write(replies).await?;
+                transfers.serve(&mut self.stream, self.peer, query).await?;
+                continue;
+            }
             match self.respond(query, replies) {
-                Response::Reply(_) => self.tally.request(Request::Answered),
+                Response::Reply(_) | Response::Verify(_) => self.tally.request(Request::Answered),
                 Response::Relay => {
                     self.tally.request(Request::Relayed);
                     // nsd may take its time; what is ready goes out first.
@@ -265,12 +279,22 @@ impl Connection {
     /// Our own answer, behind its length, at the end of `replies`.
     fn respond(&mut self, query: &[u8], replies: &mut Vec<u8>) -> Response {
         let table = self.live.load();
+        let keys = self.transfers.as_ref().is_some_and(|transfers| transfers.has_keys());
+        let limits = Limits { keys, ..self.settings.limits };
         self.room.resize(REPLY_ROOM, 0);
-        let mut response = respond(&table, query, &self.settings.limits, &mut self.room);
+        let mut response = respond(&table, query, &limits, &mut self.room);
+        if let (Response::Verify(max), Some(transfers)) = (response, &self.transfers) {
+            let mut reply = Vec::new();
+            if !transfers.answer_signed(&table, query, &limits, max, &mut reply) {
+                return Response::Drop;
+            }
+            put_frame(replies, &reply, &mut self.tally);
+            return Response::Reply(reply.len());
+        }
         let truncated = |response, room: &[u8]| matches!(response, Response::Reply(_)) && room[2] & 0x02 != 0;
         if truncated(response, &self.room) {
             self.room.resize(MESSAGE_MAX, 0);
-            response = respond(&table, query, &self.settings.limits, &mut self.room);
+            response = respond(&table, query, &limits, &mut self.room);
         }
         if let Response::Reply(len) = response {
             put_frame(replies, &self.room[..len], &mut self.tally);

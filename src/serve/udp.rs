@@ -18,6 +18,7 @@ use super::counters::{Block, Counters, Request, Tally, Transport};
 use super::relay::{self, udp::Relay};
 use super::sys::batch::{Batch, Envelope};
 use super::sys::{self, Calls, source};
+use super::transfer::Transfers;
 
 /// Receive buffer asked for, in octets: what arrives during a hiccup waits here. The system may give less.
 const RECEIVE_BUFFER: usize = 4 << 20;
@@ -91,6 +92,7 @@ impl Server {
         sockets: Vec<UdpSocket>,
         live: &Arc<Live>,
         settings: &Settings,
+        transfers: Option<&Arc<Transfers>>,
         counters: &Counters,
     ) -> io::Result<Server> {
         let mut server = Server { stop: Arc::default(), threads: Vec::new() };
@@ -104,6 +106,7 @@ impl Server {
                 limits,
                 calls: settings.calls,
                 relay: relay.transpose()?,
+                transfers: transfers.cloned(),
                 block: counters.block(Transport::Udp, family),
                 stop: server.stop.clone(),
                 started: Instant::now(),
@@ -142,6 +145,7 @@ struct Worker {
     limits: Limits,
     calls: Calls,
     relay: Option<Relay>,
+    transfers: Option<Arc<Transfers>>,
     block: Arc<Block>,
     stop: Arc<AtomicBool>,
     started: Instant,
@@ -179,10 +183,12 @@ impl Worker {
             return false;
         }
         let now_ms = self.now_ms();
-        let Worker { socket, live, limits, calls, relay, inbox, outbox, tally, .. } = self;
+        let Worker { socket, live, limits, calls, relay, transfers, inbox, outbox, tally, .. } = self;
         let outgoing = &mut Outgoing { batch: outbox, socket, calls: *calls };
         // One load: the whole batch is answered from one generation.
         let table = live.load();
+        let keys = transfers.as_ref().is_some_and(|transfers| transfers.has_keys());
+        let limits = &Limits { keys, ..*limits };
         for at in 0..inbox.len() {
             let (query, client) = inbox.get(at);
             let response = match inbox.is_truncated(at) {
@@ -197,6 +203,18 @@ impl Worker {
                 (Response::Relay, Some(relay)) => {
                     relay.take(query, client, now_ms, outgoing, tally);
                     tally.request(Request::Relayed);
+                }
+                (Response::Verify(max), _) => {
+                    let mut reply = Vec::new();
+                    let answered = transfers
+                        .as_ref()
+                        .is_some_and(|transfers| transfers.answer_signed(&table, query, limits, max, &mut reply));
+                    let spare = outgoing.spare();
+                    if answered && reply.len() <= spare.len() {
+                        spare[..reply.len()].copy_from_slice(&reply);
+                        outgoing.push(reply.len(), client, tally);
+                        tally.request(Request::Answered);
+                    }
                 }
                 (Response::Drop | Response::Relay, _) => tally.request(Request::Dropped),
             }

@@ -54,7 +54,7 @@ impl ZoneTable {
             (node.sets_at, node.sets_len) = (at, len);
         }
         let origin_labels = origin.labels().count();
-        Ok(ZoneTable { origin, origin_labels, mode, tree, sets, choices, blobs, soa, failover_rrsets })
+        Ok(ZoneTable { origin, origin_labels, mode, tree, sets, choices, blobs, soa, failover_rrsets, content: None })
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Limits {
     pub payload_max: u16,
     /// Whether questions that are not ours can be relayed; else they are refused.
     pub relay: bool,
+    /// Whether there are TSIG keys, so that a signed query about ours must be verified first.
+    pub keys: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,7 +35,7 @@ pub enum Transport {
 impl Limits {
     /// The default limits of a transport.
     pub fn new(transport: Transport, relay: bool) -> Limits {
-        Limits { transport, payload_max: PAYLOAD_MAX, relay }
+        Limits { transport, payload_max: PAYLOAD_MAX, relay, keys: false }
     }
 
     /// Largest reply to this query.
@@ -56,6 +58,9 @@ pub enum Response {
     Reply(usize),
     /// Ask nsd. Only with [`Limits::relay`], only for a well-formed query.
     Relay,
+    /// It is signed (RFC 8945): verify it, ask again without its TSIG, and sign the reply, which may
+    /// have so many octets. Only with [`Limits::keys`].
+    Verify(usize),
 }
 
 /// Answers `message` from `table` into `out`. `out` should hold 512 octets at least, and for a stream
@@ -67,14 +72,23 @@ pub fn respond(table: &Table, message: &[u8], limits: &Limits, out: &mut [u8]) -
         Err(Malformed::Reply(rcode)) => return bare(message, rcode, out),
     };
     if query.edns.is_some_and(|edns| edns.version > 0) {
-        return error(&query, OptRcode::BADVERS, None, limits, out);
+        return refuse(&query, OptRcode::BADVERS, None, limits, out);
     }
+    let (mut query, mut limits) = (query, *limits);
     match query.question.qtype {
-        // Over UDP there are none; over TCP nobody is allowed. Never relayed: behind a relay nsd
-        // would take anybody for the local host and give the zone away.
-        Rtype::AXFR | Rtype::IXFR => return error(&query, OptRcode::REFUSED, None, limits, out),
+        // Over UDP the secondary is told the current serial, and comes back over TCP if it lacks
+        // something (RFC 1995 section 2).
+        // Never relayed: behind a relay nsd would take anybody for the local host and give the zone
+        // away.
+        Rtype::IXFR if limits.transport == Transport::Udp => {
+            query.question.qtype = Rtype::SOA;
+            limits.relay = false;
+        }
+        // Over TCP `serve::transfer` has seen those that are allowed.
+        Rtype::AXFR | Rtype::IXFR => return refuse(&query, OptRcode::REFUSED, None, &limits, out),
         _ => {}
     }
+    let (query, limits) = (query, &limits);
     if !matches!(query.question.qclass, Class::IN | Class::ANY) {
         return elsewhere(&query, limits, out);
     }
@@ -84,6 +98,9 @@ pub fn respond(table: &Table, message: &[u8], limits: &Limits, out: &mut [u8]) -
     let Some(zone) = table.catalog.find(name.wire(), name.labels(), above) else {
         return elsewhere(&query, limits, out);
     };
+    if query.is_signed && limits.keys {
+        return Response::Verify(limits.reply_max(&query));
+    }
     let Some(reply) = Reply::begin(&query, limits.reply_max(&query), out) else { return Response::Drop };
     match walk::answer(table, zone, &query, name, limits, reply) {
         Some(length) => Response::Reply(length),
@@ -94,7 +111,7 @@ pub fn respond(table: &Table, message: &[u8], limits: &Limits, out: &mut [u8]) -
 /// The reply to a query that was relayed in vain: SERVFAIL with an extended error (RFC 8914).
 pub fn failure(message: &[u8], why: ExtendedErrorCode, limits: &Limits, out: &mut [u8]) -> Response {
     match Query::read(message) {
-        Ok(query) => error(&query, OptRcode::SERVFAIL, Some(why), limits, out),
+        Ok(query) => refuse(&query, OptRcode::SERVFAIL, Some(why), limits, out),
         Err(_) => Response::Drop,
     }
 }
@@ -104,20 +121,31 @@ fn elsewhere(query: &Query<'_>, limits: &Limits, out: &mut [u8]) -> Response {
     if limits.relay {
         return Response::Relay;
     }
-    error(query, OptRcode::REFUSED, None, limits, out)
+    refuse(query, OptRcode::REFUSED, None, limits, out)
 }
 
-/// A reply of nothing but question, code and OPT.
-fn error(
+fn refuse(
     query: &Query<'_>,
     rcode: OptRcode,
     extended_error: Option<ExtendedErrorCode>,
     limits: &Limits,
     out: &mut [u8],
 ) -> Response {
-    let Some(mut reply) = Reply::begin(query, limits.reply_max(query), out) else { return Response::Drop };
+    error(query, rcode, extended_error, limits, out).map_or(Response::Drop, Response::Reply)
+}
+
+/// Writes a reply of nothing but question, code and OPT, and gives its length. `None`: it does not
+/// fit.
+pub fn error(
+    query: &Query<'_>,
+    rcode: OptRcode,
+    extended_error: Option<ExtendedErrorCode>,
+    limits: &Limits,
+    out: &mut [u8],
+) -> Option<usize> {
+    let mut reply = Reply::begin(query, limits.reply_max(query), out)?;
     reply.extended_error = extended_error;
-    Response::Reply(reply.finish(query, rcode, limits.payload_max))
+    Some(reply.finish(query, rcode, limits.payload_max))
 }
 
 /// A reply of nothing but a header, to what could not be read (RFC 8906 section 3.1.4).

@@ -126,8 +126,20 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "file = \"example.org.zone\"\n",
         "",
-        "c.toml:27:7: error: zone example.org. has no file; write file = \"/path/to/zone\"",
+        "c.toml:27:7: error: zone example.org. has no file; write file = \"/path/to/zone\", or names = [\"www\", \"@\"] for a zone without a file",
     ),
+    (
+        "relay = true",
+        "control = [\"nsd-control\"]\ncontrol-socket = \"/run/nsd.sock\"",
+        "c.toml:9:18: error: control is set as well; keep one of control and control-socket",
+    ),
+    ("relay = true", "control = []", "c.toml:8:11: error: no program is named; write [\"nsd-control\"]"),
+    (
+        "relay = true",
+        "verify = [\"::1:x\"]",
+        "c.toml:8:11: error: `::1:x` is no ADDRESS:PORT: write for example \"127.0.0.1:53\" or \"[::1]:53\"",
+    ),
+    ("relay = true", "checkzone = []\nverify = [\"192.0.2.1\"]\nzonesdir = \"/etc/nsd\"", ""),
     (
         "\"example.org\"",
         "\"exa..mple\"",
@@ -230,5 +242,82 @@ proptest! {
         for problem in problems(&text) {
             prop_assert!(!problem.contains('\n'));
         }
+    }
+}
+
+const DECLARED: &str = "
+listen = [\"192.0.2.53:53\", \"[2001:db8::53]:53\"]
+[node.a]
+ipv4 = \"192.0.2.10\"
+[node.b]
+ipv4 = \"192.0.2.20\"
+ipv6 = \"2001:db8::20\"
+[pool.web]
+nodes = [\"a\", \"b\"]
+[zone.\"fo.example.org\"]
+pool = \"web\"
+names = [\"www\", \"@\"]
+";
+
+#[test]
+fn a_zone_that_the_configuration_declares() {
+    let text = |config: &str| {
+        let zone = Config::parse(Path::new("c.toml"), config).unwrap().zones.remove(0);
+        assert_eq!((zone.serve, zone.export_file), (Serve::Zone, None));
+        zone.text.unwrap().to_string()
+    };
+    let expected = "\
+; Made from c.toml
+$ORIGIN fo.example.org.
+fo.example.org. 3600 IN SOA ns.fo.example.org. hostmaster.fo.example.org. 1 3600 600 1209600 60
+fo.example.org. 3600 IN NS ns.fo.example.org.
+ns.fo.example.org. 3600 IN A 192.0.2.53
+ns.fo.example.org. 3600 IN AAAA 2001:db8::53
+fo.example.org. 60 IN A 192.0.2.10 ; Enable failover
+fo.example.org. 60 IN AAAA 2001:db8::20 ; Enable failover
+www.fo.example.org. 60 IN A 192.0.2.10 ; Enable failover
+www.fo.example.org. 60 IN AAAA 2001:db8::20 ; Enable failover
+";
+    assert_eq!(text(DECLARED), expected);
+    let more =
+        "ns = { ns1 = [\"192.0.2.1\"], \"ns.example.net.\" = [] }\nttl = \"30s\"\nhostmaster = \"dns.example.org.\"\n";
+    let more = text(&format!("{DECLARED}{more}"));
+    assert!(more.contains("SOA ns.example.net. dns.example.org. 1 "), "{more}");
+    assert!(more.contains("fo.example.org. 3600 IN NS ns.example.net.\n") && !more.contains("\nns.example.net. "));
+    assert!(more.contains("ns1.fo.example.org. 3600 IN A 192.0.2.1\n"));
+    assert!(more.contains("www.fo.example.org. 30 IN A 192.0.2.10 ; Enable failover\n"));
+
+    for (from, to, expected) in [
+        ("pool = \"web\"\n", "", "c.toml:11:9: error: a declared zone needs a pool; write pool = \"NAME\""),
+        (
+            "\"@\"]",
+            "\"www.fo.example.org.\"]",
+            "c.toml:12:17: error: `www.fo.example.org.` is listed twice; remove one",
+        ),
+        ("\"@\"]", "\"x..y\"]", "c.toml:12:17: error: `x..y` is no domain name: empty label"),
+        ("[\"www\", \"@\"]", "[]", "c.toml:12:9: error: no name is listed; write names = [\"www\", \"@\"]"),
+        (
+            "\"@\"]",
+            "\"www.example.net.\"]",
+            "c.toml:12:17: error: www.example.net. lies outside the zone fo.example.org.; leave out the final dot",
+        ),
+        (
+            "192.0.2.53:53",
+            "0.0.0.0:53",
+            "c.toml:12:9: error: it is not known at which address the name servers of fo.example.org. answer; write ns = { ns1 = [\"ADDRESS\"] }",
+        ),
+        (
+            "pool = \"web\"\n",
+            "pool = \"web\"\nfile = \"x\"\n",
+            "c.toml:10:7: error: zone fo.example.org. has a file and names; write file = \"/path/to/zone\", or names = [\"www\", \"@\"] for a zone without a file",
+        ),
+        (
+            "\"@\"]",
+            "\"@\"]\nns = { ns1 = [] }",
+            "c.toml:13:8: error: ns1.fo.example.org. has no address; list at least one: it becomes glue",
+        ),
+    ] {
+        let bad = DECLARED.replacen(from, to, 1);
+        assert_eq!(problems(&bad), [expected], "{from} -> {to}");
     }
 }

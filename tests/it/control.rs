@@ -110,7 +110,7 @@ fn reply_to(request: Request) -> Answer {
         Request::Export { zone } => {
             Answer { exports: vec![a_report(ExportResult::Served, "x")], ..Answer::done(format!("{zone:?}")) }
         }
-        Request::Rollback { zone } => Answer::done(zone),
+        Request::Rollback { zone, .. } | Request::Generations { zone } => Answer::done(zone),
         Request::Reload => Answer { details: vec!["zone:1:1: bad".into()], ..Answer::refused("nothing changed") },
     }
 }
@@ -172,7 +172,9 @@ fn a_status(evil: &str) -> Status {
             serial: 43,
             serial_at_nsd: Some(42),
             export: true,
+            export_held: false,
             last_export: Some(a_report(ExportResult::RolledBack, &format!("no{evil}"))),
+            secondaries: Vec::new(),
         }],
     }
 }
@@ -214,7 +216,7 @@ async fn the_client_reads_and_orders_over_the_socket() {
     assert_eq!((answer.message.as_str(), answer.exports.len()), ("None", 1));
     assert_eq!(text::answer(&answer).lines().nth(1), Some("foo.zone. export served: x [80 ms]"));
     assert_eq!(client.export(Some("foo.zone")).await.unwrap().message, "Some(\"foo.zone\")");
-    assert_eq!(client.rollback("foo.zone").await.unwrap().message, "foo.zone");
+    assert_eq!(client.rollback("foo.zone", None).await.unwrap().message, "foo.zone");
     assert_eq!(text::answer(&client.reload().await.unwrap()), "nothing changed\nzone:1:1: bad\n");
 }
 

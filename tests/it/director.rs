@@ -54,6 +54,7 @@ fn settings() -> Settings {
         serial_in_file: IN_FILE,
         roles_in_file: vec![Some(roles(0, 1))],
         export: true,
+        content: None,
     };
     Settings { pools: vec![pool], checks: vec![check], zones: vec![zone] }
 }

@@ -232,6 +232,16 @@ fn switch_returns_when_it_is_served() {
     site.assert_primary(site.nsd.address(), false);
     let hold = &site.daemon.status()["pools"][0]["hold"];
     assert_eq!(hold["reason"], "kernel update");
+    for (node, name, exit) in [
+        ("blowfish.buetow.org", "www.foo.zone", 0),
+        ("fishfinger.buetow.org", "www.foo.zone", 1),
+        ("fishfinger.buetow.org", "standby.paul.buetow.org", 0),
+        ("fishfinger.buetow.org", "github.buetow.org", 2),
+        ("fishfinger.buetow.org", "www.example.net", 2),
+    ] {
+        let output = site.daemon.verb(&["is-primary", node, name]);
+        assert_eq!(output.status.code(), Some(exit), "{node} {name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 
     // The order outlives the process, and the decision does.
     site.daemon.kill();

@@ -4,6 +4,7 @@
 mod answers;
 mod command_line;
 mod config;
+mod config_zones;
 mod control;
 mod director;
 mod failover;
@@ -11,8 +12,19 @@ mod floors;
 mod monitoring;
 mod notify;
 mod page;
+// What the fuzz targets do, tried here too.
+#[path = "../../fuzz/bodies/mod.rs"]
+mod fuzz;
+mod fuzz_bodies;
+mod init;
+mod outages;
+mod placements;
 mod probes;
 mod publish;
+mod publish_included;
 mod simulation;
 mod support;
+mod transfer;
+mod zone_limits;
+mod zone_peers;
 mod zone_text;

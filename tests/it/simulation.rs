@@ -98,6 +98,7 @@ fn zone(name: &str, pools: &[usize]) -> ZoneSettings {
         serial_in_file: 1_700_000_000,
         roles_in_file: vec![Some(PoolRoles { ipv4: roles, ipv6: roles }); pools.len()],
         export: true,
+        content: None,
     }
 }
 

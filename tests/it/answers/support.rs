@@ -281,14 +281,14 @@ impl Servers {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (address, sockets, listener) = bind_both(&runtime);
         let limits = Limits::new(Transport::Udp, relay.is_some());
-        let udp = udp::Server::start(sockets, &live, &udp::Settings { limits, relay, calls }, &counters).unwrap();
+        let udp = udp::Server::start(sockets, &live, &udp::Settings { limits, relay, calls }, None, &counters).unwrap();
         let mut settings = tcp::Settings::new(Limits::new(Transport::Stream, relay.is_some()));
         adjust(&mut settings);
         let block = counters.block(counters::Transport::Tcp, Family::Ipv4);
         let relay = relay.map(|relay| Arc::new(relay::tcp::Relay::new(&relay)));
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
-        let tcp = runtime.spawn(tcp::run(listener, live.clone(), relay, settings, block, shutdown));
+        let tcp = runtime.spawn(tcp::run(listener, live.clone(), relay, None, settings, block, shutdown));
         Servers { address, live, counters, udp: Some(udp), runtime: Some(runtime), stop: Some(stop), tcp: Some(tcp) }
     }
 

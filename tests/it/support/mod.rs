@@ -5,4 +5,5 @@ pub mod browser;
 pub mod daemon;
 pub mod host;
 pub mod nsd;
+pub mod odd_zones;
 pub mod smtp;

@@ -70,6 +70,7 @@ impl Checker {
         self.keys = self.read_keys(sources);
         let zones = self.zones(sources, &pools, &listen, nsd.as_ref());
         let catalog = self.catalog(sources, &zones);
+        let dns = self.dns(sources, nsd.as_ref());
         Config {
             file: file.to_owned(),
             listen,
@@ -77,20 +78,28 @@ impl Checker {
             control: self.path(sources, |tables| &tables.control, DEFAULT_CONTROL),
             state_dir: self.path(sources, |tables| &tables.state_dir, DEFAULT_STATE_DIR),
             nsd,
+            dns,
+            rrl: self.rrl(sources),
+            tls: self.tls(sources),
             pools,
             checks,
             zones,
-            notify: self.notify(sources),
             keys: std::mem::take(&mut self.keys),
             catalog,
+            notify: self.notify(sources),
         }
     }
 
     fn listen(&mut self, sources: &[Source]) -> Vec<SocketAddr> {
         let Some((source, texts)) = self.single(sources, |tables| tables.listen.as_ref()) else { return Vec::new() };
+        self.addresses(source, texts.get_ref(), 53)
+    }
+
+    /// Addresses to listen on, each once.
+    pub(super) fn addresses(&mut self, source: &Source, texts: &[file::Text], usual_port: u16) -> Vec<SocketAddr> {
         let mut listen: Vec<SocketAddr> = Vec::new();
-        for text in texts.get_ref() {
-            match self.address(source, text, Some(53)) {
+        for text in texts {
+            match self.address(source, text, Some(usual_port)) {
                 Some(address) if listen.contains(&address) => {
                     self.at(source, text.span(), format!("{address} is listed twice"), "remove one");
                 }
@@ -131,6 +140,7 @@ impl Checker {
             address,
             relay: table.relay.as_ref().is_some_and(|relay| *relay.get_ref()),
             verify: verify.filter_map(|text| self.address(source, text, Some(53))).collect(),
+            proxy_protocol: table.proxy_protocol.unwrap_or(false),
             control: self.argv(source, table.control.as_ref(), "nsd-control"),
             control_socket: table.control_socket.as_ref().map(|text| beside(&source.file, text.get_ref())),
             checkzone: match without {
@@ -432,7 +442,7 @@ impl Checker {
         *number.get_ref()
     }
 
-    fn readable(&mut self, source: &Source, text: &file::Text) -> Option<PathBuf> {
+    pub(super) fn readable(&mut self, source: &Source, text: &file::Text) -> Option<PathBuf> {
         let path = beside(&source.file, text.get_ref());
         match std::fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => return Some(path),

@@ -19,11 +19,13 @@ pub struct File {
     pub control: Option<Text>,
     pub state_dir: Option<Text>,
     pub nsd: Option<Spanned<Nsd>>,
+    pub dns: Option<Spanned<Dns>>,
+    pub rrl: Option<Spanned<Rrl>>,
+    pub tls: Option<Spanned<Tls>>,
     pub node: Tables<Node>,
     pub check: Tables<Check>,
     pub pool: Tables<Pool>,
     pub zone: Tables<Zone>,
-    pub notify: Tables<Notify>,
     /// A pattern of zone files; each is a zone, unless `zone` has it.
     pub zone_files: Option<Text>,
     /// An nsd.conf whose primary zones are looked after, unless `zone` has them.
@@ -32,6 +34,7 @@ pub struct File {
     pub zone_defaults: Option<Spanned<Zone>>,
     pub key: Tables<Key>,
     pub catalog: Option<Spanned<Catalog>>,
+    pub notify: Tables<Notify>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -40,6 +43,7 @@ pub struct Nsd {
     pub address: Option<Text>,
     pub relay: Option<Spanned<bool>>,
     pub verify: Option<Spanned<Vec<Text>>>,
+    pub proxy_protocol: Option<bool>,
     pub control: Option<Spanned<Vec<String>>>,
     pub control_socket: Option<Text>,
     pub checkzone: Option<Spanned<Vec<String>>>,
@@ -136,4 +140,42 @@ pub struct Notify {
     pub exec: Option<Spanned<Vec<String>>>,
     pub events: Option<Spanned<Vec<Text>>>,
     pub timeout: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Dns {
+    pub nsid: Option<Text>,
+    pub identity: Option<Text>,
+    pub version: Option<Text>,
+    pub hide_version: Option<Spanned<bool>>,
+    pub proxy_from: Option<Spanned<Vec<Text>>>,
+    pub cookies: Option<Spanned<bool>>,
+    pub cookie_secret_file: Option<Text>,
+    pub edns_size: Option<Spanned<u16>>,
+    pub tcp_connections: Option<Spanned<u32>>,
+    pub tcp_per_client: Option<Spanned<u32>>,
+    pub tcp_queries: Option<Spanned<u32>>,
+    pub tcp_timeout: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Rrl {
+    pub rate: Option<Spanned<u32>>,
+    pub slip: Option<Spanned<u32>>,
+    pub ipv4_prefix: Option<Spanned<u8>>,
+    pub ipv6_prefix: Option<Spanned<u8>>,
+    pub size: Option<Spanned<u32>>,
+    pub exempt: Option<Spanned<Vec<Text>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tls {
+    pub cert: Option<Text>,
+    pub key: Option<Text>,
+    pub listen_tls: Option<Spanned<Vec<Text>>>,
+    pub listen_quic: Option<Spanned<Vec<Text>>>,
+    pub listen_https: Option<Spanned<Vec<Text>>>,
 }

@@ -16,7 +16,8 @@ use crate::dns::name::Name;
 use crate::export::serial::{self, SerialScheme};
 use crate::export::{self, Rendered};
 use crate::failover::binding::Binding;
-use crate::failover::pool::Pool;
+use crate::failover::pool::{Pool, Roles};
+use crate::health::family::PerFamily;
 use crate::publish::{Expected, IncludedFile, Job, Publisher, Renewed};
 use crate::zone::Zone;
 use crate::zone::document::DOCUMENT_MAX;
@@ -79,6 +80,29 @@ pub async fn run(publisher: &Publisher, order: Order) -> Done {
             Done { report, read: Some(read), written }
         }
     }
+}
+
+/// Has nsd-checkzone judge what an export would bring if a pool's two roles changed places: the
+/// next move, most likely. The error is one line for people.
+pub async fn rehearse(publisher: &Publisher, order: &Order) -> Result<(), String> {
+    for index in 0..order.pools.len() {
+        let mut decision = Decision::clone(&order.decision);
+        let Some(roles) = decision.pools.get_mut(index) else { continue };
+        let exchanged = |roles: Roles| Roles { primary: roles.standby.or(roles.primary), standby: roles.primary };
+        *roles = PerFamily::from_fn(|family| exchanged(roles[family]));
+        let order = Order { decision: Arc::new(decision), ..order.clone() };
+        // A file that cannot be read or rendered now is told of by others.
+        let Ok(Prepared::Job { job, .. }) = blocking(&order, |order| prepare(order, None)).await else { continue };
+        // It would read the included files as they are now.
+        if job.included.iter().any(|file| file.new.is_some()) {
+            continue;
+        }
+        let judged = publisher.rehearse(&job).await;
+        judged.map_err(|reason| {
+            format!("{}: if {} moves, its export will be refused: {reason}", job.origin, order.pools[index].name)
+        })?;
+    }
+    Ok(())
 }
 
 /// Puts the last good generation of a zone back in service, or the one with the serial `to`, with a

@@ -2,17 +2,25 @@
 //! parsed, bound to their pools and compiled. All or nothing: one bad zone and nothing changes.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use ring::rand::{SecureRandom, SystemRandom};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use crate::config::dns::{Cookies, Dns, Tls};
 use crate::config::zones::{FileSource, link_remark, read_file};
 use crate::config::{self, Config, Serve};
 use crate::director::settings::{Settings, ZoneSettings};
 use crate::dns::access::Key;
+use crate::dns::cookie::{SECRET_LEN, Secrets};
 use crate::export::serial::SerialScheme;
 use crate::failover::binding::Binding;
 use crate::failover::pool::{Pool, PoolRoles};
 use crate::table::Catalog;
 use crate::table::compile::CompileError;
+use crate::table::policy::Policy;
 use crate::table::transfer::fingerprint::Fingerprint;
 use crate::table::zone_table::{Mode, ZoneTable};
 use crate::zone::Zone;
@@ -30,6 +38,10 @@ use super::{parent, transfers};
 pub struct Loaded {
     pub settings: Settings,
     pub catalog: Arc<Catalog>,
+    /// What the server says of itself.
+    pub policy: Arc<Policy>,
+    /// What the encrypted transports show.
+    pub certificate: Option<Arc<CertifiedKey>>,
     /// Parallel to [`Settings::zones`].
     pub zones: Vec<LoadedZone>,
     /// Indexes of the zones that are in the catalog, in its order.
@@ -47,9 +59,9 @@ pub struct LoadedZone {
     pub held: Held,
     pub records: usize,
     pub failover_records: usize,
-    pub followers: Vec<Followers>,
     /// What its parent must hold, where we answer for the whole zone.
     pub delegation: Vec<String>,
+    pub followers: Vec<Followers>,
 }
 
 /// What the files of a zone held when they were read; compared by content, since an edit may keep
@@ -68,6 +80,8 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
     let mut loaded = Loaded {
         settings: Settings { pools: config.pools.clone(), checks: config.checks.clone(), zones: Vec::new() },
         catalog: no_zones(),
+        policy: Arc::default(),
+        certificate: None,
         zones: Vec::new(),
         served: Vec::new(),
         keys: Vec::new(),
@@ -76,6 +90,14 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
     match transfers::read_keys(config) {
         Ok(keys) => loaded.keys = keys,
         Err(errors) => lines.extend(errors),
+    }
+    match policy(&config.dns) {
+        Ok(policy) => loaded.policy = Arc::new(policy),
+        Err(line) => lines.push(line),
+    }
+    match config.tls.as_ref().map(certificate).transpose() {
+        Ok(certificate) => loaded.certificate = certificate.map(Arc::new),
+        Err(line) => lines.push(line),
     }
     let mut tables = Vec::new();
     let catalog = config.catalog.as_ref().map(|catalog| catalog_zone(config, catalog));
@@ -98,6 +120,44 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
     }
     loaded.catalog = Arc::new(Catalog::new(tables).map_err(|error| Failure::usage(error.to_string()))?);
     Ok(loaded)
+}
+
+/// Reads the file of cookie secrets, if there is one: each reload does, which is how they roll over.
+fn policy(dns: &Dns) -> Result<Policy, String> {
+    let boxed = |text: &Vec<u8>| text.clone().into_boxed_slice();
+    let cookies = match &dns.cookies {
+        Cookies::Off => None,
+        Cookies::Own => Secrets::new(vec![random_secret()?]),
+        Cookies::File(path) => {
+            let failed = |error: String| format!("{}: error: {error}", path.display());
+            let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+            Some(Secrets::from_text(&text).map_err(|error| failed(error.to_string()))?)
+        }
+    };
+    let (version, identity) = (dns.version.as_ref().map(boxed), dns.identity.as_ref().map(boxed));
+    Ok(Policy { nsid: boxed(&dns.nsid), version, identity, cookies })
+}
+
+/// Reads certificate and key; each reload does, which is how they are renewed.
+fn certificate(tls: &Tls) -> Result<CertifiedKey, String> {
+    let of = |path: &Path, error: String| format!("{}: error: {error}", path.display());
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&tls.cert).and_then(Iterator::collect);
+    let chain = chain.map_err(|error| of(&tls.cert, error.to_string()))?;
+    if chain.is_empty() {
+        return Err(of(&tls.cert, "it holds no certificate; write it in PEM form".to_owned()));
+    }
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| of(&tls.key, error.to_string()))?;
+    let provider = rustls::crypto::ring::default_provider();
+    // Fails where key and certificate do not belong together.
+    CertifiedKey::from_der(chain, key, &provider).map_err(|error| of(&tls.key, error.to_string()))
+}
+
+/// One for the whole life of the process: a reload must not make the cookies of all clients worthless.
+fn random_secret() -> Result<[u8; SECRET_LEN], String> {
+    static SECRET: OnceLock<[u8; SECRET_LEN]> = OnceLock::new();
+    let mut fresh = [0; SECRET_LEN];
+    SystemRandom::new().fill(&mut fresh).map_err(|_| "the system gives no random octets".to_owned())?;
+    Ok(*SECRET.get_or_init(|| fresh))
 }
 
 /// What is served before anything was decided.
@@ -181,9 +241,9 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec
     };
     let failover_records = zone.failover_records().count();
     let records = zone.records().len();
-    let followers = followers(&zone, &binding);
     let delegation = if config.serve == Serve::Zone { parent::records(&zone) } else { Vec::new() };
-    let zone = LoadedZone { config: config.clone(), held, records, failover_records, followers, delegation };
+    let followers = followers(&zone, &binding);
+    let zone = LoadedZone { config: config.clone(), held, records, failover_records, delegation, followers };
     Ok(One { zone, settings, table, warnings })
 }
 

@@ -3,13 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::config::Config;
+use crate::config::dns::Dns;
 use crate::control::api::{Answer, Command, Handle, Request};
 use crate::control::log::Entry;
 use crate::control::text;
@@ -24,6 +27,7 @@ use crate::notify::Notifier;
 use crate::probe::Prober;
 use crate::publish::generations::Generation;
 use crate::publish::{Control, Limits, NsdSettings, Publisher};
+use crate::serve::encrypted::Certificate;
 use crate::serve::transfer::{Seen, Transfers};
 use crate::table::{Live, Table};
 
@@ -47,6 +51,10 @@ const PROBES_MAX: usize = 1_024;
 /// Exports under way at a time; more wait their turn. Most of them wait for nsd, which brings what
 /// was asked for while it reloads into service with its next reload, in one go.
 const EXPORTS_MAX: usize = 64;
+/// Rehearsals that may wait; more are left out.
+const REHEARSALS_MAX: usize = 4_096;
+/// How often a rehearsal looks whether the exports are through, which come first.
+const REHEARSAL_PAUSE: Duration = Duration::from_millis(200);
 /// Questions for serials under way at a time.
 const SERIALS_MAX: usize = 64;
 /// How long the start may wait for the serials that nsd serves.
@@ -93,11 +101,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
     let (status_in, status) = watch::channel(Arc::new(director.status(clock.now())));
     // Nothing is answered from a decision that was not made: until then the table has no zones.
     let live = Arc::new(Live::new(Table::new(load::no_zones(), 0, &[], &[], &[])));
-    let notifier = Notifier::start(&super::host(), notices::destinations(&config.notify), status.clone());
     let (seen_in, seen) = mpsc::channel(transfers::SEEN_MAX);
     let transfers = Transfers::new(Arc::clone(&live), seen_in);
     transfers.configure(transfers::settings(&config, &loaded));
-    let counted = serving.start(&live, &transfers, &config)?;
+    let counted = serving.start(&live, &transfers, &config, loaded.certificate.clone())?;
+    let notifier = Notifier::start(&super::host(), notices::destinations(&config.notify), status.clone());
     let handle = Handle {
         status,
         log: Arc::clone(&journal.log),
@@ -109,14 +117,17 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
         },
     };
     serving.start_control(handle);
+    let exports = Arc::new(Semaphore::new(EXPORTS_MAX));
     let mut daemon = Daemon {
+        rehearsals: rehearsals(publisher.clone(), Arc::clone(&exports), back.clone()),
         prober: prober(&loaded)?,
         pools: loaded.settings.pools.clone().into(),
         saver: Saver::start(state_dir),
         probes: Arc::new(Semaphore::new(PROBES_MAX)),
-        exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
+        exports,
         waiters: Waiters::default(),
         status_due: None,
+        rehearsed: false,
         config,
         loaded,
         clock,
@@ -124,6 +135,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
         publisher,
         live,
         transfers,
+        certificate: serving.certificate(),
         journal,
         status: status_in,
         back,
@@ -157,7 +169,8 @@ pub async fn interrupted() {
 enum Back {
     Event(Event),
     Exported { origin: Name, done: exports::Done },
-    Restored { origin: Name, done: exports::Done },
+    Rolled { origin: Name, done: exports::Done },
+    Rehearsed(String),
     SerialSeen { origin: Name, serial: u32 },
     Loaded { outcome: Box<Result<(Config, Loaded, Prober), Failure>>, reply: Option<oneshot::Sender<Answer>> },
 }
@@ -172,6 +185,7 @@ struct Daemon {
     publisher: Option<Arc<Publisher>>,
     live: Arc<Live>,
     transfers: Arc<Transfers>,
+    certificate: Option<Arc<Certificate>>,
     counted: Counted,
     journal: Journal,
     saver: Saver,
@@ -179,9 +193,12 @@ struct Daemon {
     status: watch::Sender<Arc<Status>>,
     /// When the snapshot must be renewed, if it is stale.
     status_due: Option<Instant>,
+    /// Whether the zones as they are loaded were sent to a rehearsal.
+    rehearsed: bool,
     waiters: Waiters,
     probes: Arc<Semaphore>,
     exports: Arc<Semaphore>,
+    rehearsals: mpsc::Sender<exports::Order>,
     back: mpsc::Sender<Back>,
 }
 
@@ -233,7 +250,8 @@ impl Daemon {
                 }
             }
             Back::Exported { origin, done } => self.exported(&origin, done),
-            Back::Restored { origin, done } => self.rolled_back(&origin, done),
+            Back::Rolled { origin, done } => self.rolled_back(&origin, done),
+            Back::Rehearsed(refused) => self.journal.note(refused),
             Back::Loaded { outcome, reply } => self.loaded(*outcome, reply),
         }
     }
@@ -252,6 +270,10 @@ impl Daemon {
         let quiet = effects.iter().all(|effect| matches!(effect, Effect::Probe(_) | Effect::Persist));
         for effect in effects {
             self.carry_out(effect);
+        }
+        if !self.rehearsed && !self.director.decision().serials.is_empty() {
+            self.rehearsed = true;
+            (0..self.loaded.zones.len()).for_each(|zone| self.rehearse(zone));
         }
         if routine && quiet {
             self.status_due.get_or_insert_with(|| Instant::now() + STATUS_AGE);
@@ -274,7 +296,8 @@ impl Daemon {
         let started = Instant::now();
         let serials: Vec<u32> = self.loaded.served.iter().map(|zone| decision.serials[*zone]).collect();
         let catalog = Arc::clone(&self.loaded.catalog);
-        let table = Table::new(catalog, decision.generation, &decision.pools, &decision.ttl_max_s, &serials);
+        let table = Table::new(catalog, decision.generation, &decision.pools, &decision.ttl_max_s, &serials)
+            .with_policy(Arc::clone(&self.loaded.policy));
         let old = self.live.swap(table);
         self.counted.swapped(started.elapsed());
         self.transfers.published();
@@ -298,10 +321,8 @@ impl Daemon {
     }
 
     fn export(&self, zone: usize, serial: u32) {
-        let zone = self.loaded.zones[zone].config.clone();
-        let origin = zone.origin.clone();
-        let decision = Arc::clone(self.director.decision());
-        let order = exports::Order { zone, pools: Arc::clone(&self.pools), decision, serial };
+        let order = self.export_order(zone, serial);
+        let origin = order.zone.origin.clone();
         let (permits, back) = (Arc::clone(&self.exports), self.back.clone());
         let publisher = self.publisher.clone().expect("the configuration refuses an export without [nsd]");
         tokio::spawn(async move {
@@ -311,9 +332,24 @@ impl Daemon {
         });
     }
 
+    fn export_order(&self, zone: usize, serial: u32) -> exports::Order {
+        let (zone, pools) = (self.loaded.zones[zone].config.clone(), Arc::clone(&self.pools));
+        exports::Order { zone, pools, decision: Arc::clone(self.director.decision()), serial }
+    }
+
+    /// Tries the next move of a zone's pools beforehand.
+    fn rehearse(&self, zone: usize) {
+        let decided = self.director.decision().serials.get(zone);
+        if let Some(serial) = decided.filter(|_| self.loaded.zones[zone].config.export_file.is_some()) {
+            // Full: the export will find out itself.
+            let _ = self.rehearsals.try_send(self.export_order(zone, *serial));
+        }
+    }
+
     fn exported(&mut self, origin: &Name, done: exports::Done) {
         let mut edited = false;
         if let Some(zone) = self.zone(origin) {
+            self.rehearse(zone);
             let known = &mut self.loaded.zones[zone].held;
             edited = done.read.as_ref().is_some_and(|read| read != known);
             if let Some(written) = done.written {
@@ -474,7 +510,7 @@ impl Daemon {
         let back = self.back.clone();
         tokio::spawn(async move {
             let done = exports::roll_back(&publisher, order, to).await;
-            let _ = back.send(Back::Restored { origin, done }).await;
+            let _ = back.send(Back::Rolled { origin, done }).await;
         });
     }
 
@@ -511,8 +547,12 @@ impl Daemon {
                 let settings = Box::new(loaded.settings.clone());
                 self.loaded = loaded;
                 self.notifier.replace(notices::destinations(&config.notify));
+                if let (Some(shown), Some(certified)) = (&self.certificate, &self.loaded.certificate) {
+                    shown.replace(Arc::clone(certified));
+                }
                 self.config = Config { listen: self.config.listen.clone(), ..config };
                 self.transfers.configure(transfers::settings(&self.config, &self.loaded));
+                self.rehearsed = false;
                 self.handle(Event::Reloaded(settings));
                 self.journal.note(words.clone());
                 Answer { details, ..Answer::done(words) }
@@ -567,6 +607,28 @@ impl Daemon {
     }
 }
 
+/// Carries out rehearsals, one after the other, while no export is under way. What is refused comes
+/// back as a line for people.
+fn rehearsals(
+    publisher: Option<Arc<Publisher>>,
+    exports: Arc<Semaphore>,
+    back: mpsc::Sender<Back>,
+) -> mpsc::Sender<exports::Order> {
+    let (sender, mut orders) = mpsc::channel::<exports::Order>(REHEARSALS_MAX);
+    tokio::spawn(async move {
+        while let Some(order) = orders.recv().await {
+            while exports.available_permits() < EXPORTS_MAX {
+                tokio::time::sleep(REHEARSAL_PAUSE).await;
+            }
+            let Some(publisher) = &publisher else { continue };
+            if let Err(refused) = exports::rehearse(publisher, &order).await {
+                let _ = back.send(Back::Rehearsed(refused)).await;
+            }
+        }
+    });
+    sender
+}
+
 /// The serials that nsd serves now, as far as it answers in time: what was published by others
 /// while we were away counts too (RFC 1982).
 async fn serials_at(publisher: &Arc<Publisher>, loaded: &Loaded) -> Vec<(Name, u32)> {
@@ -611,9 +673,23 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
         ("control", old.control != new.control),
         ("state-dir", old.state_dir != new.state_dir),
         ("[nsd]", old.nsd != new.nsd),
+        ("[dns]", fixed_dns(&old.dns) != fixed_dns(&new.dns)),
+        ("[rrl]", old.rrl != new.rrl),
+        ("[tls]", old.tls.is_some() != new.tls.is_some() || listeners(old) != listeners(new)),
     ];
     let named = differs.into_iter().filter(|(_, differs)| *differs);
     named.map(|(key, _)| format!("{}: {key} has changed: restart to bring it into force", new.file.display())).collect()
+}
+
+fn listeners(config: &Config) -> Option<[&[SocketAddr]; 3]> {
+    config.tls.as_ref().map(|tls| [&tls.listen_tls[..], &tls.listen_quic, &tls.listen_https])
+}
+
+/// The part of `[dns]` that is fixed with the listeners; the rest is of the table.
+fn fixed_dns(dns: &Dns) -> ([u32; 5], &[IpNet]) {
+    let tcp = [dns.tcp_connections, dns.tcp_per_client, dns.tcp_queries, dns.tcp_timeout_ms];
+    let [connections, per_client, queries, timeout_ms] = tcp;
+    ([u32::from(dns.edns_size), connections, per_client, queries, timeout_ms], &dns.proxy_from)
 }
 
 pub fn publisher(config: &Config) -> Option<Publisher> {

@@ -16,6 +16,7 @@ mod control;
 mod files;
 pub mod generations;
 mod journal;
+mod judged;
 mod moves;
 pub mod query;
 mod recovery;
@@ -38,6 +39,7 @@ use crate::dns::name::Name;
 
 pub use control::Control;
 use generations::{Generation, Generations};
+use judged::Judged;
 use query::{Client, QueryError};
 
 /// The one writer of zone files. Exports of different zones run side by side, those of one zone
@@ -50,6 +52,8 @@ pub struct Publisher {
     clients: Vec<Client>,
     /// How many zones are judged at a time: nsd-checkzone and our parser take a core each.
     judges: Semaphore,
+    /// What nsd-checkzone has said yes to.
+    judged: Judged,
     generations: Generations,
     /// One lock for each zone that was ever exported.
     zones: Mutex<HashMap<Name, Arc<tokio::sync::Mutex<()>>>>,
@@ -217,7 +221,7 @@ impl Publisher {
         let clients = addresses.into_iter().map(|address| Client::new(address, limit)).collect();
         let judges = Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get));
         let generations = Generations::new(settings.state_dir.join("generations"), settings.limits.generations);
-        Publisher { settings, clients, judges, generations, zones: Mutex::default() }
+        Publisher { settings, clients, judges, judged: Judged::default(), generations, zones: Mutex::default() }
     }
 
     pub fn settings(&self) -> &NsdSettings {
@@ -250,6 +254,29 @@ impl Publisher {
         let lock = self.zone_lock(&job.origin);
         let _alone = lock.lock().await;
         transaction::run(self, job, Box::new(verify), after).await
+    }
+
+    /// Has nsd-checkzone judge a text that may have to be published one day: the day shows what
+    /// it does not like, not the night, and the export need not wait for it.
+    pub async fn rehearse(&self, job: &Job) -> Result<(), String> {
+        if self.settings.checkzone.is_empty() {
+            return Ok(());
+        }
+        let _judging = self.judges.acquire().await.expect("the semaphore is never closed");
+        let folder = self.settings.state_dir.join("rehearsal");
+        let path = folder.join(format!("{}.zone", generations::zone_key(&job.origin)));
+        // nsd-checkzone may run in another folder.
+        let path = std::path::absolute(&path).unwrap_or(path);
+        let (temp, text) = (path.clone(), Arc::clone(&job.bytes));
+        let write = move || {
+            make_state_folder(&folder)?;
+            files::remove(&temp)?;
+            files::write_new(&temp, &text, None)
+        };
+        self.blocking("rehearsal", write).await?;
+        let judged = transaction::judge(self, job, &path).await;
+        self.blocking("rehearsal", move || files::remove(&path)).await?;
+        judged
     }
 
     /// Cleans up after a crash: each zone that the journal names ends with a complete file, old or

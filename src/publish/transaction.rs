@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use domain::base::Serial;
@@ -13,6 +14,7 @@ use super::command;
 use super::files::{self, Found};
 use super::generations::{Generation, hash, hex};
 use super::journal::{Journal, Version};
+use super::judged;
 use super::moves::{self, MoveError, Progress};
 use super::query::{Client, QueryError};
 use super::{Cut, Hook, IncludedFile, Job, NsdSettings, Publisher, Step, blocking, recovery, zone_argument};
@@ -238,13 +240,13 @@ impl Transaction<'_> {
         let secured = self.secure(&journal, old);
         if journal.included.is_empty() {
             // Both are waited for: nobody may still read the temp file when it is moved or removed.
-            let (secured, judged) = tokio::join!(secured, self.judge(&journal, verify));
+            let (secured, judged) = tokio::join!(secured, self.verdict(&journal, verify));
             judged.and(secured)?;
         } else {
             secured.await?;
             self.include(&journal).await?;
             self.done(Step::Included)?;
-            self.judge(&journal, verify).await?;
+            self.verdict(&journal, verify).await?;
         }
         self.done(Step::Checked)
     }
@@ -287,7 +289,7 @@ impl Transaction<'_> {
     }
 
     /// Asks nsd's judge and our own, at the same time.
-    async fn judge(&self, journal: &Journal, verify: Verify) -> Result<(), String> {
+    async fn verdict(&self, journal: &Journal, verify: Verify) -> Result<(), String> {
         let (parsed, checked) = tokio::join!(self.parse(journal, verify), self.checkzone(journal));
         checked.and(parsed)
     }
@@ -306,21 +308,10 @@ impl Transaction<'_> {
     }
 
     async fn checkzone(&self, journal: &Journal) -> Result<(), String> {
-        let NsdSettings { checkzone, limits, .. } = &self.publisher.settings;
-        if checkzone.is_empty() {
-            return Ok(());
-        }
-        let temp = journal.temp.to_str().ok_or_else(|| format!("{} is not UTF-8", journal.temp.display()))?;
-        let origin = zone_argument(&self.job.origin);
-        let folder = self.job.include_dir.as_deref();
-        match command::run(checkzone, &[&origin, temp], folder, limits.check_ms).await {
-            Ok(_) => Ok(()),
-            Err(reason) if reason.starts_with("cannot run") => {
-                Err(format!("{reason}; install nsd's tools or name it in [nsd] checkzone ([] goes without)"))
-            }
-            // People know the file by its own name.
-            Err(reason) => Err(reason.replace(temp, &journal.target.display().to_string())),
-        }
+        let judged = judge(self.publisher, self.job, &journal.temp).await;
+        // People know the file by its own name.
+        let [temp, target] = [&journal.temp, &journal.target].map(|path| path.display().to_string());
+        judged.map_err(|reason| reason.replace(&temp, &target))
     }
 
     /// Puts the new bytes in place. From here on nsd can see them.
@@ -453,6 +444,34 @@ fn check_included(included: &[IncludedFile]) -> Result<(), String> {
         check_source(&file.path, files::read(&file.path)?.as_ref(), &file.old)?;
     }
     Ok(())
+}
+
+/// Asks nsd-checkzone about a file that holds a job's new bytes, unless it has said yes to the same
+/// text with another serial before.
+pub(super) async fn judge(publisher: &Publisher, job: &Job, file: &Path) -> Result<(), String> {
+    let NsdSettings { checkzone, limits, .. } = &publisher.settings;
+    if checkzone.is_empty() {
+        return Ok(());
+    }
+    let Job { origin, serial, include_dir, .. } = job;
+    let (argv, folder, zone, text, serial) =
+        (checkzone.clone(), include_dir.clone(), origin.clone(), Arc::clone(&job.bytes), *serial);
+    let key = move || Ok(judged::key(&argv, folder.as_deref(), &zone, &text, serial));
+    let key = publisher.blocking("zone text", key).await?;
+    if key.is_some_and(|key| publisher.judged.contains(origin, key)) {
+        return Ok(());
+    }
+    let path = file.to_str().ok_or_else(|| format!("{} is not UTF-8", file.display()))?;
+    match command::run(checkzone, &[&zone_argument(origin), path], include_dir.as_deref(), limits.check_ms).await {
+        Ok(_) => {
+            key.into_iter().for_each(|key| publisher.judged.insert(origin, key));
+            Ok(())
+        }
+        Err(reason) if reason.starts_with("cannot run") => {
+            Err(format!("{reason}; install nsd's tools or name it in [nsd] checkzone ([] goes without)"))
+        }
+        Err(reason) => Err(reason),
+    }
 }
 
 /// The source must still hold what was parsed.

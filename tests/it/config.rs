@@ -1,6 +1,7 @@
 //! The configuration: every problem is one line with its place and the way out; the examples in
 //! `conf/` are right.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use nsd_failover::config::{Config, Serve};
@@ -164,6 +165,62 @@ fn each_mistake_is_one_line() {
     }
 }
 
+/// A hidden primary: (what stands in the zone's table or behind it, the one line it gives).
+const TRANSFERS: &[(&str, &str)] = &[
+    ("notify = [\"192.0.2.53\"]\nallow-transfer = [\"192.0.2.0/24 side\", \"side\", \"::/0\"]", ""),
+    ("key = \"side\"\nnotify = [\"192.0.2.53:5353\", \"[2001:db8::53]:53 SIDE.\"]", ""),
+    ("notify = [\"192.0.2.53\"]\n[catalog]\nzone = \"catalog.example\"\nnotify = [\"192.0.2.53\"]", ""),
+    (
+        "notify = [\"ns1\"]",
+        "c.toml:8:11: error: `ns1` is no ADDRESS:PORT: write for example \"127.0.0.1:53\" or \"[::1]:53\"",
+    ),
+    ("notify = [\"192.0.2.53 sied\"]", "c.toml:8:11: error: key `sied` is not configured; did you mean `side`?"),
+    ("notify = [\"192.0.2.53 side x\"]", "c.toml:8:11: error: `x` is one word too many: an address and a key are all"),
+    (
+        "allow-transfer = [\"192.0.2.1/24\"]",
+        "c.toml:8:19: error: `192.0.2.1/24`: the address has bits behind its prefix; write an address, ADDRESS/BITS, the name of a key, or an address and a key",
+    ),
+    ("allow-transfer = [\"any\"]", "c.toml:8:19: error: key `any` is not configured; add [key.\"any\"]"),
+    ("key = \"side\"", "c.toml:8:7: error: nothing is signed with this key; add allow-transfer or notify"),
+    (
+        "serve = \"off\"\nnotify = [\"192.0.2.53\"]",
+        "c.toml:8:9: error: a transfer hands out the whole zone, and this serves less; write serve = \"zone\", or remove allow-transfer and notify",
+    ),
+    (
+        "[key.two]",
+        "c.toml:8:6: error: key two. has no secret-file; write secret-file = \"/path/to/secret\", with the secret in base64",
+    ),
+    (
+        "[key.two]\nsecret-file = \"x\"\nalgorithm = \"hmac-md5\"",
+        "c.toml:10:13: error: `hmac-md5` is none of \"hmac-sha256\", \"hmac-sha384\", \"hmac-sha512\", \"hmac-sha1\"",
+    ),
+    (
+        "notify = [\"192.0.2.53\"]\n[catalog]\nzone = \"example.org.\"\nnotify = [\"192.0.2.53\"]",
+        "c.toml:10:8: error: example.org. is a zone of its own; give the catalog a name of its own",
+    ),
+    (
+        "[catalog]\nzone = \"catalog.example\"\nnotify = [\"192.0.2.53\"]",
+        "c.toml:8:1: error: the catalog has no member; give a zone allow-transfer or notify",
+    ),
+];
+
+#[test]
+fn transfers_are_checked() {
+    for (text, expected) in TRANSFERS {
+        let text = format!(
+            "version = 1\nlisten = [\"127.0.0.1:5353\"]\n\n[key.side]\nsecret-file = \"side.key\"\n[zone.\"example.org\"]\nfile = \"z\"\n{text}\n"
+        );
+        let expected: Vec<&str> = if expected.is_empty() { vec![] } else { vec![expected] };
+        assert_eq!(problems(&text), expected, "{text}");
+    }
+    let nsd = GOOD.replace("pool = \"web\"\n", "pool = \"web\"\nnotify = [\"192.0.2.53\"]\n");
+    let zone = Config::parse(Path::new("c.toml"), &nsd).unwrap().zones.remove(0);
+    assert_eq!((zone.serve, zone.export_file), (Serve::Zone, None), "a relay and an [nsd] change nothing");
+    let allow = zone.transfer.unwrap().allow;
+    assert!(allow[0].lets("192.0.2.53".parse().unwrap(), None), "who is told may come");
+    assert!(!allow[0].lets("192.0.2.54".parse().unwrap(), None));
+}
+
 #[test]
 fn a_missing_file_and_a_folder() {
     let folder = tempfile::tempdir().unwrap();
@@ -320,4 +377,30 @@ www.fo.example.org. 60 IN AAAA 2001:db8::20 ; Enable failover
         let bad = DECLARED.replacen(from, to, 1);
         assert_eq!(problems(&bad), [expected], "{from} -> {to}");
     }
+}
+
+/// Zones that are declared, and what is found or said for all of them.
+#[test]
+fn declared_zones_beside_found_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("other.zone"), "$ORIGIN other.example.\n@ SOA a b 1 2 3 4 5\n").unwrap();
+    fs::write(folder.path().join("fo.zone"), "$ORIGIN fo.example.org.\n@ SOA a b 1 2 3 4 5\n").unwrap();
+    let top = |pattern: &str| format!("zone-files = \"{}\"\n", folder.path().join(pattern).display());
+    let nsd = "[nsd]\naddress = \"127.0.0.1\"\nzonesdir = \"/var/nsd/zones\"\n";
+    let defaults = "[zone-defaults]\npool = \"web\"\nexport = \"file\"\n";
+    let declared = DECLARED.replacen("pool = \"web\"\n", "", 1);
+    let text = format!("{}{declared}{defaults}{nsd}", top("other.*"));
+    let zones = Config::parse(Path::new("c.toml"), &text).unwrap().zones;
+    assert_eq!(zones.len(), 2);
+    assert!(zones[0].text.as_ref().unwrap().contains("192.0.2.10 ; Enable failover"), "the pool of the defaults");
+    assert_eq!(zones[0].export_file, None, "a default is for the zones that have a file");
+    assert_eq!(zones[1].text, None);
+    assert_eq!(zones[1].export_file, Some(folder.path().join("other.zone")));
+    assert_eq!(zones[1].include_dir, Path::new("/var/nsd/zones"));
+
+    let both = problems(&format!("{}{DECLARED}", top("fo.*")));
+    let expected = format!("zone fo.example.org. has names, and a file ({})", folder.path().join("fo.zone").display());
+    assert!(both.len() == 1 && both[0].contains(&expected), "{both:?}");
+    let everywhere = problems(&format!("{DECLARED}[zone-defaults]\nttl = \"30s\"\n"));
+    assert!(everywhere[0].ends_with("only a zone that is declared has this; write it in [zone.\"NAME\"]"));
 }

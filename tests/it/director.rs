@@ -501,6 +501,30 @@ fn a_reload_with_an_old_file() {
     assert!(stage.exports[1].1 > published);
 }
 
+/// A rollback holds the exports, over a reload, too; secondaries hear of everything all the same.
+#[test]
+fn held_exports_do_not_hold_back_the_secondaries() {
+    let with = |content: u64| {
+        let mut settings = settings();
+        settings.zones[0].content = Some(content);
+        settings
+    };
+    let mut stage = Stage::new(with(1), None);
+    stage.run(60_000, BOTH);
+    stage.handle(Event::ExportHeld { zone: 0, held: true });
+    stage.order(Action::Switch { pool: "web".to_owned(), node: "blowfish".to_owned() }, None);
+    let serial = |stage: &Stage| stage.swaps.last().unwrap().serials[0];
+    let moved = serial(&stage);
+    assert!(moved > IN_FILE && stage.director.is_held(0));
+    stage.handle(Event::Reloaded(Box::new(with(1))));
+    assert_eq!(serial(&stage), moved, "what has not changed needs no serial");
+    stage.handle(Event::Reloaded(Box::new(with(2))));
+    assert!(serial(&stage) > moved, "an edit does");
+    assert_eq!(stage.exports.len(), 0);
+    stage.handle(Event::ExportHeld { zone: 0, held: false });
+    assert_eq!(stage.exports.len(), 1);
+}
+
 #[test]
 fn a_reload_that_brings_an_unknown_pool_waits_for_it() {
     let mut stage = Stage::new(settings(), None);

@@ -9,15 +9,15 @@ mod control;
 mod director;
 mod failover;
 mod floors;
-mod monitoring;
-mod notify;
-mod page;
 // What the fuzz targets do, tried here too.
 #[path = "../../fuzz/bodies/mod.rs"]
 mod fuzz;
 mod fuzz_bodies;
 mod init;
+mod monitoring;
+mod notify;
 mod outages;
+mod page;
 mod placements;
 mod probes;
 mod publish;

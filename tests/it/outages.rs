@@ -93,7 +93,7 @@ fn killed_at_any_moment() {
         // Nobody can say when the kill came: the order may have been lost, and is given again.
         let again = daemon.verb(&["switch", "web", node]);
         assert!(again.status.success(), "round {round}: {}", String::from_utf8_lossy(&again.stderr));
-        assert!(nsd.serial("foo.zone").unwrap() >= serial);
+        assert!(nsd.serial("foo.zone").unwrap() >= serial, "round {round}");
     }
     let text = fs::read_to_string(nsd.zone_path("foo.zone")).unwrap();
     assert_eq!(text.lines().count(), zone(1, 500).lines().count());
@@ -266,6 +266,27 @@ fn edits_by_hand_go_along_and_a_broken_zone_stops_no_other() {
     assert_eq!(address(nsd.address(), "new.z1.zone", "A").as_deref(), Some("192.0.2.7"));
     assert_eq!(address(nsd.address(), "www.z2.zone", "A").as_deref(), Some(A), "nsd keeps what it had");
     assert!(fs::read_to_string(nsd.zone_path("z2.zone")).unwrap().ends_with("bad A 1.2.3\n"), "the edit is kept");
+}
+
+/// One decision, many zones: all of them are at nsd when the verb returns.
+#[test]
+fn a_hundred_zones_move_in_one_decision() {
+    let origins: Vec<String> = (0..100).map(|n| format!("z{n}.zone")).collect();
+    let text = zone(1_000, 3);
+    let zones: Vec<(&str, &[u8])> = origins.iter().map(|origin| (origin.as_str(), text.as_bytes())).collect();
+    let nsd = Nsd::start(&zones);
+    let folder = tempfile::tempdir().unwrap();
+    let named: Vec<&str> = origins.iter().map(String::as_str).collect();
+    let daemon = Daemon::start(folder.path(), &config(&nsd, &named));
+    is_ready(&daemon);
+    let moved = daemon.verb(&["switch", "web", "b"]);
+    assert!(moved.status.success(), "{}", String::from_utf8_lossy(&moved.stderr));
+    let said = String::from_utf8_lossy(&moved.stdout).into_owned();
+    assert_eq!(said.lines().filter(|line| line.contains(" export served: ")).count(), 100, "{said}");
+    for origin in &origins {
+        assert_eq!(address(nsd.address(), &format!("www.{origin}"), "A").as_deref(), Some(B), "{origin}");
+    }
+    assert_eq!(names(&nsd.folder().join("zones")).len(), 100);
 }
 
 /// Ten thousand moves, as fast as they can be ordered: what comes while an export runs goes with

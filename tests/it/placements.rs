@@ -106,7 +106,7 @@ fn file_nsd_answers_and_hears_of_every_move() {
     let moved = daemon.verb(&["switch", "web", "a"]);
     assert_eq!(moved.status.code(), Some(1), "it is not served by nsd, and says so");
     let words = String::from_utf8_lossy(&moved.stderr).into_owned();
-    assert!(words.contains("export refused: nsd at ") && words.contains("no connection"), "{words}");
+    assert!(words.contains("example.org. export refused: ") && words.contains("no connection"), "{words}");
     nsd.start_again();
     done(&daemon, &["export", "--all"]);
     assert_eq!(address(nsd.address(), "www.example.org", "A").as_deref(), Some(A));
@@ -300,6 +300,11 @@ fn a_rollback_holds_the_exports_until_the_next_export() {
     assert!(daemon.log().contains("nsd does not hear of this: held since a rollback"), "{}", daemon.log());
     let status = String::from_utf8(daemon.verb(&["status"]).stdout).unwrap();
     assert!(status.contains("held since a rollback, `export example.org.` ends that"), "{status}");
+    wait_for("the state on disk", || {
+        let state = fs::read(folder.path().join("state/state.json")).ok()?;
+        let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+        (state["orders"]["holds"]["web"]["primary"]["ipv4"] == "b").then_some(())
+    });
     daemon.kill();
     daemon.start_again();
     is_ready(&daemon);
@@ -318,6 +323,19 @@ fn a_rollback_holds_the_exports_until_the_next_export() {
     let unknown = daemon.verb(&["rollback", "example.org", "--to", "7"]);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("no generation of example.org. with serial 7 is kept"));
+}
+
+/// What nsd-checkzone will not take is told on the day, before anything has to move.
+#[test]
+fn a_move_that_could_not_be_exported_is_told_beforehand() {
+    let (nsd, table) = nsd();
+    let folder = tempfile::tempdir().unwrap();
+    let config =
+        format!("{table}checkzone = [\"sh\", \"-c\", \"echo not tonight; exit 1\"]\n{NODES}{POOL}{}", zone_table(&nsd));
+    let daemon = Daemon::start(folder.path(), &config);
+    let told = "example.org.: if web moves, its export will be refused: sh: exit status: 1: not tonight";
+    wait_for("the warning", || daemon.log().contains(told).then_some(()));
+    assert_eq!(nsd.serial("example.org"), Some(1000));
 }
 
 /// With the daemon running, and without: the same file, checked and loaded.

@@ -35,7 +35,7 @@ impl Bench {
     fn new() -> Bench {
         let nsd = Nsd::start(&[(ORIGIN, REFERENCE)]);
         let limits =
-            Limits { served_ms: 1_500, query_ms: 300, control_ms: 1_500, check_ms: 5_000, ..Limits::default() };
+            Limits { served_ms: 3_000, query_ms: 1_000, control_ms: 1_500, check_ms: 5_000, ..Limits::default() };
         let settings = NsdSettings {
             address: nsd.address(),
             verify: Vec::new(),
@@ -728,4 +728,37 @@ async fn zones_side_by_side() {
         assert_eq!(nsd.serial(origin), Some(if index == 7 { 1 } else { 2 }), "{origin}");
     }
     assert_eq!(names(&nsd.folder().join("zones")).len(), 30, "nothing is left beside the zones");
+}
+
+/// What nsd-checkzone has said yes to beforehand is not judged again for another serial; anything
+/// else is.
+#[tokio::test]
+async fn a_rehearsed_text_is_published_without_a_second_verdict() {
+    let mut bench = Bench::new();
+    // nsd-checkzone, and a note of each call.
+    let (program, calls) = (bench.nsd.folder().join("nsd-checkzone"), bench.nsd.folder().join("calls"));
+    let script = format!(
+        "#!/bin/sh\necho >> {}\nexec $(PATH=$PATH:/usr/sbin command -v nsd-checkzone) \"$@\"\n",
+        calls.display()
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    bench.settings.checkzone = vec![program.display().to_string()];
+    let count = || fs::read(&calls).map_or(0, |calls| calls.len());
+    let publisher = bench.publisher();
+    publisher.rehearse(&bench.job(OLD_SERIAL + 900)).await.unwrap();
+    assert_eq!(count(), 1);
+    bench.assert_old();
+    let report = publisher.export(bench.job(OLD_SERIAL + 1), |_| Ok(())).await;
+    assert_eq!((report.result, count()), (ExportResult::Served, 1), "{}", report.detail);
+    bench.assert_new(OLD_SERIAL + 1);
+    assert_eq!(names(&bench.settings.state_dir.join("rehearsal")), Vec::<String>::new());
+
+    let mut job = bench.job(OLD_SERIAL + 2);
+    job.bytes = [failed_over(OLD_SERIAL + 2), b"bad IN A 1.2.3\n".to_vec()].concat().into();
+    let refused = publisher.rehearse(&job).await.unwrap_err();
+    assert!(refused.contains("invalid IPv4 address"), "{refused}");
+    let report = publisher.export(job, |_| Ok(())).await;
+    assert_eq!((report.result, count()), (ExportResult::Refused, 3), "{}", report.detail);
+    bench.assert_new(OLD_SERIAL + 1);
 }

@@ -22,6 +22,7 @@ mod replay;
 pub mod run;
 mod serves;
 mod serving;
+mod shadow;
 mod shell;
 mod transfers;
 mod verbs;
@@ -72,10 +73,10 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             runtime()?.block_on(plan::plan(&config))
         }
         Verb::Replay { log } => replay::replay(&Config::load(&file)?, &log),
-        Verb::Run => {
+        Verb::Run { shadow } => {
             log_to_stderr(false);
             let config = Config::load(&file)?;
-            runtime()?.block_on(run::run(config, run::interrupted(), || {}))
+            runtime()?.block_on(run::run(config, shadow, run::interrupted(), || {}))
         }
         Verb::Demo(demo) => match &demo.action {
             None => {
@@ -113,7 +114,7 @@ async fn ask(client: &crate::control::client::Client, verb: Verb) -> Result<(), 
         Verb::Check
         | Verb::CheckZone { .. }
         | Verb::Render { .. }
-        | Verb::Run
+        | Verb::Run { .. }
         | Verb::Demo(_)
         | Verb::Plan
         | Verb::Probe { .. }

@@ -139,7 +139,12 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// `RUST_LOG` chooses what is logged. In the demo a line is as short as can be.
 fn log_to_stderr(demo: bool) {
-    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
+    // hickory-server has a line for each query, with name and client: nobody's business by default.
+    let usual = "info,hickory_server=error";
+    let chosen = std::env::var("RUST_LOG").ok().filter(|chosen| !chosen.is_empty());
+    let filter = EnvFilter::builder()
+        .with_default_directive(tracing::Level::INFO.into())
+        .parse_lossy(chosen.as_deref().unwrap_or(usual));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let log = log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     match demo {

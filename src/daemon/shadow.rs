@@ -49,9 +49,9 @@ pub async fn watch(mut seen: watch::Receiver<Option<Seen>>, journal: Arc<Journal
                 tell(&mut told, zone, difference, &journal);
             }
         }
-        match tokio::time::timeout(INTERVAL, seen.changed()).await {
-            Ok(Err(_)) => return,
-            Ok(Ok(())) | Err(_) => {}
+        // A timeout is as good as a change; an error says that the daemon has ended.
+        if let Ok(Err(_)) = tokio::time::timeout(INTERVAL, seen.changed()).await {
+            return;
         }
     }
 }

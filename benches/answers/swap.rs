@@ -47,7 +47,7 @@ pub fn run(scratch: &Scratch) {
             proxies: [].into(),
             calls: Calls::default(),
         };
-        let server = udp::Server::start(sockets, &live, &settings, &Counters::default()).unwrap();
+        let server = udp::Server::start(sockets, &live, &settings, None, &Counters::default()).unwrap();
         for (what, rate) in LOADS {
             let mut load = rate.map(|rate| {
                 let load = Load { queries: &queries, seconds: 600, mode: "udp" };
@@ -148,5 +148,6 @@ fn pool() -> Pool {
         families: Families::Together,
         min_hold_ms: 0,
         ttl_min_s: None,
+        anchors: Vec::new(),
     }
 }

@@ -1,6 +1,8 @@
 //! From what the files say to what is true: every name resolved, every value in range. All
 //! problems are collected, so that one run of `check` shows them all.
 
+mod notify;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
@@ -8,43 +10,37 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use crate::dns::name::Name;
-use crate::export::serial::SerialScheme;
 use crate::failover::pool::{Families, Node, Pool, Preempt, Rotate, WhenAllDown};
-use crate::health::check::{Check, Http, Kind};
-use crate::health::family::Family;
+use crate::health::check::Check;
 
 use super::file;
 use super::load::{Source, beside};
 use super::problem::{Problem, did_you_mean};
 use super::value::{choice, duration_ms, socket_addr};
-use super::{Config, DEFAULT_CONTROL, DEFAULT_STATE_DIR, Nsd, Serve, Zone};
+use super::{Config, DEFAULT_CONTROL, DEFAULT_STATE_DIR, Key, Nsd};
 
-const INTERVAL_MS: u64 = 10_000;
-const FAST_INTERVAL_MS: u64 = 1_000;
-const TIMEOUT_MS: u64 = 5_000;
-const RISE: u32 = 2;
-const FALL: u32 = 3;
+mod checks;
+mod zones;
+
 const PREEMPT_MS: u64 = 300_000;
-/// Most probes that `rise` and `fall` may ask for.
-const STREAK_MAX: u32 = 1_000;
 
 /// Checks what was read; the first source is the main file.
 pub fn check(file: &Path, sources: &[Source]) -> Result<Config, Vec<Problem>> {
-    let mut checker = Checker { problems: Vec::new() };
+    let mut checker = Checker { problems: Vec::new(), keys: Vec::new() };
     let config = checker.config(file, sources);
     if checker.problems.is_empty() { Ok(config) } else { Err(checker.problems) }
 }
 
 pub(super) struct Checker {
-    problems: Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) keys: Vec<Key>,
 }
 
 /// A table of one kind with the file it stands in.
-struct Entry<'a, T> {
-    source: &'a Source,
-    name: &'a file::Text,
-    table: &'a T,
+pub(super) struct Entry<'a, T> {
+    pub source: &'a Source,
+    pub name: &'a file::Text,
+    pub table: &'a T,
 }
 
 impl Checker {
@@ -64,7 +60,9 @@ impl Checker {
         let pools = self.pools(sources, &nodes, &checks);
         let listen = self.listen(sources);
         let nsd = self.nsd(sources);
+        self.keys = self.read_keys(sources);
         let zones = self.zones(sources, &pools, &listen, nsd.as_ref());
+        let catalog = self.catalog(sources, &zones);
         let dns = self.dns(sources, nsd.as_ref());
         Config {
             file: file.to_owned(),
@@ -79,6 +77,9 @@ impl Checker {
             pools,
             checks,
             zones,
+            keys: std::mem::take(&mut self.keys),
+            catalog,
+            notify: self.notify(sources),
         }
     }
 
@@ -122,12 +123,24 @@ impl Checker {
             Some(text) => self.address(source, text, Some(53)).unwrap_or(usual),
             None => usual,
         };
+        if let Some(socket) = table.control_socket.as_ref().filter(|_| table.control.is_some()) {
+            self.at(source, socket.span(), "control is set as well", "keep one of control and control-socket");
+        }
+        let verify = table.verify.iter().flat_map(|list| list.get_ref());
+        // No program at all is a choice that has to be made: the default is to have one.
+        let without = table.checkzone.as_ref().is_some_and(|argv| argv.get_ref().is_empty());
         Some(Nsd {
             address,
             relay: table.relay.as_ref().is_some_and(|relay| *relay.get_ref()),
+            verify: verify.filter_map(|text| self.address(source, text, Some(53))).collect(),
             proxy_protocol: table.proxy_protocol.unwrap_or(false),
             control: self.argv(source, table.control.as_ref(), "nsd-control"),
-            checkzone: self.argv(source, table.checkzone.as_ref(), "nsd-checkzone"),
+            control_socket: table.control_socket.as_ref().map(|text| beside(&source.file, text.get_ref())),
+            checkzone: match without {
+                true => Vec::new(),
+                false => self.argv(source, table.checkzone.as_ref(), "nsd-checkzone"),
+            },
+            zonesdir: table.zonesdir.as_ref().map(|text| beside(&source.file, text.get_ref())),
         })
     }
 
@@ -165,112 +178,6 @@ impl Checker {
             nodes.insert(name.clone(), Node { name, ipv4, ipv6 });
         }
         nodes
-    }
-
-    fn checks(&mut self, sources: &[Source]) -> Vec<Check> {
-        let entries = self.entries(sources, "check", |tables| &tables.check);
-        entries.into_iter().filter_map(|entry| self.one_check(&entry)).collect()
-    }
-
-    fn one_check(&mut self, entry: &Entry<'_, file::Check>) -> Option<Check> {
-        let (source, table) = (entry.source, entry.table);
-        let interval_ms = self.duration(source, table.interval.as_ref(), INTERVAL_MS);
-        let fast_interval_ms = self.duration(source, table.fast_interval.as_ref(), FAST_INTERVAL_MS.min(interval_ms));
-        let timeout_ms = self.duration(source, table.timeout.as_ref(), TIMEOUT_MS.min(interval_ms));
-        if let Some(timeout) = table.timeout.as_ref().filter(|_| timeout_ms > interval_ms) {
-            let message = format!("timeout is longer than the interval of {interval_ms} ms");
-            self.at(source, timeout.span(), message, "a probe must end before the next begins");
-        }
-        if let Some(fast) = table.fast_interval.as_ref().filter(|_| fast_interval_ms > interval_ms) {
-            self.at(
-                source,
-                fast.span(),
-                format!("fast-interval is longer than the interval of {interval_ms} ms"),
-                "make it shorter",
-            );
-        }
-        let rise = self.streak(source, table.rise.as_ref(), RISE);
-        let fall = self.streak(source, table.fall.as_ref(), FALL);
-        let families = self.check_families(source, table.families.as_ref());
-        let kind = self.kind(entry)?;
-        let name = entry.name.get_ref().clone();
-        Some(Check { name, kind, interval_ms, fast_interval_ms, timeout_ms, rise, fall, families })
-    }
-
-    fn kind(&mut self, entry: &Entry<'_, file::Check>) -> Option<Kind> {
-        let (source, table) = (entry.source, entry.table);
-        let Some(http) = &table.http else {
-            let message = format!("check `{}` does not say what to test", entry.name.get_ref());
-            self.at(source, entry.name.span(), message, "give it http = \"https://{node}/\"");
-            return None;
-        };
-        self.http_url(source, http);
-        for status in table.status.iter().flat_map(|list| list.get_ref()) {
-            if !(100..=599).contains(status.get_ref()) {
-                self.at(source, status.span(), format!("{} is no HTTP status", status.get_ref()), "write 100 to 599");
-            }
-        }
-        if let Some(list) = table.status.as_ref().filter(|list| list.get_ref().is_empty()) {
-            self.at(source, list.span(), "no status is good", "leave the key out for [200]");
-        }
-        if let Some(port) = table.port.as_ref().filter(|port| *port.get_ref() == 0) {
-            self.at(source, port.span(), "port 0 cannot be asked", "write 1 to 65535");
-        }
-        Some(Kind::Http(Http {
-            url: http.get_ref().clone(),
-            expect: table.expect.as_ref().map(|text| text.get_ref().clone()),
-            status: match &table.status {
-                Some(list) => list.get_ref().iter().map(|status| *status.get_ref()).collect(),
-                None => vec![200],
-            },
-            port: table.port.as_ref().map(|port| *port.get_ref()),
-            ca_file: table.ca_file.as_ref().and_then(|text| self.readable(source, text)),
-            insecure: table.insecure.unwrap_or(false),
-        }))
-    }
-
-    fn http_url(&mut self, source: &Source, url: &file::Text) {
-        let text = url.get_ref();
-        if !text.contains("{node}") && !text.contains("{ip}") {
-            self.at(source, url.span(), "the URL names no node", "write {node} (or {ip}) where the host stands");
-            return;
-        }
-        let filled = text.replace("{node}", "node.example").replace("{ip}", "192.0.2.1");
-        match reqwest::Url::parse(&filled) {
-            Err(error) => {
-                self.at(source, url.span(), format!("`{text}` is no URL: {error}"), "write https://{node}/path")
-            }
-            Ok(parsed) if !matches!(parsed.scheme(), "http" | "https") => {
-                self.at(
-                    source,
-                    url.span(),
-                    format!("`{}` is no scheme for http", parsed.scheme()),
-                    "write http:// or https://",
-                );
-            }
-            Ok(parsed) if !matches!(parsed.host_str(), Some("node.example" | "192.0.2.1")) => {
-                self.at(
-                    source,
-                    url.span(),
-                    "the host is not the node",
-                    "write {node} (or {ip}) as the host: the connection goes to the node",
-                );
-            }
-            Ok(_) => {}
-        }
-    }
-
-    fn check_families(&mut self, source: &Source, list: Option<&Spanned<Vec<file::Text>>>) -> Vec<Family> {
-        let Some(list) = list else { return Family::ALL.to_vec() };
-        if list.get_ref().is_empty() {
-            self.at(source, list.span(), "no family is left", "leave the key out for both");
-        }
-        let words = [("ipv4", Family::Ipv4), ("ipv6", Family::Ipv6)];
-        let mut families: Vec<Family> =
-            list.get_ref().iter().filter_map(|text| self.choice(source, Some(text), &words)).collect();
-        families.sort();
-        families.dedup();
-        families
     }
 
     fn pools(&mut self, sources: &[Source], nodes: &BTreeMap<String, Node>, checks: &[Check]) -> Vec<Pool> {
@@ -324,7 +231,16 @@ impl Checker {
             families: self.choice(source, table.families.as_ref(), &families).unwrap_or_default(),
             min_hold_ms: table.min_hold.as_ref().map_or(0, |text| self.duration(source, Some(text), 0)),
             ttl_min_s: table.ttl_min.as_ref().and_then(|text| self.whole_seconds(source, text)),
+            anchors: self.anchors(source, table),
         }
+    }
+
+    fn anchors(&mut self, source: &Source, table: &file::Pool) -> Vec<SocketAddr> {
+        let texts = table.anchors.iter().flat_map(|list| list.get_ref());
+        let mut anchors: Vec<SocketAddr> = texts.filter_map(|text| self.address(source, text, Some(53))).collect();
+        anchors.sort();
+        anchors.dedup();
+        anchors
     }
 
     /// Whether the check is there but broken: then its own problem is enough.
@@ -332,105 +248,8 @@ impl Checker {
         source.tables.check.iter().flatten().any(|(key, _)| key.get_ref() == name.get_ref())
     }
 
-    fn zones(&mut self, sources: &[Source], pools: &[Pool], listen: &[SocketAddr], nsd: Option<&Nsd>) -> Vec<Zone> {
-        let mut zones: Vec<Zone> = Vec::new();
-        for entry in self.entries(sources, "zone", |tables| &tables.zone) {
-            let Some(zone) = self.one_zone(&entry, pools, listen, nsd) else { continue };
-            match zones.iter().find(|other| other.origin == zone.origin) {
-                Some(other) => {
-                    let message = format!("zone {} is configured twice", other.origin);
-                    self.at(
-                        entry.source,
-                        entry.name.span(),
-                        message,
-                        "remove one (a final dot or upper case makes no other zone)",
-                    );
-                }
-                None => zones.push(zone),
-            }
-        }
-        zones
-    }
-
-    fn one_zone(
-        &mut self,
-        entry: &Entry<'_, file::Zone>,
-        pools: &[Pool],
-        listen: &[SocketAddr],
-        nsd: Option<&Nsd>,
-    ) -> Option<Zone> {
-        let (source, table) = (entry.source, entry.table);
-        let origin: Name = match entry.name.get_ref().parse() {
-            Ok(origin) => origin,
-            Err(error) => {
-                self.at(
-                    source,
-                    entry.name.span(),
-                    format!("`{}` is no zone name: {error}", entry.name.get_ref()),
-                    "write [zone.\"example.org\"]",
-                );
-                return None;
-            }
-        };
-        let Some(file) = &table.file else {
-            self.at(source, entry.name.span(), format!("zone {origin} has no file"), "write file = \"/path/to/zone\"");
-            return None;
-        };
-        let path = beside(&source.file, file.get_ref());
-        let pool = table.pool.as_ref().and_then(|text| {
-            let found = pools.iter().position(|pool| pool.name == *text.get_ref());
-            if found.is_none() {
-                self.unknown(source, text, "pool", pools.iter().map(|pool| pool.name.as_str()));
-            }
-            found
-        });
-        let serve = self.serve(source, table, listen, nsd);
-        let export =
-            self.choice(source, table.export.as_ref(), &[("file", true), ("off", false)]).unwrap_or(nsd.is_some());
-        if let Some(text) = table.export.as_ref().filter(|_| export && nsd.is_none()) {
-            self.at(source, text.span(), "there is no nsd to export to", "add an [nsd] table");
-        }
-        let export_file =
-            table.export_file.as_ref().map_or_else(|| path.clone(), |text| beside(&source.file, text.get_ref()));
-        let schemes = [
-            ("unixtime", SerialScheme::Unixtime),
-            ("increment", SerialScheme::Increment),
-            ("date", SerialScheme::Date),
-        ];
-        let serial = self.choice(source, table.serial.as_ref(), &schemes).unwrap_or_default();
-        Some(Zone { origin, file: path, pool, serve, export_file: export.then_some(export_file), serial })
-    }
-
-    fn serve(&mut self, source: &Source, table: &file::Zone, listen: &[SocketAddr], nsd: Option<&Nsd>) -> Serve {
-        let relay = nsd.is_some_and(|nsd| nsd.relay);
-        let usual = match (listen.is_empty(), relay) {
-            (true, _) => Serve::Off,
-            (false, true) => Serve::Overlay,
-            (false, false) => Serve::Zone,
-        };
-        let words = [("overlay", Serve::Overlay), ("zone", Serve::Zone), ("off", Serve::Off)];
-        let Some(serve) = self.choice(source, table.serve.as_ref(), &words) else { return usual };
-        let span = table.serve.as_ref().map_or(0..0, Spanned::span);
-        if serve != Serve::Off && listen.is_empty() {
-            self.at(
-                source,
-                span,
-                "nothing is served without an address",
-                "add listen = [\"ADDRESS:53\"], or write serve = \"off\"",
-            );
-        } else if serve == Serve::Overlay && !relay {
-            self.at(
-                source,
-                span,
-                "an overlay leaves the rest of the zone to nsd, but nothing is relayed there",
-                "set relay = true in [nsd]",
-            );
-        }
-        serve
-    }
-
     /// All tables of one kind, in order of their names; a name given twice is a problem.
-    fn entries<'a, T>(
+    pub(super) fn entries<'a, T>(
         &mut self,
         sources: &'a [Source],
         kind: &str,
@@ -496,22 +315,14 @@ impl Checker {
         u32::try_from(milliseconds / 1_000).ok()
     }
 
-    fn choice<T: Copy>(&mut self, source: &Source, text: Option<&file::Text>, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        source: &Source,
+        text: Option<&file::Text>,
+        words: &[(&str, T)],
+    ) -> Option<T> {
         let text = text?;
         choice(text.get_ref(), words).map_err(|message| self.wrong(source, text, message)).ok()
-    }
-
-    fn streak(&mut self, source: &Source, number: Option<&Spanned<u32>>, default: u32) -> u32 {
-        let Some(number) = number else { return default };
-        if !(1..=STREAK_MAX).contains(number.get_ref()) {
-            self.at(
-                source,
-                number.span(),
-                format!("{} is out of range", number.get_ref()),
-                format!("write 1 to {STREAK_MAX}"),
-            );
-        }
-        *number.get_ref()
     }
 
     pub(super) fn readable(&mut self, source: &Source, text: &file::Text) -> Option<PathBuf> {
@@ -524,7 +335,7 @@ impl Checker {
         None
     }
 
-    fn unknown<'a>(
+    pub(super) fn unknown<'a>(
         &mut self,
         source: &Source,
         text: &file::Text,

@@ -26,6 +26,15 @@ pub struct File {
     pub check: Tables<Check>,
     pub pool: Tables<Pool>,
     pub zone: Tables<Zone>,
+    /// A pattern of zone files; each is a zone, unless `zone` has it.
+    pub zone_files: Option<Text>,
+    /// An nsd.conf whose primary zones are looked after, unless `zone` has them.
+    pub nsd_conf: Option<Text>,
+    /// What zones have that do not say otherwise.
+    pub zone_defaults: Option<Spanned<Zone>>,
+    pub key: Tables<Key>,
+    pub catalog: Option<Spanned<Catalog>>,
+    pub notify: Tables<Notify>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -33,9 +42,12 @@ pub struct File {
 pub struct Nsd {
     pub address: Option<Text>,
     pub relay: Option<Spanned<bool>>,
+    pub verify: Option<Spanned<Vec<Text>>>,
     pub proxy_protocol: Option<bool>,
     pub control: Option<Spanned<Vec<String>>>,
+    pub control_socket: Option<Text>,
     pub checkzone: Option<Spanned<Vec<String>>>,
+    pub zonesdir: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -49,11 +61,31 @@ pub struct Node {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Check {
     pub http: Option<Text>,
+    pub tls: Option<Text>,
+    pub tcp: Option<Text>,
+    pub gemini: Option<Text>,
+    pub smtp: Option<Text>,
+    pub dns: Option<Text>,
+    pub exec: Option<Spanned<Vec<String>>>,
+    pub file: Option<Text>,
+    pub method: Option<Text>,
+    pub headers: Option<Spanned<BTreeMap<Text, Text>>>,
     pub expect: Option<Text>,
+    pub expect_regex: Option<Text>,
     pub status: Option<Spanned<Vec<Spanned<u16>>>>,
+    pub redirects: Option<Spanned<u8>>,
     pub port: Option<Spanned<u16>>,
     pub ca_file: Option<Text>,
-    pub insecure: Option<bool>,
+    pub insecure: Option<Spanned<bool>>,
+    pub cert_min_days: Option<Spanned<u32>>,
+    /// "pool", or a list of names.
+    pub names: Option<Spanned<toml::Value>>,
+    pub send: Option<Text>,
+    pub starttls: Option<Spanned<bool>>,
+    pub query: Option<Text>,
+    pub rcode: Option<Text>,
+    pub serial_of: Option<Text>,
+    pub max_age: Option<Text>,
     pub interval: Option<Text>,
     pub fast_interval: Option<Text>,
     pub timeout: Option<Text>,
@@ -73,17 +105,62 @@ pub struct Pool {
     pub when_all_down: Option<Text>,
     pub families: Option<Text>,
     pub ttl_min: Option<Text>,
+    pub anchors: Option<Spanned<Vec<Text>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Zone {
     pub file: Option<Text>,
+    /// In place of a file.
+    pub names: Option<Spanned<Vec<Text>>>,
+    pub ns: Tables<Vec<Text>>,
+    pub hostmaster: Option<Text>,
+    pub ttl: Option<Text>,
     pub pool: Option<Text>,
     pub serve: Option<Text>,
     pub export: Option<Text>,
     pub export_file: Option<Text>,
     pub serial: Option<Text>,
+    pub allow_transfer: Option<Spanned<Vec<Text>>>,
+    pub notify: Option<Spanned<Vec<Text>>>,
+    pub key: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Key {
+    pub algorithm: Option<Text>,
+    pub secret_file: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Catalog {
+    pub zone: Option<Text>,
+    pub allow_transfer: Option<Spanned<Vec<Text>>>,
+    pub notify: Option<Spanned<Vec<Text>>>,
+    pub key: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Notify {
+    pub mail: Option<Text>,
+    pub from: Option<Text>,
+    pub sendmail: Option<Spanned<Vec<String>>>,
+    pub smtp: Option<Text>,
+    pub tls: Option<Text>,
+    pub user: Option<Text>,
+    pub password_file: Option<Text>,
+    pub webhook: Option<Text>,
+    pub webhook_file: Option<Text>,
+    pub template: Option<Text>,
+    pub token_file: Option<Text>,
+    pub ca_file: Option<Text>,
+    pub exec: Option<Spanned<Vec<String>>>,
+    pub events: Option<Spanned<Vec<Text>>>,
+    pub timeout: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]

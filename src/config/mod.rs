@@ -2,15 +2,22 @@
 //! ([`Config`]). Everything behind this room trusts the second.
 
 mod checked;
+mod declared;
 pub mod dns;
 pub mod file;
 mod load;
+pub mod notify;
+pub mod nsd_conf;
 pub mod problem;
+mod transfer;
 pub mod value;
+pub mod zones;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::dns::access::{Algorithm, Allow};
 use crate::dns::name::Name;
 use crate::export::serial::SerialScheme;
 use crate::failover::pool::Pool;
@@ -46,6 +53,10 @@ pub struct Config {
     pub pools: Vec<Pool>,
     pub checks: Vec<Check>,
     pub zones: Vec<Zone>,
+    /// TSIG keys, by name.
+    pub keys: Vec<Key>,
+    pub catalog: Option<Catalog>,
+    pub notify: Vec<notify::Notify>,
 }
 
 /// The nsd beside us.
@@ -55,25 +66,68 @@ pub struct Nsd {
     pub address: SocketAddr,
     /// Whether questions that are not ours go there.
     pub relay: bool,
+    /// More addresses at which each export is verified.
+    pub verify: Vec<SocketAddr>,
     /// Whether it is told who asks, by the PROXY protocol (nsd 4.8 and later).
     pub proxy_protocol: bool,
     /// `nsd-control` with its arguments.
     pub control: Vec<String>,
-    /// `nsd-checkzone` with its arguments.
+    /// nsd's control socket, used in place of `nsd-control`.
+    pub control_socket: Option<PathBuf>,
+    /// `nsd-checkzone` with its arguments; empty: do without.
     pub checkzone: Vec<String>,
+    /// nsd's `zonesdir`: where it looks for relative file names. See [`Zone::include_dir`].
+    pub zonesdir: Option<PathBuf>,
 }
 
 /// A zone that we look after.
 #[derive(Clone, Debug)]
 pub struct Zone {
     pub origin: Name,
+    /// The zone file; the configuration file where that declares the zone.
     pub file: PathBuf,
+    /// The zone as text where the configuration itself declares it (`names`).
+    pub text: Option<Arc<str>>,
+    /// Relative `$INCLUDE` names count from here: nsd's `zonesdir` where it is known (`zonesdir` in
+    /// `[nsd]`, else that of `nsd-conf`), else the folder of `file`.
+    pub include_dir: PathBuf,
     /// The pool of tags without `pool=`: an index into [`Config::pools`].
     pub pool: Option<usize>,
     pub serve: Serve,
     /// The file that nsd loads and that an export replaces; absent: no export.
     pub export_file: Option<PathBuf>,
     pub serial: SerialScheme,
+    /// Who may take the zone and who is told of changes; absent: no transfers.
+    pub transfer: Option<Transfer>,
+}
+
+/// A TSIG key. Its secret is read when it is needed, see [`Key::read_secret`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Key {
+    pub name: Name,
+    pub algorithm: Algorithm,
+    pub secret_file: PathBuf,
+}
+
+/// Secondaries of a zone.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Transfer {
+    pub allow: Vec<Allow>,
+    pub notify: Vec<Notify>,
+}
+
+/// A secondary to be told of changes, with the name of the key that signs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Notify {
+    pub address: SocketAddr,
+    pub key: Option<Name>,
+}
+
+/// The catalog zone (RFC 9432) of all zones with transfers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Catalog {
+    pub origin: Name,
+    pub transfer: Transfer,
 }
 
 /// What is answered of a zone.

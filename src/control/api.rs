@@ -7,17 +7,20 @@ use std::time::{Duration, SystemTime};
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Query, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router, middleware};
+use axum::{Extension, Json, Router, middleware};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::director::alarm::STALE_MS;
 use crate::director::event::{ExportReport, Order};
+use crate::director::explain::Explanation;
 use crate::director::status::Status;
 
 use super::log::{Entry, Log};
+use super::page::{Asked, Viewers};
 use super::{metrics, page};
 
 /// How long an order may take until it is served, the export included.
@@ -32,6 +35,8 @@ const LOG_DEFAULT: usize = 50;
 pub struct Handle {
     pub status: watch::Receiver<Arc<Status>>,
     pub log: Arc<Log>,
+    /// The name of this host: with two of them one wants to know which page this is.
+    pub host: Arc<str>,
     pub commands: mpsc::Sender<Command>,
     /// Metrics that are counted elsewhere (DNS requests, relay, swaps), asked at each scrape.
     pub counters: Counters,
@@ -54,16 +59,25 @@ pub enum Request {
     Export {
         zone: Option<String>,
     },
-    /// Put the last good generation of this zone back.
+    /// Put the last good generation of this zone back, or the one with this serial.
     Rollback {
+        zone: String,
+        to: Option<u32>,
+    },
+    /// Which generations of this zone are kept.
+    Generations {
         zone: String,
     },
     /// Read configuration and zones again.
     Reload,
+    /// Why this pool is as it is; changes nothing.
+    Explain {
+        pool: String,
+    },
 }
 
 /// What became of a request.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Answer {
     pub outcome: Outcome,
     /// One line for people.
@@ -74,6 +88,9 @@ pub struct Answer {
     /// The exports that it led to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exports: Vec<ExportReport>,
+    /// What was asked about a pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Box<Explanation>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -89,7 +106,7 @@ pub enum Outcome {
 
 impl Answer {
     pub fn new(outcome: Outcome, message: impl Into<String>) -> Answer {
-        Answer { outcome, message: message.into(), details: Vec::new(), exports: Vec::new() }
+        Answer { outcome, message: message.into(), details: Vec::new(), exports: Vec::new(), explanation: None }
     }
 
     pub fn done(message: impl Into<String>) -> Answer {
@@ -122,40 +139,51 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// The body of `POST /api/v1/export` and `/api/v1/rollback`.
+/// The body of `POST /api/v1/export`, `rollback` and `generations`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ZoneBody {
     /// The origin; absent: all zones (`export` only).
     #[serde(default)]
     pub zone: Option<String>,
+    /// The serial of the generation to go back to (`rollback` only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<u32>,
 }
 
 /// What may be read by whoever reaches the listener: no secrets in it.
-pub fn read_only(handle: Handle) -> Router {
-    routes().with_state(handle).layer(middleware::map_response(harden))
+/// Pages that are kept live end when `ended` becomes true.
+pub fn read_only(handle: Handle, ended: watch::Receiver<bool>) -> Router {
+    routes(ended).with_state(handle).layer(middleware::map_response(harden))
 }
 
 /// The same and the orders, for the unix socket.
-pub fn full(handle: Handle) -> Router {
+pub fn full(handle: Handle, ended: watch::Receiver<bool>) -> Router {
     let orders = Router::new()
         .route("/api/v1/order", post(order))
         .route("/api/v1/export", post(export))
         .route("/api/v1/rollback", post(rollback))
+        .route("/api/v1/generations", post(generations))
         .route("/api/v1/reload", post(reload))
         .layer(DefaultBodyLimit::max(BODY_MAX));
-    routes().merge(orders).with_state(handle).layer(middleware::map_response(harden))
+    routes(ended).merge(orders).with_state(handle).layer(middleware::map_response(harden))
 }
 
-fn routes() -> Router<Handle> {
+fn routes(ended: watch::Receiver<bool>) -> Router<Handle> {
     Router::new()
         .route("/", get(show_page))
-        .route("/style.css", get(style))
+        .route("/live", get(live))
+        .route("/live.json", get(live_once))
+        .route("/style.css", get(async || asset("text/css; charset=utf-8", page::STYLE)))
+        .route("/live.js", get(async || asset("text/javascript; charset=utf-8", page::SCRIPT)))
+        .route("/icon.svg", get(async || asset("image/svg+xml", page::ICON)))
         .route("/api/v1/status", get(status))
         .route("/api/v1/log", get(log))
+        .route("/api/v1/explain", get(explain))
         .route("/metrics", get(show_metrics))
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
+        .layer(Extension(Viewers::new(ended)))
 }
 
 /// Nothing is cached, framed or guessed at, and the page loads from here only.
@@ -167,7 +195,8 @@ async fn harden(mut response: Response) -> Response {
         (header::REFERRER_POLICY, "no-referrer"),
         (
             header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+            "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
+             form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
         ),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
@@ -180,13 +209,34 @@ fn snapshot(handle: &Handle) -> Arc<Status> {
     handle.status.borrow().clone()
 }
 
-async fn show_page(State(handle): State<Handle>) -> Response {
-    let html = page::render(&snapshot(&handle), &handle.log.last(20), unix_ms());
-    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response()
+async fn show_page(State(handle): State<Handle>, Query(asked): Query<Asked>) -> Response {
+    let (status, log) = (snapshot(&handle), handle.log.last(page::LOG_MAX));
+    let source = page::Source { status: &status, log: &log, host: &handle.host, now_unix_ms: unix_ms() };
+    asset("text/html; charset=utf-8", page::render(&source, &asked))
 }
 
-async fn style() -> Response {
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], page::STYLE).into_response()
+/// The page's changes as they come.
+async fn live(
+    State(handle): State<Handle>,
+    Extension(viewers): Extension<Viewers>,
+    Query(asked): Query<Asked>,
+) -> Response {
+    match page::events(handle, &viewers, asked) {
+        Some(events) => events.into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "too many pages are kept live; ask for live.json now and then\n")
+            .into_response(),
+    }
+}
+
+/// The same once.
+async fn live_once(State(handle): State<Handle>, Query(asked): Query<Asked>) -> Response {
+    let (status, log) = (snapshot(&handle), handle.log.last(page::LOG_MAX));
+    let source = page::Source { status: &status, log: &log, host: &handle.host, now_unix_ms: unix_ms() };
+    Json(page::news(&source, &asked)).into_response()
+}
+
+fn asset(media_type: &'static str, text: impl IntoResponse) -> Response {
+    ([(header::CONTENT_TYPE, media_type)], text).into_response()
 }
 
 async fn status(State(handle): State<Handle>) -> Response {
@@ -202,10 +252,36 @@ async fn log(State(handle): State<Handle>, Query(query): Query<LogQuery>) -> Jso
     Json(handle.log.last(query.n.unwrap_or(LOG_DEFAULT)))
 }
 
-async fn show_metrics(State(handle): State<Handle>) -> Response {
+#[derive(Deserialize)]
+struct PoolQuery {
+    pool: String,
+}
+
+async fn explain(State(handle): State<Handle>, Query(query): Query<PoolQuery>) -> Answer {
+    pass_on(&handle, Request::Explain { pool: query.pool }).await
+}
+
+/// In the format that the scraper asks for: Prometheus names OpenMetrics, everything else reads the
+/// older text format.
+async fn show_metrics(State(handle): State<Handle>, headers: HeaderMap) -> Response {
     let mut families = metrics::of_status(&snapshot(&handle), &handle.log.totals(), unix_ms());
     families.extend((handle.counters)());
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::encode(families)).into_response()
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let format = match accepted.into_iter().any(|value| value.contains("application/openmetrics-text")) {
+        true => metrics::Format::OpenMetrics,
+        false => metrics::Format::Text,
+    };
+    asset(format.media_type(), metrics::encode(families, format))
+}
+
+/// Whether the daemon still turns.
+async fn healthy(State(handle): State<Handle>) -> Response {
+    let age_ms = unix_ms().saturating_sub(snapshot(&handle).unix_ms);
+    if age_ms > STALE_MS {
+        let words = format!("the daemon has not renewed its state for {} s\n", age_ms / 1_000);
+        return (StatusCode::SERVICE_UNAVAILABLE, words).into_response();
+    }
+    "ok\n".into_response()
 }
 
 async fn ready(State(handle): State<Handle>) -> Response {
@@ -232,8 +308,16 @@ async fn export(State(handle): State<Handle>, body: Result<Json<ZoneBody>, JsonR
 
 async fn rollback(State(handle): State<Handle>, body: Result<Json<ZoneBody>, JsonRejection>) -> Answer {
     match body {
-        Ok(Json(ZoneBody { zone: Some(zone) })) => pass_on(&handle, Request::Rollback { zone }).await,
-        Ok(Json(ZoneBody { zone: None })) => Answer::refused("name the zone to roll back"),
+        Ok(Json(ZoneBody { zone: Some(zone), to })) => pass_on(&handle, Request::Rollback { zone, to }).await,
+        Ok(Json(ZoneBody { zone: None, .. })) => Answer::refused("name the zone to roll back"),
+        Err(rejection) => Answer::refused(rejection.body_text()),
+    }
+}
+
+async fn generations(State(handle): State<Handle>, body: Result<Json<ZoneBody>, JsonRejection>) -> Answer {
+    match body {
+        Ok(Json(ZoneBody { zone: Some(zone), .. })) => pass_on(&handle, Request::Generations { zone }).await,
+        Ok(Json(ZoneBody { zone: None, .. })) => Answer::refused("name the zone"),
         Err(rejection) => Answer::refused(rejection.body_text()),
     }
 }
@@ -260,7 +344,7 @@ async fn pass_on(handle: &Handle, request: Request) -> Answer {
     }
 }
 
-fn unix_ms() -> i64 {
+pub(super) fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -55,17 +55,31 @@ impl Client {
         self.read(self.http.get(url(&format!("log?n={n}")))).await
     }
 
+    /// Why a pool is as it is.
+    pub async fn explain(&self, pool: &str) -> Result<Answer, ClientError> {
+        let mut url = reqwest::Url::parse(&url("explain")).expect("it is written above");
+        url.query_pairs_mut().append_pair("pool", pool);
+        self.change(self.http.get(url)).await
+    }
+
     pub async fn order(&self, order: &Order) -> Result<Answer, ClientError> {
         self.change(self.http.post(url("order")).json(order)).await
     }
 
     /// Exports one zone, or all.
     pub async fn export(&self, zone: Option<&str>) -> Result<Answer, ClientError> {
-        self.change(self.http.post(url("export")).json(&ZoneBody { zone: zone.map(str::to_owned) })).await
+        self.change(self.http.post(url("export")).json(&ZoneBody { zone: zone.map(str::to_owned), to: None })).await
     }
 
-    pub async fn rollback(&self, zone: &str) -> Result<Answer, ClientError> {
-        self.change(self.http.post(url("rollback")).json(&ZoneBody { zone: Some(zone.to_owned()) })).await
+    /// Back to the last good generation of a zone, or to the one with the serial `to`.
+    pub async fn rollback(&self, zone: &str, to: Option<u32>) -> Result<Answer, ClientError> {
+        self.change(self.http.post(url("rollback")).json(&ZoneBody { zone: Some(zone.to_owned()), to })).await
+    }
+
+    /// Which generations of a zone are kept.
+    pub async fn generations(&self, zone: &str) -> Result<Answer, ClientError> {
+        let body = ZoneBody { zone: Some(zone.to_owned()), to: None };
+        self.change(self.http.post(url("generations")).json(&body)).await
     }
 
     pub async fn reload(&self) -> Result<Answer, ClientError> {

@@ -15,7 +15,7 @@ use axum::serve::Listener;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, Sleep};
 
 use super::api::{self, Handle, REPLY_LIMIT};
@@ -40,7 +40,8 @@ pub async fn serve_http(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let listener = Bounded::new(listener, HTTP_PATIENCE);
-    axum::serve(listener, api::read_only(handle)).with_graceful_shutdown(shutdown).await
+    let (shutdown, ended) = told(shutdown);
+    axum::serve(listener, api::read_only(handle, ended)).with_graceful_shutdown(shutdown).await
 }
 
 /// Serves the whole API on the control socket until `shutdown`, then removes it.
@@ -52,7 +53,18 @@ pub async fn serve_socket(
     let ControlSocket { listener, _file } = socket;
     listener.set_nonblocking(true)?;
     let listener = Bounded::new(UnixListener::from_std(listener)?, SOCKET_PATIENCE);
-    axum::serve(listener, api::full(handle)).with_graceful_shutdown(shutdown).await
+    let (shutdown, ended) = told(shutdown);
+    axum::serve(listener, api::full(handle, ended)).with_graceful_shutdown(shutdown).await
+}
+
+/// The same shutdown, and a watch that tells those of it who would never end by themselves.
+fn told(shutdown: impl Future<Output = ()> + Send + 'static) -> (impl Future<Output = ()>, watch::Receiver<bool>) {
+    let (tell, ended) = watch::channel(false);
+    let shutdown = async move {
+        shutdown.await;
+        tell.send_replace(true);
+    };
+    (shutdown, ended)
 }
 
 /// The control socket, bound and listening. Its file goes with it.

@@ -1,6 +1,7 @@
 //! `/metrics`: families of samples from the status, the log's counters and the serving threads, in
 //! the OpenMetrics text format that Prometheus reads. No label holds a query name or a client.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -8,12 +9,28 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use crate::director::alarm::{self, Severity};
 use crate::director::status::Status;
 
 use super::log::Totals;
 
-/// The media type of [`encode`]'s text.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How metrics are written down.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Format {
+    OpenMetrics,
+    /// Prometheus' own, older one, which everybody reads.
+    Text,
+}
+
+impl Format {
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Format::Text => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
+
 /// Every name starts with this and an underscore.
 const PREFIX: &str = "nsd_failover";
 
@@ -80,12 +97,32 @@ impl Family {
 }
 
 /// The families as text.
-pub fn encode(families: Vec<Family>) -> String {
+pub fn encode(families: Vec<Family>, format: Format) -> String {
     let mut registry = Registry::with_prefix(PREFIX);
     registry.register_collector(Box::new(Snapshot(families)));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).expect("a String takes every write");
-    text
+    match format {
+        Format::OpenMetrics => text,
+        Format::Text => to_older(&text),
+    }
+}
+
+/// The older format describes a counter by the name of its samples, and has no end mark.
+fn to_older(text: &str) -> String {
+    let counters: HashSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    let mut older = String::with_capacity(text.len());
+    for line in text.lines().filter(|line| *line != "# EOF") {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some(word), Some(name), Some(rest)) if counters.contains(name) => {
+                older.push_str(&format!("# {word} {name}_total {rest}\n"));
+            }
+            _ => older.extend([line, "\n"]),
+        }
+    }
+    older
 }
 
 #[derive(Debug)]
@@ -132,6 +169,7 @@ impl Value {
 pub fn of_status(status: &Status, totals: &Totals, now_unix_ms: i64) -> Vec<Family> {
     let mut families = Vec::from(general(status));
     families.extend(roles(status));
+    families.extend(alarms(status, now_unix_ms));
     families.extend(probes(status));
     families.extend(zones(status, totals, now_unix_ms));
     let mut transitions = Family::counter("transitions", "Pools that moved, by the rule that led to it");
@@ -142,7 +180,7 @@ pub fn of_status(status: &Status, totals: &Totals, now_unix_ms: i64) -> Vec<Fami
     families
 }
 
-fn general(status: &Status) -> [Family; 4] {
+fn general(status: &Status) -> [Family; 5] {
     let mut build = Family::gauge("build_info", "The version, as a label");
     build.number(&[("version", &status.version)], 1.0);
     let mut start = Family::gauge("start_time_seconds", "When the process started, in Unix time");
@@ -151,7 +189,32 @@ fn general(status: &Status) -> [Family; 4] {
     ready.number(&[], bit(status.ready));
     let mut generation = Family::gauge("generation", "Number of the current decision");
     generation.add(&[], Value::Count(status.generation));
-    [build, start, ready, generation]
+    let mut made = Family::gauge("status_timestamp_seconds", "When the daemon last renewed its state, in Unix time");
+    made.number(&[], seconds(status.unix_ms));
+    [build, start, ready, generation, made]
+}
+
+/// What the page lists under "holds and alarms", counted; and the orders by name.
+fn alarms(status: &Status, now_unix_ms: i64) -> [Family; 4] {
+    let mut alarms = Family::gauge("alarms", "Alarms that stand, by kind and severity");
+    let found = alarm::alarms(status, now_unix_ms);
+    for kind in alarm::Kind::ALL {
+        for severity in [Severity::Critical, Severity::Warning, Severity::Notice] {
+            let count = found.iter().filter(|alarm| (alarm.kind, alarm.severity) == (kind, severity)).count();
+            alarms.number(&[("kind", kind.as_str()), ("severity", severity.as_str())], count as f64);
+        }
+    }
+    let mut all_down = Family::gauge("pool_all_down", "1 while no node of the pool is up, or nobody can know");
+    let mut held = Family::gauge("pool_held", "1 while an operator holds the pool");
+    for pool in &status.pools {
+        all_down.number(&[("pool", &pool.name)], bit(alarm::is_all_down(&pool.rule)));
+        held.number(&[("pool", &pool.name)], bit(pool.hold.is_some()));
+    }
+    let mut drained = Family::gauge("node_drained", "1 while an operator keeps the node out of service");
+    for node in &status.nodes {
+        drained.number(&[("node", &node.name)], bit(node.drain.is_some()));
+    }
+    [alarms, all_down, held, drained]
 }
 
 fn roles(status: &Status) -> [Family; 1] {
@@ -176,7 +239,8 @@ fn roles(status: &Status) -> [Family; 1] {
 
 fn probes(status: &Status) -> [Family; 4] {
     let mut up = Family::gauge("check_up", "The verdict of a check: 1 up, 0 down; absent while unknown");
-    let mut success = Family::gauge("probe_success", "1 if the last probe was good");
+    let mut success =
+        Family::gauge("probe_success", "1 if the last probe was good, 0 if it was bad; absent if it could not say");
     let mut duration = Family::gauge("probe_duration_seconds", "How long the last probe took");
     let mut expiry =
         Family::gauge("cert_expiry_timestamp_seconds", "End of validity of the certificate shown, in Unix time");
@@ -191,8 +255,11 @@ fn probes(status: &Status) -> [Family; 4] {
             };
             if let Some(verdict) = verdict {
                 up.number(&labels, bit(verdict));
-                // The last probe agrees with the verdict unless something speaks against it.
-                success.number(&labels, bit(verdict == (check.against == 0)));
+            }
+            match check.history.chars().next_back() {
+                Some('+') => success.number(&labels, 1.0),
+                Some('-') => success.number(&labels, 0.0),
+                _ => {}
             }
             if let Some(duration_ms) = check.duration_ms {
                 duration.number(&labels, duration_ms as f64 / 1000.0);
@@ -206,12 +273,18 @@ fn probes(status: &Status) -> [Family; 4] {
 }
 
 fn zones(status: &Status, totals: &Totals, now_unix_ms: i64) -> [Family; 3] {
-    let mut serial = Family::gauge("zone_serial", "Serial of the zone, as decided here and as served by nsd");
+    let mut serial =
+        Family::gauge("zone_serial", "Serial of the zone, as decided here and as served by nsd and each secondary");
     let mut age = Family::gauge("export_age_seconds", "Time since nsd was last seen to serve the zone as decided");
     for zone in &status.zones {
         serial.number(&[("zone", &zone.name), ("server", "sidecar")], f64::from(zone.serial));
         if let Some(at_nsd) = zone.serial_at_nsd {
             serial.number(&[("zone", &zone.name), ("server", "nsd")], f64::from(at_nsd));
+        }
+        for secondary in &zone.secondaries {
+            if let Some(at_secondary) = secondary.serial {
+                serial.number(&[("zone", &zone.name), ("server", &secondary.server)], f64::from(at_secondary));
+            }
         }
         if let Some(unix_ms) = totals.last_good_export.get(&zone.name) {
             age.number(&[("zone", &zone.name)], seconds(now_unix_ms.saturating_sub(*unix_ms)).max(0.0));
@@ -244,7 +317,8 @@ mod tests {
         swaps.add(&[], Value::Histogram { sum: 0.5, count: 3, buckets: vec![(0.1, 2), (f64::INFINITY, 1)] });
         let mut generation = Family::gauge("generation", "Decision");
         generation.add(&[], Value::Count(4));
-        let text = encode(vec![requests, swaps, generation]);
+        let families = vec![requests, swaps, generation];
+        let text = encode(families.clone(), Format::OpenMetrics);
         let expected = "\
 # HELP nsd_failover_dns_requests Queries
 # TYPE nsd_failover_dns_requests counter
@@ -261,5 +335,10 @@ nsd_failover_generation 4
 # EOF
 ";
         assert_eq!(text, expected);
+        let older = encode(families, Format::Text);
+        assert!(older.starts_with(
+            "# HELP nsd_failover_dns_requests_total Queries\n# TYPE nsd_failover_dns_requests_total counter\n"
+        ));
+        assert!(older.ends_with("nsd_failover_generation 4\n"), "{older}");
     }
 }

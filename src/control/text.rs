@@ -5,12 +5,16 @@ use std::fmt::Write;
 
 use crate::director::effect::Transition;
 use crate::director::event::{Action, ExportReport, Order};
+use crate::director::explain::Explanation;
 use crate::director::status::{
     CheckStatus, NodeStatus, OverrideStatus, PoolFamilyStatus, PoolStatus, Status, ZoneStatus,
 };
 
 use super::api::Answer;
 use super::log::{Entry, result_word};
+
+/// Runs of probes that `explain` shows for each target.
+const RUNS_SHOWN: usize = 5;
 
 /// The whole status, problems marked with `!`.
 pub fn status(status: &Status, now_unix_ms: i64) -> String {
@@ -70,6 +74,10 @@ pub fn order_words(order: &Order) -> String {
 /// A transition in one line: what moved, and why.
 pub fn transition_line(transition: &Transition) -> String {
     let families: Vec<&str> = transition.families.iter().map(|family| family.as_str()).collect();
+    if families.is_empty() {
+        let (pool, reason, rule) = (&transition.pool, &transition.reason, &transition.rule);
+        return clean(&format!("{pool}: {reason} [{rule}, generation {}]", transition.generation));
+    }
     clean(&format!(
         "{} {}: {} -> {}: {} [{}, generation {}]",
         transition.pool,
@@ -166,12 +174,51 @@ pub fn progress(check: &CheckStatus) -> String {
     format!("{}/{} to {other}", check.against, check.needed)
 }
 
+/// Why a pool is as it is: the decision, the probes that led to it, those of now, and what would
+/// change it.
+pub fn explanation(told: &Explanation, now_unix_ms: i64) -> String {
+    let mut text = Text(String::new());
+    text.pool(&told.pool, now_unix_ms);
+    text.line(format_args!("  {:<14} {}", "order", told.pool.order.join(", ")));
+    if let Some(ttl_max_s) = told.ttl_max_s {
+        text.line(format_args!("  {:<14} at most {ttl_max_s} s", "TTL"));
+    }
+    if !told.probes.is_empty() {
+        text.heading("probes that led to it");
+        told.probes.iter().for_each(|line| text.line(format_args!("  {line}")));
+    }
+    text.heading("probes of now");
+    for target in told.targets.iter().chain(&told.anchors) {
+        let (node, check, family) = (&target.node, &target.check, target.family);
+        text.line(format_args!("  {node} {family} {check}: {} ({})", target.verdict.as_str(), target.tally));
+        for run in target.runs.iter().rev().take(RUNS_SHOWN) {
+            let ago = span(now_unix_ms.saturating_sub(run.last_unix_ms));
+            let lasted = span(run.last_unix_ms.saturating_sub(run.first_unix_ms));
+            let count = if run.count == 1 { "once".to_owned() } else { format!("{} times in {lasted}", run.count) };
+            text.line(format_args!(
+                "    {ago:>11} ago  {:<8} {count}, {} ms: {}",
+                run.word, run.duration_ms, run.detail
+            ));
+        }
+    }
+    if !told.what_if.is_empty() {
+        text.heading("what would change it");
+        told.what_if.iter().for_each(|line| text.line(format_args!("  {line}")));
+    }
+    text.0
+}
+
 struct Text(String);
 
 impl Text {
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
         let line = clean(&line.to_string());
         writeln!(self.0, "{}", line.trim_end()).expect("a String takes every write");
+    }
+
+    fn heading(&mut self, words: &str) {
+        self.0.push('\n');
+        self.line(format_args!("{words}"));
     }
 
     fn pool(&mut self, pool: &PoolStatus, now_unix_ms: i64) {
@@ -184,6 +231,9 @@ impl Text {
             self.line(format_args!("  {:<14} {}", "changed", since(unix_ms, now_unix_ms)));
         }
         self.line(format_args!("  {:<14} {} [{}]", "why", pool.reason, pool.rule));
+        for alarm in pool.alarms.iter().filter(|alarm| **alarm != pool.reason) {
+            self.line(format_args!("! {:<14} {alarm}", "alarm"));
+        }
         if let Some(held) = &pool.hold {
             let node = held.node.as_deref().unwrap_or("?");
             self.line(format_args!("! {:<14} {node} {}", "held on", override_words(held)));
@@ -229,17 +279,34 @@ impl Text {
         self.0.push('\n');
         let width = zones.iter().map(|zone| zone.name.chars().count()).max().unwrap_or(0);
         for zone in zones {
-            let at_nsd = zone.serial_at_nsd.map_or("not seen".to_owned(), |serial| serial.to_string());
+            let at_nsd = match (zone.serial_at_nsd, zone.secondaries.is_empty()) {
+                (Some(serial), true) => format!(", {serial} at nsd"),
+                (None, true) => ", not seen at nsd".to_owned(),
+                (_, false) => String::new(),
+            };
             let behind = zone.export && zone.serial_at_nsd != Some(zone.serial);
             let export = zone.last_export.as_ref().map_or(String::new(), |report| {
                 let ago = span(now_unix_ms.saturating_sub(report.unix_ms));
                 format!("; export {} {ago} ago: {}", result_word(report.result), report.detail)
             });
-            let mark = if behind { '!' } else { ' ' };
+            let held = match zone.export_held {
+                true => format!("; held since a rollback, `export {}` ends that", zone.name),
+                false => String::new(),
+            };
+            let mark = if behind || zone.export_held { '!' } else { ' ' };
             self.line(format_args!(
-                "{mark} zone {:<width$}  serial {} here, {at_nsd} at nsd{export}",
+                "{mark} zone {:<width$}  serial {} here{at_nsd}{held}{export}",
                 zone.name, zone.serial
             ));
+            for secondary in &zone.secondaries {
+                let mark = if secondary.serial == Some(zone.serial) { ' ' } else { '!' };
+                let serial = secondary.serial.map_or("not seen".to_owned(), |serial| serial.to_string());
+                let problem = if secondary.problem.is_empty() { "" } else { ": " };
+                self.line(format_args!(
+                    "{mark}      {:<width$}  serial {serial} at {}{problem}{}",
+                    "", secondary.server, secondary.problem
+                ));
+            }
         }
     }
 }

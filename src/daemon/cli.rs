@@ -1,6 +1,6 @@
 //! The command line: verbs, their arguments and their help. What a verb does stands elsewhere.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -30,7 +30,11 @@ pub enum Verb {
 
     /// Run the daemon in the foreground
     #[command(after_help = "Example:\n  nsd-failover run --config /etc/nsd-failover/nsd-failover.toml")]
-    Run,
+    Run {
+        /// Decide and tell, but publish nothing; the log says where a zone file differs from our decision
+        #[arg(long)]
+        shadow: bool,
+    },
 
     /// Check the configuration and every zone; exit 0 or 2
     #[command(after_help = "Example:\n  nsd-failover check --config nsd-failover.toml")]
@@ -68,6 +72,40 @@ pub enum Verb {
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// As a Nagios plugin: one line with perfdata; exit 0 ok, 1 warning, 2 critical, 3 unknown
+        #[arg(long, conflicts_with = "json")]
+        nagios: bool,
+    },
+
+    /// Why a pool is as it is, and what would change it
+    #[command(after_help = "Example:\n  nsd-failover explain web")]
+    Explain {
+        pool: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+
+    /// Run the checks of a node once and show every step; needs no daemon. Exit 1 if one is bad
+    #[command(after_help = "Example:\n  nsd-failover probe fishfinger.example.org web")]
+    Probe {
+        node: String,
+        /// One check; by default all that its pools use
+        check: Option<String>,
+    },
+
+    /// Probe until a decision is made, and show what it would change; changes nothing
+    #[command(after_help = "Example:\n  nsd-failover plan --config new.toml")]
+    Plan,
+
+    /// Run recorded probes through this configuration: what would have moved, and when?
+    #[command(
+        after_help = "Example:\n  nsd-failover replay --config other.toml --log /var/lib/nsd-failover/probes.jsonl"
+    )]
+    Replay {
+        /// The record: `probes.jsonl` in the state directory; `log.jsonl` beside it tells what did move
+        #[arg(long, value_name = "FILE")]
+        log: PathBuf,
     },
 
     /// Make NODE primary and hold it there; returns when it is served
@@ -115,12 +153,36 @@ pub enum Verb {
     #[command(after_help = "Example:\n  nsd-failover export example.org")]
     Export {
         /// One zone; by default all that have an export
+        #[arg(conflicts_with = "all")]
         zone: Option<String>,
+        /// All zones that have an export
+        #[arg(long)]
+        all: bool,
     },
 
-    /// Put the last good generation of a zone back, with a new serial
-    #[command(after_help = "Example:\n  nsd-failover rollback example.org")]
-    Rollback { zone: String },
+    /// Put the last good generation of a zone back, with a new serial, and hold its exports
+    #[command(
+        after_help = "Example:\n  nsd-failover rollback example.org\n  nsd-failover export example.org    (ends the hold)"
+    )]
+    Rollback {
+        zone: String,
+        /// The serial of the generation to go back to, as `generations` shows it
+        #[arg(long, value_name = "SERIAL")]
+        to: Option<u32>,
+    },
+
+    /// The kept generations of a zone file, newest first
+    #[command(after_help = "Example:\n  nsd-failover generations example.org")]
+    Generations { zone: String },
+
+    /// The way back to plain nsd: write the current roles into the zone files, have nsd load them,
+    /// and say what to remove
+    #[command(after_help = "Example:\n  nsd-failover eject")]
+    Eject {
+        /// Where to write the zones that nsd does not have yet
+        #[arg(long, value_name = "FOLDER", default_value = ".")]
+        to: PathBuf,
+    },
 
     /// The last transitions and exports
     #[command(after_help = "Example:\n  nsd-failover log -n 5")]
@@ -131,6 +193,34 @@ pub enum Verb {
         /// As JSON, one entry a line
         #[arg(long)]
         json: bool,
+    },
+
+    /// Exit 0 if NODE serves NAME now, else 1 and who does
+    #[command(
+        after_help = "Example:\n  nsd-failover is-primary fishfinger www.example.org && acme-client www.example.org"
+    )]
+    IsPrimary {
+        node: String,
+        /// A failover name; `standby` names count for the node that is standby
+        name: Name,
+    },
+
+    /// Write a configuration from an nsd.conf and the tags in its zones
+    #[command(
+        after_help = "Example:\n  nsd-failover init --nsd-conf /etc/nsd/nsd.conf --http 'https://{node}/index.txt' --expect 'Welcome to {node}'"
+    )]
+    Init(Init),
+
+    /// Print the completion script for a shell
+    #[command(after_help = "Example:\n  nsd-failover completions bash > /etc/bash_completion.d/nsd-failover")]
+    Completions { shell: clap_complete::Shell },
+
+    /// Print the manual page, or write one for each verb
+    #[command(after_help = "Example:\n  nsd-failover man --folder /usr/local/share/man/man1")]
+    Man {
+        /// Write the pages of all verbs into this folder
+        #[arg(long)]
+        folder: Option<PathBuf>,
     },
 
     /// Load the configuration and the zones again; the running daemon keeps the old on any error
@@ -152,6 +242,54 @@ pub struct ReasonArgs {
     /// Why: it stands in the status, the log and the notifications
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct Init {
+    /// nsd's configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/nsd/nsd.conf")]
+    pub nsd_conf: PathBuf,
+    /// Where to write ours
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE)]
+    pub out: PathBuf,
+    /// Replace the file if it is there
+    #[arg(long)]
+    pub force: bool,
+    /// Who answers on port 53: nsd ("file"), or we with nsd behind us ("front")
+    #[arg(long, value_enum, default_value_t = Placement::File)]
+    pub placement: Placement,
+    /// The page that each host must serve; `{node}` is the host
+    #[arg(long, value_name = "URL")]
+    pub http: Option<String>,
+    /// Text that the page must contain; `{node}` is the host
+    #[arg(long, value_name = "TEXT", requires = "http")]
+    pub expect: Option<String>,
+    /// Turn the order of preference each week
+    #[arg(long)]
+    pub rotate: bool,
+    /// A node that the zones do not tell of, or another name for one; may be repeated
+    #[arg(long, value_name = "NAME=ADDR[,ADDR]", value_parser = node_address)]
+    pub node: Vec<NodeAddress>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum Placement {
+    File,
+    Front,
+}
+
+/// `NAME=ADDR[,ADDR]`.
+#[derive(Clone, Debug)]
+pub struct NodeAddress {
+    pub name: String,
+    pub addresses: Vec<IpAddr>,
+}
+
+fn node_address(text: &str) -> Result<NodeAddress, String> {
+    let (name, list) =
+        text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or("write NAME=ADDR or NAME=ADDR,ADDR")?;
+    let parse = |address: &str| address.parse().map_err(|_| format!("`{address}` is no IP address"));
+    Ok(NodeAddress { name: name.to_owned(), addresses: list.split(',').map(parse).collect::<Result<_, _>>()? })
 }
 
 #[derive(Args, Debug)]

@@ -9,19 +9,23 @@ use std::sync::Arc;
 use domain::base::iana::Rtype;
 
 use crate::config;
+use crate::config::zones::{FileSource, read_file};
 use crate::director::effect::Decision;
 use crate::director::event::{ExportReport, ExportResult};
 use crate::dns::name::Name;
 use crate::export::serial::{self, SerialScheme};
 use crate::export::{self, Rendered};
 use crate::failover::binding::Binding;
-use crate::failover::pool::Pool;
-use crate::publish::{Expected, Job, Publisher, Renewed};
+use crate::failover::pool::{Pool, Roles};
+use crate::health::family::PerFamily;
+use crate::publish::{Expected, IncludedFile, Job, Publisher, Renewed};
 use crate::zone::Zone;
-use crate::zone::edit::{self, Edit};
+use crate::zone::document::DOCUMENT_MAX;
+use crate::zone::edit::{self, Edit, Edited, EditedFile};
+use crate::zone::source::{Included, Source};
 
 use super::clock::unix_ms;
-use super::load;
+use super::load::{self, Held};
 
 /// Everything that an export needs to know, taken when the director asks for it.
 #[derive(Clone)]
@@ -36,15 +40,15 @@ pub struct Order {
 /// What became of an export.
 pub struct Done {
     pub report: ExportReport,
-    /// What the operator's file held when it was read, and what it holds now: the daemon compares
+    /// What the operator's files held when they were read, and what they hold now: the daemon compares
     /// the first with what it has loaded.
-    pub read: Option<Arc<[u8]>>,
-    pub written: Option<Arc<[u8]>>,
+    pub read: Option<Held>,
+    pub written: Option<Held>,
 }
 
 impl Done {
     /// It ended before anything was touched.
-    fn early(order: &Order, result: ExportResult, detail: String, read: Option<Arc<[u8]>>) -> Done {
+    fn early(order: &Order, result: ExportResult, detail: String, read: Option<Held>) -> Done {
         let report = ExportReport {
             zone: order.zone.origin.to_string(),
             generation: order.decision.generation,
@@ -60,125 +64,246 @@ impl Done {
 
 /// Runs one export from the file to nsd.
 pub async fn run(publisher: &Publisher, order: Order) -> Done {
-    match blocking(&order, prepare).await {
+    // Somebody may have raised it by hand; an nsd that does not answer is told of by the transaction.
+    let at_nsd = publisher.serial_at(&order.zone.origin).await.ok();
+    match blocking(&order, move |order| prepare(order, at_nsd)).await {
         Err(reason) => Done::early(&order, ExportResult::Refused, reason, None),
         Ok(Prepared::Unchanged { read, serial }) => {
             let order = Order { serial, ..order };
             Done::early(&order, ExportResult::Unchanged, "the file says so already".to_owned(), Some(read))
         }
         Ok(Prepared::Job { job, verify }) => {
-            let (read, bytes, in_place) = (job.source_bytes.clone(), job.bytes.clone(), job.source == job.target);
+            let in_place = job.source.as_ref() == Some(&job.target);
+            let (read, written) = (held_before(&job), held_after(&job));
             let report = publisher.export(job, verify).await;
-            let written = (report.result == ExportResult::Served && in_place).then_some(bytes);
+            let written = (report.result == ExportResult::Served && in_place).then_some(written);
             Done { report, read: Some(read), written }
         }
     }
 }
 
-/// Puts the last good generation of a zone back in service, with a serial of today.
-pub async fn roll_back(publisher: &Publisher, order: Order) -> Done {
-    let current = match blocking(&order, current).await {
+/// Has nsd-checkzone judge what an export would bring if a pool's two roles changed places: the
+/// next move, most likely. The error is one line for people.
+pub async fn rehearse(publisher: &Publisher, order: &Order) -> Result<(), String> {
+    for index in 0..order.pools.len() {
+        let mut decision = Decision::clone(&order.decision);
+        let Some(roles) = decision.pools.get_mut(index) else { continue };
+        let exchanged = |roles: Roles| Roles { primary: roles.standby.or(roles.primary), standby: roles.primary };
+        *roles = PerFamily::from_fn(|family| exchanged(roles[family]));
+        let order = Order { decision: Arc::new(decision), ..order.clone() };
+        // A file that cannot be read or rendered now is told of by others.
+        let Ok(Prepared::Job { job, .. }) = blocking(&order, |order| prepare(order, None)).await else { continue };
+        // It would read the included files as they are now.
+        if job.included.iter().any(|file| file.new.is_some()) {
+            continue;
+        }
+        let judged = publisher.rehearse(&job).await;
+        judged.map_err(|reason| {
+            format!("{}: if {} moves, its export will be refused: {reason}", job.origin, order.pools[index].name)
+        })?;
+    }
+    Ok(())
+}
+
+/// Puts the last good generation of a zone back in service, or the one with the serial `to`, with a
+/// serial of today.
+pub async fn roll_back(publisher: &Publisher, order: Order, to: Option<u32>) -> Done {
+    let current = match blocking(&order, current_for_rollback).await {
         Ok(job) => job,
         Err(reason) => return Done::early(&order, ExportResult::Refused, reason, None),
     };
-    let (zone, pools, in_file, scheme) =
-        (order.zone.clone(), order.pools.clone(), current.source_serial, order.zone.serial);
+    let at_nsd = publisher.serial_at(&order.zone.origin).await.ok();
+    let newest = serial::newest(order.serial, current.source_serial);
+    let (zone, pools, scheme) = (order.zone.clone(), order.pools.clone(), order.zone.serial);
     let renew = move |kept: Vec<u8>| {
-        let file = zone.file.display().to_string();
-        let parsed = Zone::parse(&zone.origin, &file, kept)
+        let mut source = FileSource::new(&zone.include_dir, &zone.file);
+        let parsed = Zone::load(&zone.origin, &load::file_name(&zone), kept, &mut source)
             .map_err(|found| found.first().map_or_else(|| "unreadable".to_owned(), ToString::to_string))?;
-        let serial = next_serial(scheme, serial::newest(in_file, parsed.serial()), None);
-        let bytes = edit::apply(&parsed, &[Edit::Serial(serial)]).map_err(|error| error.to_string())?;
-        let expect = read_back(&zone, &pools, &bytes)?.expected.into();
+        let serial = next_serial(scheme, serial::newest(newest, parsed.serial()), at_nsd, None);
+        let edited = edit::apply(&parsed, &[Edit::Serial(serial)]).map_err(|error| error.to_string())?;
+        let bytes = edited.zone.unwrap_or_else(|| parsed.document().to_bytes().to_vec());
+        let expect = read_back(&zone, &pools, &bytes, &[])?.expected.into();
         Ok(Renewed { bytes: bytes.into(), serial, expect })
     };
     let (zone, pools) = (order.zone, order.pools);
-    let verify = move |bytes: &[u8]| read_back(&zone, &pools, bytes).map(drop);
-    let read = current.source_bytes.clone();
-    let report = publisher.rollback(current, renew, verify).await;
+    let verify = move |bytes: &[u8]| read_back(&zone, &pools, bytes, &[]).map(drop);
+    let read = held_before(&current);
+    let report = publisher.rollback(current, to, renew, verify).await;
     // What is in the file now is not known here: the daemon loads it as it would an operator's edit.
     Done { report, read: Some(read), written: None }
 }
 
 /// Work with files and large texts, on a thread for that.
-async fn blocking<T: Send + 'static>(order: &Order, work: fn(&Order) -> Result<T, String>) -> Result<T, String> {
+async fn blocking<T: Send + 'static>(
+    order: &Order,
+    work: impl FnOnce(&Order) -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
     let order = order.clone();
     tokio::task::spawn_blocking(move || work(&order)).await.unwrap_or_else(|panic| Err(panic.to_string()))
 }
 
-/// What `nsd-failover render` prints: the file with these roles in it.
+/// A file of a zone as an export would have it.
+pub struct Text {
+    pub file: String,
+    pub then: Vec<u8>,
+}
+
+/// A zone's own file, and the included files that an export would change.
+pub fn texts(
+    zone: &config::Zone,
+    pools: &[Pool],
+    decision: &Decision,
+    serial: Option<u32>,
+) -> Result<Vec<Text>, String> {
+    let parsed = load::parse(zone, pools).map_err(|lines| lines.join("\n"))?;
+    let serial = serial.unwrap_or_else(|| next_serial(zone.serial, parsed.zone.serial(), None, None));
+    let rendered = export::render(&parsed.zone, &parsed.binding, pools, &decision.pools, serial);
+    let edited = match rendered.map_err(|error| error.to_string())? {
+        Rendered::Changed(edited) => edited,
+        Rendered::Unchanged => Edited::default(),
+    };
+    let then = edited.zone.unwrap_or_else(|| parsed.held.zone.to_vec());
+    let own = Text { file: zone.file.display().to_string(), then };
+    let included = edited.included.into_iter().map(|EditedFile { file, bytes }| Text { file, then: bytes });
+    Ok([own].into_iter().chain(included).collect())
+}
+
+/// What `nsd-failover render` prints: the zone's own file with these roles in it, and behind it the
+/// included files that would change, each below its name.
 pub fn render(
     zone: &config::Zone,
     pools: &[Pool],
     decision: &Decision,
     serial: Option<u32>,
 ) -> Result<Vec<u8>, String> {
-    let parsed = load::parse(zone, pools).map_err(|lines| lines.join("\n"))?;
-    let serial = serial.unwrap_or_else(|| next_serial(zone.serial, parsed.zone.serial(), None));
-    match export::render(&parsed.zone, &parsed.binding, pools, &decision.pools, serial)
-        .map_err(|error| error.to_string())?
-    {
-        Rendered::Changed(bytes) => Ok(bytes),
-        Rendered::Unchanged => Ok(parsed.bytes.to_vec()),
+    let mut out = Vec::new();
+    for (number, text) in texts(zone, pools, decision, serial)?.into_iter().enumerate() {
+        if number > 0 {
+            out.extend_from_slice(format!("; {}\n", text.file).as_bytes());
+        }
+        out.extend_from_slice(&text.then);
     }
+    Ok(out)
 }
 
 enum Prepared {
-    Unchanged { read: Arc<[u8]>, serial: u32 },
+    Unchanged { read: Held, serial: u32 },
     Job { job: Job, verify: Verify },
 }
 
 type Verify = Box<dyn Fn(&[u8]) -> Result<(), String> + Send>;
 
 /// The zone as it is, for a job that brings its own bytes.
-fn current(order: &Order) -> Result<Job, String> {
+fn current_for_rollback(order: &Order) -> Result<Job, String> {
     let Order { zone, pools, .. } = order;
     let target = zone.export_file.clone().ok_or("the zone has export = \"off\"")?;
     let parsed = load::parse(zone, pools).map_err(|lines| lines.join("; "))?;
+    if let Some(found) =
+        parsed.zone.failover_records().find(|found| parsed.zone.document().at(found.entry).is_included())
+    {
+        let owner = found.record.owner;
+        return Err(format!(
+            "the failover record of {owner} stands in an included file, and only the zone's own file is kept: order the roles with `switch`"
+        ));
+    }
     Ok(job_of(order, &parsed, target))
+}
+
+/// What the files of a job hold before it and after it.
+fn held_before(job: &Job) -> Held {
+    let one =
+        |file: &IncludedFile| Included { file: file.path.display().to_string(), bytes: file.old.clone(), remark: None };
+    Held { zone: job.source_bytes.clone(), included: job.included.iter().map(one).collect() }
+}
+
+fn held_after(job: &Job) -> Held {
+    let mut held = Held { zone: job.bytes.clone(), ..held_before(job) };
+    for (held, file) in held.included.iter_mut().zip(job.included.iter()) {
+        if let Some(new) = &file.new {
+            held.bytes = new.clone();
+        }
+    }
+    held
 }
 
 /// A job that would leave everything as it is.
 fn job_of(order: &Order, parsed: &load::Parsed, target: PathBuf) -> Job {
     Job {
         origin: order.zone.origin.clone(),
-        source: order.zone.file.clone(),
-        source_bytes: Arc::clone(&parsed.bytes),
+        source: order.zone.text.is_none().then(|| order.zone.file.clone()),
+        source_bytes: Arc::clone(&parsed.held.zone),
         source_serial: parsed.zone.serial(),
         target,
-        bytes: Arc::clone(&parsed.bytes),
+        bytes: Arc::clone(&parsed.held.zone),
         serial: parsed.zone.serial(),
         generation: order.decision.generation,
         expect: Arc::new([]),
+        included: included_files(&parsed.held, &[]),
+        include_dir: Some(order.zone.include_dir.clone()),
     }
 }
 
-fn prepare(order: &Order) -> Result<Prepared, String> {
+fn prepare(order: &Order, at_nsd: Option<u32>) -> Result<Prepared, String> {
     let Order { zone, pools, decision, .. } = order;
     let target: PathBuf = zone.export_file.clone().ok_or("the zone has export = \"off\"")?;
     let parsed = load::parse(zone, pools).map_err(|lines| lines.join("; "))?;
     let in_file = parsed.zone.serial();
-    let serial = next_serial(zone.serial, in_file, Some(order.serial));
+    let serial = next_serial(zone.serial, in_file, at_nsd, Some(order.serial));
     let rendered = export::render(&parsed.zone, &parsed.binding, pools, &decision.pools, serial);
-    let bytes: Arc<[u8]> = match rendered.map_err(|error| error.to_string())? {
-        Rendered::Changed(bytes) => bytes.into(),
+    let edited = match rendered.map_err(|error| error.to_string())? {
+        Rendered::Changed(edited) => edited,
         // Another file than the source may still be missing or old.
         Rendered::Unchanged
-            if target != zone.file && load::read_zone_file(&target).ok().as_deref() != Some(&parsed.bytes) =>
+            if target != zone.file && read_file(&target, DOCUMENT_MAX).ok().as_deref() != Some(&*parsed.held.zone) =>
         {
-            parsed.bytes.clone()
+            Edited { zone: Some(parsed.held.zone.to_vec()), included: Vec::new() }
         }
-        Rendered::Unchanged => return Ok(Prepared::Unchanged { read: parsed.bytes, serial: in_file }),
+        Rendered::Unchanged => return Ok(Prepared::Unchanged { read: parsed.held, serial: in_file }),
     };
-    let intended = read_back(zone, pools, &bytes)?;
-    let serial = intended.serial;
-    let job = Job { bytes, serial, expect: intended.expected.clone().into(), ..job_of(order, &parsed, target) };
+    let Some(bytes) = edited.zone else {
+        return Err("the SOA stands in an included file: write it in the zone's own file".to_owned());
+    };
+    if target != zone.file && !edited.included.is_empty() {
+        let file = &edited.included[0].file;
+        return Err(format!("failover records stand in {file}, which an export-file cannot change: export in place"));
+    }
+    let intended = read_back(zone, pools, &bytes, &edited.included)?;
+    let included = included_files(&parsed.held, &edited.included);
+    let (serial, expect) = (intended.serial, intended.expected.clone().into());
+    let job = Job { bytes: bytes.into(), serial, expect, included, ..job_of(order, &parsed, target) };
     let (zone, pools) = (zone.clone(), pools.clone());
-    let verify = move |bytes: &[u8]| match read_back(&zone, &pools, bytes)? {
+    // By then the included files are in place.
+    let verify = move |bytes: &[u8]| match read_back(&zone, &pools, bytes, &[])? {
         found if found == intended => Ok(()),
         found => Err(format!("what was written reads differently: serial {} for {}", found.serial, intended.serial)),
     };
     Ok(Prepared::Job { job, verify: Box::new(verify) })
+}
+
+/// The included files with what they hold, and what those that are edited shall hold.
+fn included_files(held: &Held, edited: &[EditedFile]) -> Arc<[IncludedFile]> {
+    let new =
+        |file: &str| edited.iter().find(|edited| edited.file == file).map(|edited| Arc::new(edited.bytes.clone()));
+    let files = held.included.iter();
+    files
+        .map(|one| IncludedFile { path: one.file.clone().into(), old: one.bytes.clone(), new: new(&one.file) })
+        .collect()
+}
+
+/// The files on disk, as they will be after an edit.
+struct EditedFiles<'a> {
+    files: FileSource,
+    edited: &'a [EditedFile],
+}
+
+impl Source for EditedFiles<'_> {
+    fn read(&mut self, name: &str, limit: usize) -> Result<Included, String> {
+        let mut included = self.files.read(name, limit)?;
+        if let Some(edited) = self.edited.iter().find(|edited| edited.file == included.file) {
+            included.bytes = Arc::new(edited.bytes.clone());
+        }
+        Ok(included)
+    }
 }
 
 /// What a reader of the file will find: enough to tell that it says what was decided.
@@ -189,9 +314,11 @@ struct ReadBack {
     expected: Vec<Expected>,
 }
 
-fn read_back(zone: &config::Zone, pools: &[Pool], bytes: &[u8]) -> Result<ReadBack, String> {
-    let file = zone.file.display().to_string();
-    let parsed = Zone::parse(&zone.origin, &file, bytes.to_vec())
+/// Reads a zone's text, with its included files as they are on disk but for the edited ones.
+fn read_back(zone: &config::Zone, pools: &[Pool], bytes: &[u8], edited: &[EditedFile]) -> Result<ReadBack, String> {
+    let file = load::file_name(zone);
+    let mut source = EditedFiles { files: FileSource::new(&zone.include_dir, &zone.file), edited };
+    let parsed = Zone::load(&zone.origin, &file, bytes.to_vec(), &mut source)
         .map_err(|found| found.first().map_or_else(|| "unreadable".to_owned(), ToString::to_string))?;
     let (binding, _) = Binding::new(&parsed, zone.pool, pools);
     let records = parsed.records().filter(|found| !found.withdrawn).count();
@@ -228,11 +355,32 @@ fn address(rdata: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// The serial to write: the decided one, or, where the operator's own edit has passed it by, the
-/// next one after the file's. Without a decided one, the next of the scheme.
-fn next_serial(scheme: SerialScheme, in_file: u32, decided: Option<u32>) -> u32 {
-    match decided {
-        Some(serial) if serial::is_newer(serial, in_file) => serial,
-        _ => serial::next(scheme, in_file, unix_ms().div_euclid(1000)),
+/// The serial to write: the decided one, or, where the operator's own edit or nsd has passed it by,
+/// the next one of the scheme. The two may be so far apart that only few serials are newer than
+/// both (RFC 1982 section 3.2): then the one right after either.
+fn next_serial(scheme: SerialScheme, in_file: u32, at_nsd: Option<u32>, decided: Option<u32>) -> u32 {
+    let at_nsd = at_nsd.unwrap_or(in_file);
+    let next = serial::next(scheme, serial::newest(in_file, at_nsd), unix_ms().div_euclid(1000));
+    let wanted = [decided.unwrap_or(next), next, at_nsd.wrapping_add(1), in_file.wrapping_add(1)];
+    let fits = |serial: &u32| serial::is_newer(*serial, in_file) && serial::is_newer(*serial, at_nsd);
+    wanted.into_iter().find(fits).unwrap_or(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_serial_is_newer_than_the_file_s_and_nsd_s() {
+        let next = |in_file, at_nsd, decided| next_serial(SerialScheme::Increment, in_file, at_nsd, decided);
+        assert_eq!(next(5, None, None), 6);
+        assert_eq!(next(5, Some(9), None), 10);
+        assert_eq!(next(5, Some(9), Some(20)), 20);
+        assert_eq!(next(30, Some(9), Some(20)), 31);
+        // The file's serial went back by the rules: what follows nsd's is newer than both.
+        assert_eq!(next(3_000_000_000, Some(1_000), Some(1_795_347_544)), 1_001);
+        assert_eq!(next(1_000, Some(3_000_000_000), None), 1_001);
+        let far = next(0, Some(1 << 31), None);
+        assert!(serial::is_newer(far, 0) || serial::is_newer(far, 1 << 31));
     }
 }

@@ -1,8 +1,7 @@
 //! From a checked configuration to everything that is served and watched: the zone files read,
 //! parsed, bound to their pools and compiled. All or nothing: one bad zone and nothing changes.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -12,24 +11,35 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use crate::config::dns::{Cookies, Dns, Tls};
+use crate::config::zones::{FileSource, link_remark, read_file};
 use crate::config::{self, Config, Serve};
-use crate::director::settings::{Settings, ZoneSettings};
+use crate::director::event::Target;
+use crate::director::settings::{Settings, ZoneSettings, anchor};
+use crate::dns::access::Key;
 use crate::dns::cookie::{SECRET_LEN, Secrets};
+use crate::export::serial::SerialScheme;
 use crate::failover::binding::Binding;
-use crate::failover::pool::Pool;
+use crate::failover::pool::{Node, Pool, PoolRoles};
+use crate::health::check::{Check, Kind, Names};
 use crate::table::Catalog;
 use crate::table::compile::CompileError;
 use crate::table::policy::Policy;
+use crate::table::transfer::fingerprint::Fingerprint;
 use crate::table::zone_table::{Mode, ZoneTable};
 use crate::zone::Zone;
 use crate::zone::diagnostic::{Diagnostic, Severity};
+use crate::zone::document::DOCUMENT_MAX;
+use crate::zone::source::Included;
+use crate::zone::tag::Role;
 
 use crate::control::Exit;
 
 use super::failure::Failure;
+use super::notices::{Followers, followers};
+use super::{parent, transfers};
 
-/// Largest zone file, in octets.
-const ZONE_FILE_MAX: u64 = 2 << 30;
+/// Most names for which a TLS check asks.
+const NAMES_MAX: usize = 500;
 
 /// What a configuration leads to.
 pub struct Loaded {
@@ -43,17 +53,40 @@ pub struct Loaded {
     pub zones: Vec<LoadedZone>,
     /// Indexes of the zones that are in the catalog, in its order.
     pub served: Vec<usize>,
+    /// What each target of the director means, by name.
+    pub targets: HashMap<Target, Arc<Looked>>,
+    /// TSIG keys with their secrets.
+    pub keys: Vec<Key>,
     /// What `check` shows though it stops nothing, a line each.
     pub warnings: Vec<String>,
+}
+
+/// What is looked at, and how.
+pub struct Looked {
+    pub check: Check,
+    pub node: Node,
 }
 
 /// A zone as it was when it was loaded.
 pub struct LoadedZone {
     pub config: config::Zone,
-    /// What the file held.
-    pub bytes: Arc<[u8]>,
+    /// What its files held.
+    pub held: Held,
     pub records: usize,
     pub failover_records: usize,
+    /// What its parent must hold, where we answer for the whole zone.
+    pub delegation: Vec<String>,
+    pub followers: Vec<Followers>,
+}
+
+/// What the files of a zone held when they were read; compared by content, since an edit may keep
+/// the time of a file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Held {
+    /// The zone's own file.
+    pub zone: Arc<[u8]>,
+    /// Those that it includes.
+    pub included: Vec<Included>,
 }
 
 /// Reads everything that `config` names. The failure has a line for each thing that is wrong.
@@ -66,8 +99,14 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
         certificate: None,
         zones: Vec::new(),
         served: Vec::new(),
+        targets: HashMap::new(),
+        keys: Vec::new(),
         warnings: Vec::new(),
     };
+    match transfers::read_keys(config) {
+        Ok(keys) => loaded.keys = keys,
+        Err(errors) => lines.extend(errors),
+    }
     match policy(&config.dns) {
         Ok(policy) => loaded.policy = Arc::new(policy),
         Err(line) => lines.push(line),
@@ -77,14 +116,19 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
         Err(line) => lines.push(line),
     }
     let mut tables = Vec::new();
-    for zone in &config.zones {
-        match one(zone, &config.pools) {
+    let mut names = vec![BTreeSet::new(); config.pools.len()];
+    let catalog = config.catalog.as_ref().map(|catalog| catalog_zone(config, catalog));
+    for zone in config.zones.iter().chain(&catalog) {
+        match parse(zone, &config.pools).and_then(|parsed| one(zone, parsed, &config.pools)) {
             Ok(one) => {
                 if let Some(table) = one.table {
                     loaded.served.push(loaded.zones.len());
                     tables.push(Arc::new(table));
                 }
                 loaded.warnings.extend(one.warnings);
+                for (pool, name) in one.names {
+                    names[pool].insert(name);
+                }
                 loaded.zones.push(one.zone);
                 loaded.settings.zones.push(one.settings);
             }
@@ -94,6 +138,8 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
     if !lines.is_empty() {
         return Err(Failure::new(Exit::Usage, lines));
     }
+    name_checks(&mut loaded, &names);
+    loaded.targets = targets(&loaded.settings);
     loaded.catalog = Arc::new(Catalog::new(tables).map_err(|error| Failure::usage(error.to_string()))?);
     Ok(loaded)
 }
@@ -136,84 +182,175 @@ fn random_secret() -> Result<[u8; SECRET_LEN], String> {
     Ok(*SECRET.get_or_init(|| fresh))
 }
 
+/// Says which names a check with `names = "pool"` asks for: those that follow the primary of its
+/// pools.
+fn name_checks(loaded: &mut Loaded, names: &[BTreeSet<String>]) {
+    for check in &mut loaded.settings.checks {
+        let Kind::Tls(tls) = &mut check.kind else { continue };
+        if tls.names != Names::Pool {
+            continue;
+        }
+        let users = loaded.settings.pools.iter().zip(names).filter(|(pool, _)| pool.checks.contains(&check.name));
+        let found: BTreeSet<&String> = users.flat_map(|(_, names)| names).collect();
+        if found.len() > NAMES_MAX || found.is_empty() {
+            let count = found.len();
+            let looked = if found.is_empty() { "the node's own name is" } else { "only the first 500 are" };
+            let name = &check.name;
+            loaded.warnings.push(format!("check `{name}`: warning: its pools have {count} names; {looked} asked for"));
+        }
+        let mut list: Vec<String> = found.into_iter().take(NAMES_MAX).cloned().collect();
+        if list.is_empty() {
+            list.push("{node}".to_owned());
+        }
+        tls.names = Names::List(list);
+    }
+}
+
+/// Every check of every node of a pool, over each family, and the anchors.
+fn targets(settings: &Settings) -> HashMap<Target, Arc<Looked>> {
+    let checks: HashMap<&str, &Check> = settings.checks.iter().map(|check| (check.name.as_str(), check)).collect();
+    let mut targets = HashMap::new();
+    for pool in &settings.pools {
+        for check in pool.checks.iter().filter_map(|name| checks.get(name.as_str())) {
+            for node in &pool.nodes {
+                let looked = Arc::new(Looked { check: (*check).clone(), node: node.clone() });
+                for family in &check.families {
+                    let target = Target { check: check.name.clone(), node: node.name.clone(), family: *family };
+                    targets.entry(target).or_insert_with(|| Arc::clone(&looked));
+                }
+            }
+        }
+        for address in &pool.anchors {
+            let (target, check, node) = anchor(*address);
+            targets.entry(target).or_insert_with(|| Arc::new(Looked { check, node }));
+        }
+    }
+    targets
+}
+
 /// What is served before anything was decided.
 pub fn no_zones() -> Arc<Catalog> {
     Arc::new(Catalog::new(Vec::new()).expect("no zone is no duplicate"))
 }
 
-/// Reads a zone file, within bounds.
-pub fn read_zone_file(path: &Path) -> io::Result<Vec<u8>> {
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len().min(ZONE_FILE_MAX)).unwrap_or(0));
-    file.take(ZONE_FILE_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > ZONE_FILE_MAX {
-        return Err(io::Error::other(format!("it is larger than {} MiB", ZONE_FILE_MAX >> 20)));
-    }
-    Ok(bytes)
-}
-
 /// Reads and parses the zone of a configuration, and finds the pools of its tags. The error holds a
 /// line for each thing that is wrong, the other side a line for each warning.
 pub fn parse(zone: &config::Zone, pools: &[Pool]) -> Result<Parsed, Vec<String>> {
-    let file = zone.file.display().to_string();
-    let bytes = read_zone_file(&zone.file).map_err(|error| {
+    let file = file_name(zone);
+    let read = match &zone.text {
+        Some(text) => Ok(text.as_bytes().to_vec()),
+        None => read_file(&zone.file, DOCUMENT_MAX),
+    };
+    let bytes = read.map_err(|error| {
         vec![format!(
             "{file}: error: cannot read the file of zone {}: {error}; mend the path or its permissions",
             zone.origin
         )]
     })?;
-    let kept: Arc<[u8]> = bytes.as_slice().into();
-    let parsed = Zone::parse(&zone.origin, &file, bytes).map_err(|found| errors_of(&found))?;
+    let own: Arc<[u8]> = bytes.as_slice().into();
+    let mut source = FileSource::new(&zone.include_dir, &zone.file);
+    let parsed = Zone::load(&zone.origin, &file, bytes, &mut source).map_err(|found| errors_of(&found))?;
     let (binding, found) = Binding::new(&parsed, zone.pool, pools);
     if found.iter().any(Diagnostic::is_error) {
         return Err(errors_of(&found));
     }
-    let warnings = parsed.warnings().iter().chain(&found).map(ToString::to_string).collect();
-    Ok(Parsed { zone: parsed, binding, bytes: kept, warnings })
+    let link = if zone.text.is_none() { link_remark(&zone.file) } else { None };
+    let link = link.map(|remark| format!("{file}: warning: {remark}"));
+    let warnings = link.into_iter().chain(parsed.warnings().iter().chain(&found).map(ToString::to_string)).collect();
+    let held = Held { zone: own, included: parsed.document().included() };
+    Ok(Parsed { zone: parsed, binding, held, warnings })
+}
+
+/// The zone's text as messages name it. A line of a declared zone is none of the configuration.
+pub fn file_name(zone: &config::Zone) -> String {
+    match zone.text {
+        Some(_) => format!("{} [zone.\"{}\"] made", zone.file.display(), zone.origin),
+        None => zone.file.display().to_string(),
+    }
 }
 
 pub struct Parsed {
     pub zone: Zone,
     pub binding: Binding,
-    /// What the file holds.
-    pub bytes: Arc<[u8]>,
+    pub held: Held,
     pub warnings: Vec<String>,
 }
 
 struct One {
     zone: LoadedZone,
+    /// Names that follow the primary, with their pool.
+    names: BTreeSet<(usize, String)>,
     settings: ZoneSettings,
     table: Option<ZoneTable>,
     warnings: Vec<String>,
 }
 
-fn one(config: &config::Zone, pools: &[Pool]) -> Result<One, Vec<String>> {
-    let Parsed { zone, binding, bytes, warnings } = parse(config, pools)?;
+fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec<String>> {
+    let Parsed { zone, binding, held, warnings } = parsed;
+    let mut fingerprint =
+        config.transfer.as_ref().map(|_| Fingerprint::new(binding.pools().iter().map(|pool| &pools[*pool])));
+    let mut compile = |mode| compile(&zone, &binding, pools, mode, fingerprint.as_mut()).map_err(|line| vec![line]);
     let table = match config.serve {
         Serve::Off => None,
-        Serve::Overlay => Some(compile(&zone, &binding, pools, Mode::Overlay).map_err(|line| vec![line])?),
-        Serve::Zone => Some(compile(&zone, &binding, pools, Mode::Whole).map_err(|line| vec![line])?),
+        Serve::Overlay => Some(compile(Mode::Overlay)?),
+        Serve::Zone => Some(compile(Mode::Whole)?),
     };
+    let content = fingerprint.map(Fingerprint::finish);
+    let table = table.map(|table| table.with_content(content));
     let settings = ZoneSettings {
         origin: config.origin.clone(),
         pools: binding.pools().to_vec(),
         scheme: config.serial,
         serial_in_file: zone.serial(),
-        roles_in_file: binding.roles_in_file(&zone, pools),
+        roles_in_file: match config.text {
+            // It tells of no roles: its addresses are made up.
+            Some(_) => vec![Some(PoolRoles::default()); binding.pools().len()],
+            None => binding.roles_in_file(&zone, pools),
+        },
         export: config.export_file.is_some(),
+        content,
     };
+    let names = zone.records().filter_map(|found| {
+        let slot = binding.slot(found.tag.as_ref()?).filter(|slot| slot.role == Role::Primary)?;
+        Some((slot.pool, found.record.owner.to_string().trim_end_matches('.').to_owned()))
+    });
+    let names = names.collect();
     let failover_records = zone.failover_records().count();
     let records = zone.records().len();
-    Ok(One { zone: LoadedZone { config: config.clone(), bytes, records, failover_records }, settings, table, warnings })
+    let delegation = if config.serve == Serve::Zone { parent::records(&zone) } else { Vec::new() };
+    let followers = followers(&zone, &binding);
+    let zone = LoadedZone { config: config.clone(), held, records, failover_records, delegation, followers };
+    Ok(One { zone, names, settings, table, warnings })
 }
 
-fn compile(zone: &Zone, binding: &Binding, pools: &[Pool], mode: Mode) -> Result<ZoneTable, String> {
+/// The catalog as a zone.
+fn catalog_zone(config: &Config, catalog: &config::Catalog) -> config::Zone {
+    let members = config.zones.iter().filter(|zone| zone.transfer.is_some()).map(|zone| &zone.origin);
+    config::Zone {
+        origin: catalog.origin.clone(),
+        file: config.file.clone(),
+        text: Some(transfers::catalog_text(members).into()),
+        include_dir: config.file.parent().map(Path::to_owned).unwrap_or_default(),
+        pool: None,
+        serve: if config.listen.is_empty() { Serve::Off } else { Serve::Zone },
+        export_file: None,
+        serial: SerialScheme::default(),
+        transfer: Some(catalog.transfer.clone()),
+    }
+}
+
+fn compile(
+    zone: &Zone,
+    binding: &Binding,
+    pools: &[Pool],
+    mode: Mode,
+    mut fingerprint: Option<&mut Fingerprint>,
+) -> Result<ZoneTable, String> {
     let records = zone.records().map(|found| {
         let slot = found.tag.as_ref().and_then(|tag| binding.slot(tag));
+        if let Some(fingerprint) = &mut fingerprint {
+            fingerprint.add(&found.record, slot);
+        }
         (found.record, slot)
     });
     let named = |error: CompileError| format!("{}: error: zone {}: {error}", zone.file(), zone.origin());

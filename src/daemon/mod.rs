@@ -4,15 +4,27 @@ pub mod cli;
 mod client;
 mod clock;
 mod demo;
+mod eject;
 mod exports;
 pub mod failure;
+mod init;
 mod journal;
 mod listen;
 mod load;
+mod notices;
 mod notify;
+mod parent;
 mod persist;
+mod plan;
+mod probing;
+mod recorder;
+mod replay;
 pub mod run;
+mod serves;
 mod serving;
+mod shadow;
+mod shell;
+mod transfers;
 mod verbs;
 mod waiters;
 
@@ -34,7 +46,8 @@ pub fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            // A verb that has said everything already has no lines.
+            failure.lines().iter().for_each(|line| eprintln!("{line}"));
             failure.exit.into()
         }
     }
@@ -46,10 +59,24 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Verb::Check => verbs::check(&file),
         Verb::CheckZone { origin, file, print } => verbs::check_zone(&origin, &file, print),
         Verb::Render { zone, primary, serial } => verbs::render(&file, &zone, &primary, serial),
-        Verb::Run => {
+        Verb::Init(args) => init::run(&args),
+        Verb::Completions { shell } => shell::completions(shell),
+        Verb::Man { folder } => shell::man(folder.as_deref()),
+        Verb::IsPrimary { node, name } => runtime()?.block_on(serves::run(&file, &node, &name)),
+        Verb::Eject { to } => runtime()?.block_on(eject::run(&file, &to)),
+        Verb::Probe { node, check } => {
+            let config = Config::load(&file)?;
+            runtime()?.block_on(probing::probe(&config, &node, check.as_deref()))
+        }
+        Verb::Plan => {
+            let config = Config::load(&file)?;
+            runtime()?.block_on(plan::plan(&config))
+        }
+        Verb::Replay { log } => replay::replay(&Config::load(&file)?, &log),
+        Verb::Run { shadow } => {
             log_to_stderr(false);
             let config = Config::load(&file)?;
-            runtime()?.block_on(run::run(config, run::interrupted(), || {}))
+            runtime()?.block_on(run::run(config, shadow, run::interrupted(), || {}))
         }
         Verb::Demo(demo) => match &demo.action {
             None => {
@@ -61,6 +88,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
                 Ok(())
             }
         },
+        Verb::Status { nagios: true, .. } => runtime()?.block_on(client::nagios(&file)),
         verb => {
             let client = client::connect(&file)?;
             runtime()?.block_on(ask(&client, verb))
@@ -71,20 +99,37 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
 /// The verbs that the running daemon answers.
 async fn ask(client: &crate::control::client::Client, verb: Verb) -> Result<(), Failure> {
     match verb {
-        Verb::Status { json } => client::status(client, json).await,
+        Verb::Status { json, .. } => client::status(client, json).await,
+        Verb::Explain { pool, json } => client::explain(client, &pool, json).await,
         Verb::Log { count, json } => client::log(client, count, json).await,
         Verb::Reload => client::reload(client).await,
-        Verb::Export { zone } => client::export(client, zone.as_deref()).await,
-        Verb::Rollback { zone } => client::rollback(client, &zone).await,
+        Verb::Export { zone, .. } => client::export(client, zone.as_deref()).await,
+        Verb::Rollback { zone, to } => client::rollback(client, &zone, to).await,
+        Verb::Generations { zone } => client::generations(client, &zone).await,
         Verb::Switch { pool, node, order } => client::order(client, Action::Switch { pool, node }, order).await,
         Verb::Hold { pool, order } => client::order(client, Action::Hold { pool }, order).await,
         Verb::Drain { node, order } => client::order(client, Action::Drain { node }, order).await,
         Verb::Release { pool, order } => client::take_back(client, Action::Release { pool }, order).await,
         Verb::Ready { node, order } => client::take_back(client, Action::Ready { node }, order).await,
-        Verb::Check | Verb::CheckZone { .. } | Verb::Render { .. } | Verb::Run | Verb::Demo(_) => {
-            unreachable!("`dispatch` has carried these out")
-        }
+        Verb::Check
+        | Verb::CheckZone { .. }
+        | Verb::Render { .. }
+        | Verb::Run { .. }
+        | Verb::Demo(_)
+        | Verb::Plan
+        | Verb::Probe { .. }
+        | Verb::Replay { .. }
+        | Verb::Init(_)
+        | Verb::IsPrimary { .. }
+        | Verb::Completions { .. }
+        | Verb::Man { .. }
+        | Verb::Eject { .. } => unreachable!("`dispatch` has carried these out"),
     }
+}
+
+/// The name of this host, as far as the system tells.
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

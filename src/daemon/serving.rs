@@ -22,12 +22,14 @@ use crate::serve::counters::{Counters, Relayed, SWAP_BOUNDS_NS, Snapshot, Transp
 use crate::serve::encrypted::{Certificate, Sockets};
 use crate::serve::rrl::{self, Limiter};
 use crate::serve::sys::Calls;
+use crate::serve::transfer::Transfers;
 use crate::serve::{encrypted, relay, tcp, udp};
 use crate::table::Live;
 use crate::table::respond::{self, Limits};
 
 use super::failure::Failure;
 use super::listen::explain;
+use super::transfers;
 
 /// How long connections may still take when the daemon stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
@@ -77,6 +79,7 @@ impl Serving {
     pub fn start(
         &mut self,
         live: &Arc<Live>,
+        transfers: &Arc<Transfers>,
         config: &Config,
         certificate: Option<Arc<CertifiedKey>>,
     ) -> Result<Counted, Failure> {
@@ -89,7 +92,7 @@ impl Serving {
         let calls = Calls::default();
         let settings =
             udp::Settings { limits: limits(respond::Transport::Udp), relay, limiter, proxies: proxies.clone(), calls };
-        let started = udp::Server::start(std::mem::take(&mut self.udp), live, &settings, &counters);
+        let started = udp::Server::start(std::mem::take(&mut self.udp), live, &settings, Some(transfers), &counters);
         self.servers.push(started.map_err(|error| Failure::failed(format!("cannot serve UDP: {error}")))?);
 
         let upstream = relay.map(|relay| Arc::new(relay::tcp::Relay::new(&relay)));
@@ -97,8 +100,9 @@ impl Serving {
             let family = family_of(listener.local_addr()?);
             let block = counters.block(Transport::Tcp, family);
             let settings = tcp_settings(config, limits(respond::Transport::Stream));
-            let (upstream, proxies, stopped) = (upstream.clone(), proxies.clone(), self.stopped());
-            self.tasks.spawn(tcp::run(listener, live.clone(), upstream, settings, proxies, block, stopped));
+            let (relay, transfers, proxies) = (upstream.clone(), Some(transfers.clone()), proxies.clone());
+            let beside = tcp::Beside { relay, transfers, proxies };
+            self.tasks.spawn(tcp::run(listener, live.clone(), beside, settings, block, self.stopped()));
         }
         if let Some(certificate) = certificate.map(|certified| Arc::new(Certificate::new(certified))) {
             self.certificate = Some(Arc::clone(&certificate));
@@ -111,7 +115,7 @@ impl Serving {
                 }
             });
         }
-        Ok(Counted(counters))
+        Ok(Counted { counters, transfers: transfers.clone() })
     }
 
     /// What a reload may replace the certificate of.
@@ -204,17 +208,24 @@ fn limiter_settings(rrl: &Rrl) -> rrl::Settings {
 }
 
 /// What is counted on the query path, for the metrics.
-pub struct Counted(Arc<Counters>);
+pub struct Counted {
+    counters: Arc<Counters>,
+    transfers: Arc<Transfers>,
+}
 
 impl Counted {
     pub fn swapped(&self, took: Duration) {
-        self.0.swapped(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        self.counters.swapped(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// The counters as metric families, read at each call.
     pub fn families(&self) -> crate::control::api::Counters {
-        let counters = Arc::clone(&self.0);
-        Arc::new(move || families(&counters.snapshot()))
+        let (counters, transfers) = (Arc::clone(&self.counters), Arc::clone(&self.transfers));
+        Arc::new(move || {
+            let mut all = families(&counters.snapshot());
+            all.extend(transfers::families(&transfers));
+            all
+        })
     }
 }
 

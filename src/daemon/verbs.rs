@@ -3,12 +3,14 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::config::zones::{FileSource, read_file};
 use crate::config::{self, Config};
 use crate::director::effect::Decision;
 use crate::dns::name::Name;
 use crate::failover::pool::{Pool, PoolRoles, Roles};
 use crate::health::family::PerFamily;
 use crate::zone::check;
+use crate::zone::document::DOCUMENT_MAX;
 
 use crate::control::Exit;
 
@@ -32,15 +34,22 @@ pub fn check(file: &Path) -> Result<(), Failure> {
         config.checks.len(),
         loaded.warnings.len()
     );
+    for zone in loaded.zones.iter().filter(|zone| !zone.delegation.is_empty()) {
+        println!("the parent of {} must hold:", zone.config.origin);
+        zone.delegation.iter().for_each(|line| println!("  {line}"));
+    }
     Ok(())
 }
 
 /// `check-zone`: one file. With `print`, the file goes to stdout as it was read, and what there is
 /// to say to stderr.
 pub fn check_zone(origin: &Name, file: &Path, print: bool) -> Result<(), Failure> {
-    let bytes = load::read_zone_file(file)
+    let bytes = read_file(file, DOCUMENT_MAX)
         .map_err(|error| Failure::failed(format!("{}: error: cannot read: {error}", file.display())))?;
-    let checked = check::check(origin, &file.display().to_string(), bytes);
+    // As for a zone of the configuration, names in $INCLUDE lines count from the file's folder.
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut source = FileSource::new(folder, file);
+    let checked = check::check(origin, &file.display().to_string(), bytes, &mut source);
     match (&checked.zone, print) {
         (Some(zone), true) => {
             eprint!("{}", checked.text);
@@ -88,7 +97,7 @@ fn with_primary(pool: &Pool, primary: &str) -> PoolRoles {
 }
 
 /// A reader that goes away (`| head`) is no failure.
-fn write_out(bytes: &[u8]) -> Result<(), Failure> {
+pub fn write_out(bytes: &[u8]) -> Result<(), Failure> {
     match io::stdout().lock().write_all(bytes) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),

@@ -8,11 +8,14 @@ use super::event::Target;
 
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Put this decision in service at once.
+    /// Put this decision in service at once, before anything else. With the generation of before,
+    /// nothing but TTL bounds is new in it.
     Swap(Arc<Decision>),
-    /// Start a probe; its end comes back as [`super::event::Event::Probed`].
+    /// Start a probe; its end must come back as [`super::event::Event::Probed`], whatever it is:
+    /// until then the target is not probed again.
     Probe(Target),
-    /// Bring a zone (index into the settings) to nsd as of this generation, with this serial.
+    /// Bring a zone (index into the settings) to nsd as of this generation, with this serial; its
+    /// end must come back as [`super::event::Event::Exported`] with both. One at a time for a zone.
     Export { zone: usize, generation: u64, serial: u32 },
     /// Tell people: log, notifications.
     Notify(Arc<Transition>),
@@ -39,7 +42,8 @@ pub struct Transition {
     pub generation: u64,
     pub unix_ms: i64,
     pub pool: String,
-    /// Families that moved ("ipv4", "ipv6").
+    /// Families that moved ("ipv4", "ipv6"). Empty: no primary moved (`from` is `to`), but people
+    /// shall know: nobody is up any more, or again somebody is, or the standby is another.
     pub families: Vec<crate::health::family::Family>,
     /// Names of the primaries before and after; absent: none (withdrawn).
     pub from: Option<String>,

@@ -16,7 +16,11 @@ pub enum Event {
     Ordered(Order),
     /// An export asked for by [`super::effect::Effect::Export`] has ended.
     Exported(ExportReport),
-    /// nsd was seen to serve this serial for this zone (index into [`Settings::zones`]).
+    /// The operator has rolled a zone back (index into [`Settings::zones`]): its exports are held;
+    /// or asks for an export again.
+    ExportHeld { zone: usize, held: bool },
+    /// nsd, or a secondary, was seen to serve this serial for this zone (index into
+    /// [`Settings::zones`]).
     SerialSeen { zone: usize, serial: u32 },
     /// A new configuration was loaded and is complete.
     Reloaded(Box<Settings>),

@@ -1,5 +1,7 @@
 //! The director's state as people and programs see it.
 
+use std::collections::HashMap;
+
 use crate::failover::decide::preference;
 use crate::failover::pool::{Node, Pool, Rotate};
 use crate::failover::rotation;
@@ -28,7 +30,7 @@ impl Director {
         }
     }
 
-    fn pool_status(&self, pool: &Pool, state: &PoolState, now: Now) -> PoolStatus {
+    pub(super) fn pool_status(&self, pool: &Pool, state: &PoolState, now: Now) -> PoolStatus {
         let name = |node: Option<usize>| node.map(|node| pool.nodes[node].name.clone());
         let roles = state.memory.roles.unwrap_or_default();
         let families = Family::ALL.into_iter().filter(|family| pool.nodes.iter().any(|node| node.has(*family)));
@@ -48,13 +50,14 @@ impl Director {
             next_rotation_unix_ms: (pool.rotate == Rotate::Weekly).then(|| rotation::next_ms(now.unix_ms)),
             hold: self.orders.hold_status(&pool.name),
             order: preference(pool, now.unix_ms).map(|node| pool.nodes[node].name.clone()).collect(),
+            alarms: state.alarms(),
         }
     }
 
     /// Each node once, in the order of the pools.
     fn node_statuses(&self, now: Now) -> Vec<NodeStatus> {
         let mut statuses: Vec<NodeStatus> = Vec::new();
-        let mut places = std::collections::HashMap::new();
+        let mut places = HashMap::new();
         for node in self.settings.pools.iter().flat_map(|pool| &pool.nodes) {
             places.entry(node.name.as_str()).or_insert_with(|| {
                 statuses.push(self.node_status(node));
@@ -87,7 +90,9 @@ impl Director {
             serial: state.serial,
             serial_at_nsd: state.serial_at_nsd,
             export: state.export,
+            export_held: state.held,
             last_export: state.last_export.clone(),
+            secondaries: Vec::new(),
         };
         zones.map(status).collect()
     }
@@ -108,5 +113,6 @@ fn check_status(target: &TargetState, now: Now) -> CheckStatus {
         last_probe_unix_ms: last.map(|last| last.unix_ms),
         since_unix_ms: target.since_ms.map(|since_ms| to_unix(since_ms, now)),
         cert_expiry_unix_s: last.and_then(|last| last.outcome.cert_expiry_unix_s),
+        history: target.history.marks(),
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dns::name::Name;
 use crate::failover::pool::{Node, PoolRoles, Roles};
 use crate::health::family::PerFamily;
 use crate::health::time::Now;
@@ -52,6 +53,9 @@ pub struct SavedPool {
     pub since_unix_ms: Option<i64>,
     pub rule: String,
     pub reason: String,
+    /// What the probes had said then.
+    #[serde(default)]
+    pub probes: Vec<String>,
 }
 
 /// Names of the nodes that hold the roles.
@@ -67,6 +71,12 @@ pub struct SavedZone {
     pub serial_at_nsd: Option<u32>,
     /// nsd did not have this yet.
     pub export_pending: bool,
+    /// See [`super::settings::ZoneSettings::content`].
+    #[serde(default)]
+    pub content: Option<u64>,
+    /// A rollback holds the exports.
+    #[serde(default)]
+    pub export_held: bool,
 }
 
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -80,6 +90,16 @@ pub struct SavedTarget {
 }
 
 impl State {
+    /// The same, knowing that nsd serves this serial of a zone (origin with the final dot).
+    pub fn with_serial_at_nsd(state: Option<State>, origin: &Name, serial: u32) -> State {
+        // Nothing was saved before: nothing is in service that was not written down.
+        let mut state = state.unwrap_or_else(|| State { version: VERSION, is_final: true, ..State::default() });
+        let zone =
+            state.zones.entry(origin.to_string()).or_insert_with(|| SavedZone { serial, ..SavedZone::default() });
+        zone.serial_at_nsd = Some(serial);
+        state
+    }
+
     /// Whether this program understands the format.
     pub fn is_readable(&self) -> bool {
         self.version == VERSION

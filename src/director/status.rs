@@ -36,6 +36,9 @@ pub struct PoolStatus {
     pub hold: Option<OverrideStatus>,
     /// Nodes in today's order of preference.
     pub order: Vec<String>,
+    /// What is wrong although there is a primary, a sentence each.
+    #[serde(default)]
+    pub alarms: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -79,6 +82,9 @@ pub struct CheckStatus {
     pub last_probe_unix_ms: Option<i64>,
     pub since_unix_ms: Option<i64>,
     pub cert_expiry_unix_s: Option<i64>,
+    /// The last probes, oldest first, a character each: `+` good, `-` bad, `?` could not say.
+    #[serde(default)]
+    pub history: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -91,5 +97,24 @@ pub struct ZoneStatus {
     /// The serial last seen at nsd.
     pub serial_at_nsd: Option<u32>,
     pub export: bool,
+    /// A rollback holds the exports until the operator asks for one.
+    #[serde(default)]
+    pub export_held: bool,
     pub last_export: Option<ExportReport>,
+    /// Those that are told of changes; filled in by the daemon.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secondaries: Vec<SecondaryStatus>,
+}
+
+/// A secondary that takes a zone from us.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct SecondaryStatus {
+    /// Address and port.
+    pub server: String,
+    /// The serial that it served when it was asked last.
+    pub serial: Option<u32>,
+    /// The serial of the last NOTIFY that it acknowledged.
+    pub acknowledged: Option<u32>,
+    /// What was wrong with the last exchange; empty: nothing.
+    pub problem: String,
 }

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 
 use crate::health::check::{Check, Outcome};
 use crate::health::family::Family;
+use crate::health::history::History;
 use crate::health::schedule::{Schedule, Slot};
 use crate::health::time::Now;
 use crate::health::verdict::{Counter, Thresholds, Verdict};
 
 use super::event::Target;
-use super::settings::Settings;
+use super::settings::{Settings, anchor};
 use super::state::{SavedTarget, State, monotonic, to_monotonic, to_unix};
 
 #[derive(Debug)]
@@ -30,6 +31,13 @@ pub(super) struct TargetState {
     /// When the verdict was reached, in monotonic milliseconds; `None`: there is none.
     pub(super) since_ms: Option<i64>,
     pub(super) last: Option<LastProbe>,
+    /// When the last good probe ended in this run, in monotonic milliseconds.
+    pub(super) last_good_ms: Option<i64>,
+    /// When the last probe ended in this run, in monotonic milliseconds.
+    pub(super) last_ended_ms: Option<i64>,
+    /// What the last probe said that could say anything.
+    last_said: Option<bool>,
+    pub(super) history: History,
     /// Probes that have ended in this run.
     ended: u32,
     /// Enough has been seen in this run to act upon: a verdict stands and a probe has ended since
@@ -37,6 +45,8 @@ pub(super) struct TargetState {
     pub(super) settled: bool,
     /// Pools and nodes in them, by index, that this target speaks about.
     pub(super) users: Vec<(usize, usize)>,
+    /// Pools that this target is an anchor of.
+    pub(super) anchored: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -51,6 +61,10 @@ pub(super) struct Observed {
     pub(super) flipped: bool,
     /// The target has settled with this outcome.
     pub(super) settled: bool,
+    /// The last outcome now speaks against the verdict, or does no longer.
+    pub(super) doubted: bool,
+    /// The counters have changed: the verdict is further from its change, or nearer to it.
+    pub(super) counted: bool,
 }
 
 impl Targets {
@@ -72,6 +86,13 @@ impl Targets {
                         }
                     }
                 }
+            }
+        }
+        for (pool_index, pool) in settings.pools.iter().enumerate() {
+            for address in &pool.anchors {
+                let (target, check, _) = anchor(*address);
+                let index = targets.find_or_add(target, &check);
+                targets.list[index].anchored.push(pool_index);
             }
         }
         targets.restore(saved, now);
@@ -96,6 +117,11 @@ impl Targets {
             ended: 0,
             settled: false,
             users: Vec::new(),
+            anchored: Vec::new(),
+            last_good_ms: None,
+            last_ended_ms: None,
+            last_said: None,
+            history: History::default(),
         });
         index
     }
@@ -125,6 +151,10 @@ impl Targets {
             state.counter = before.counter;
             state.since_ms = before.since_ms;
             state.last = before.last.clone();
+            state.last_good_ms = before.last_good_ms;
+            state.last_ended_ms = before.last_ended_ms;
+            state.last_said = before.last_said;
+            state.history = before.history.clone();
             state.ended = before.ended;
             state.settled = before.settled;
             match slots[index] {
@@ -144,7 +174,13 @@ impl Targets {
         }
         let state = &mut self.list[index];
         let said = outcome.success;
+        let (counter, doubt) = (state.counter, state.is_doubted());
         let flipped = state.counter.observe(said, state.thresholds);
+        state.last_ended_ms = Some(monotonic(now));
+        if said == Some(true) {
+            state.last_good_ms = Some(monotonic(now));
+        }
+        state.history.push(&outcome, now.unix_ms);
         // What could not be judged is no reason to hurry.
         let soon = said.is_some() && state.counter.is_contested();
         let interval_ms = if soon { state.fast_interval_ms } else { state.interval_ms };
@@ -152,12 +188,22 @@ impl Targets {
         if flipped {
             state.since_ms = Some(monotonic(now));
         }
+        if said.is_some() {
+            state.last_said = said;
+        }
+        let counted = counter != state.counter;
         state.last = Some(LastProbe { outcome, unix_ms: now.unix_ms });
         state.ended = state.ended.saturating_add(1);
         let needed = state.thresholds.rise.max(state.thresholds.fall).max(1);
         let settled = !state.settled && (state.counter.verdict() != Verdict::Unknown || state.ended >= needed);
         state.settled |= settled;
-        Some(Observed { target: index, flipped, settled })
+        let doubted = doubt != state.is_doubted();
+        Some(Observed { target: index, flipped, settled, doubted, counted })
+    }
+
+    /// Looks at a target now, unless a probe is under way.
+    pub(super) fn hurry(&mut self, target: usize, now: Now) {
+        self.schedule.hurry(target, now.monotonic_ms);
     }
 
     /// The next target that is due, as under way from now on.
@@ -180,6 +226,23 @@ impl Targets {
 }
 
 impl TargetState {
+    /// Whether the last probe spoke against the verdict.
+    pub(super) fn is_doubted(&self) -> bool {
+        match self.counter.verdict() {
+            Verdict::Up => self.last_said == Some(false),
+            Verdict::Down => self.last_said == Some(true),
+            Verdict::Unknown => false,
+        }
+    }
+
+    /// In how many milliseconds the verdict can have changed, at the earliest.
+    pub(super) fn change_ms(&self) -> u64 {
+        let (against, needed) = self.counter.against(self.thresholds);
+        let first_ms = if self.counter.is_contested() { self.fast_interval_ms } else { self.interval_ms };
+        let more = u64::from(needed.saturating_sub(against).saturating_sub(1));
+        first_ms.saturating_add(more.saturating_mul(self.fast_interval_ms))
+    }
+
     pub(super) fn family(&self) -> Family {
         self.target.family
     }

@@ -8,9 +8,10 @@ use crate::failover::pool::PoolRoles;
 use crate::health::family::{Family, PerFamily};
 use crate::health::time::Now;
 
+use super::UNWRITTEN_MAX;
 use super::event::{ExportReport, ExportResult};
 use super::settings::{Settings, ZoneSettings};
-use super::state::{SavedZone, State};
+use super::state::{SavedZone, State, find_roles};
 use super::timers::Timers;
 
 /// A failed export is tried again after this time, doubled with each failure in a row.
@@ -22,7 +23,11 @@ pub(super) struct Zones {
     pub(super) list: Vec<ZoneState>,
     /// Zones with something to export and nothing in their way.
     waiting: BTreeSet<usize>,
+    /// Zones of which a secondary serves a newer serial than ours.
+    overtaken: BTreeSet<usize>,
     retries: Timers,
+    /// How many serials may be in service that nobody has written down: after a crash.
+    leap: u32,
 }
 
 #[derive(Debug)]
@@ -30,12 +35,15 @@ pub(super) struct ZoneState {
     pub(super) name: String,
     scheme: SerialScheme,
     pub(super) export: bool,
+    content: Option<u64>,
     pub(super) serial: u32,
     pub(super) serial_at_nsd: Option<u32>,
     /// nsd does not have the current decision.
     dirty: bool,
     /// The generation that an export under way carries.
     running: Option<u64>,
+    /// Exports wait for the operator: a rollback has put other bytes in service.
+    pub(super) held: bool,
     /// Failures in a row.
     failures: u32,
     pub(super) last_export: Option<ExportReport>,
@@ -44,14 +52,20 @@ pub(super) struct ZoneState {
 impl ZoneState {
     /// nsd does not have the current decision, as far as we know.
     pub(super) fn is_unpublished(&self) -> bool {
-        self.dirty || self.running.is_some()
+        !self.held && (self.dirty || self.running.is_some())
+    }
+
+    pub(super) fn is_exporting(&self) -> bool {
+        self.running.is_some()
     }
 }
 
 impl Zones {
     pub(super) fn new(settings: &Settings, saved: &State, old: Option<Zones>) -> Zones {
+        let is_crash = old.is_none() && saved.version != 0 && !saved.is_final;
+        let leap = if is_crash { UNWRITTEN_MAX } else { 0 };
         let mut old = old.map(|old| old.list).unwrap_or_default();
-        let mut zones = Zones { list: Vec::new(), waiting: BTreeSet::new(), retries: Timers::default() };
+        let mut zones = Zones { leap, ..Zones::default() };
         for zone in &settings.zones {
             let name = zone.origin.to_string();
             let before = saved.zones.get(&name);
@@ -60,10 +74,12 @@ impl Zones {
             zones.list.push(ZoneState {
                 scheme: zone.scheme,
                 export: zone.export,
+                content: zone.content,
                 serial: before.map_or(zone.serial_in_file, |before| serial::newest(before.serial, zone.serial_in_file)),
                 serial_at_nsd: before.and_then(|before| before.serial_at_nsd),
                 dirty: false,
                 running,
+                held: zone.export && before.is_some_and(|before| before.export_held),
                 failures: 0,
                 last_export,
                 name,
@@ -77,10 +93,22 @@ impl Zones {
     pub(super) fn reconcile(&mut self, settings: &Settings, saved: &State, roles: &[PoolRoles], now: Now) {
         for (index, zone) in settings.zones.iter().enumerate() {
             let state = &mut self.list[index];
-            let pending = saved.zones.get(&state.name).is_some_and(|saved| saved.export_pending);
+            let before = saved.zones.get(&state.name);
+            let pending = before.is_some_and(|saved| saved.export_pending);
             // Without an export the file never hears of our serials.
             let behind = zone.export && serial::is_newer(state.serial, zone.serial_in_file);
-            if pending || behind || !says(zone, roles) {
+            let differs = match before.filter(|_| zone.content.is_some()) {
+                None => !state.held && !says(zone, roles),
+                // Secondaries have what was served last, whatever the file says.
+                Some(before) => {
+                    state.serial = state.serial.wrapping_add(self.leap);
+                    let edited = before.content != zone.content;
+                    let told = serial::is_newer(zone.serial_in_file, before.serial);
+                    self.leap > 0 || (edited && !told) || moved(zone, settings, saved, roles)
+                }
+            };
+            // What is held waits for the operator, also where the file falls ever further behind.
+            if differs || (!state.held && (pending || behind)) {
                 self.renew(index, now);
             }
         }
@@ -92,8 +120,29 @@ impl Zones {
         let last = state.serial_at_nsd.map_or(state.serial, |at_nsd| serial::newest(state.serial, at_nsd));
         state.serial = serial::next(state.scheme, last, now.unix_ms.div_euclid(1_000));
         state.dirty = state.export;
-        if state.dirty && state.running.is_none() {
+        if state.dirty && !state.held && state.running.is_none() {
             self.retries.set(zone, None);
+            self.waiting.insert(zone);
+        }
+    }
+
+    /// nsd, or a secondary, was seen to serve this serial.
+    pub(super) fn seen(&mut self, zone: usize, serial: u32) {
+        let Some(state) = self.list.get_mut(zone) else { return };
+        state.serial_at_nsd = Some(serial);
+        // It would never take what is older: the state was lost, or the zone had another primary.
+        if state.content.is_some() && serial::is_newer(serial, state.serial) {
+            self.overtaken.insert(zone);
+        }
+    }
+
+    /// The operator's rollback holds the exports of a zone, `export` lets them go on.
+    pub(super) fn hold(&mut self, zone: usize, held: bool) {
+        let Some(state) = self.list.get_mut(zone) else { return };
+        state.held = held;
+        self.waiting.remove(&zone);
+        self.retries.set(zone, None);
+        if state.dirty && !held && state.running.is_none() {
             self.waiting.insert(zone);
         }
     }
@@ -108,7 +157,8 @@ impl Zones {
             let state = &self.list[**zone];
             state.serial_at_nsd.is_some_and(|at_nsd| !serial::is_newer(state.serial, at_nsd))
         };
-        let overtaken: Vec<usize> = self.waiting.iter().filter(overtaken).copied().collect();
+        let mut overtaken: BTreeSet<usize> = self.waiting.iter().filter(overtaken).copied().collect();
+        overtaken.append(&mut self.overtaken);
         for zone in &overtaken {
             self.renew(*zone, now);
         }
@@ -148,11 +198,12 @@ impl Zones {
                 state.failures = state.failures.saturating_add(1);
                 if !state.dirty && state.export {
                     state.dirty = true;
-                    self.retries.set(index, Some(now.monotonic_ms.saturating_add(wait_ms)));
+                    let retry_ms = now.monotonic_ms.saturating_add(wait_ms);
+                    self.retries.set(index, (!state.held).then_some(retry_ms));
                 }
             }
         }
-        if state.dirty && !self.retries.is_set(index) {
+        if state.dirty && !state.held && !self.retries.is_set(index) {
             self.waiting.insert(index);
         }
         true
@@ -167,11 +218,21 @@ impl Zones {
             let saved = SavedZone {
                 serial: state.serial,
                 serial_at_nsd: state.serial_at_nsd,
-                export_pending: state.is_unpublished(),
+                export_pending: state.dirty || state.running.is_some(),
+                content: state.content,
+                export_held: state.held,
             };
             (state.name.clone(), saved)
         })
     }
+}
+
+/// Whether a pool of the zone has other roles than were saved.
+fn moved(zone: &ZoneSettings, settings: &Settings, saved: &State, roles: &[PoolRoles]) -> bool {
+    zone.pools.iter().any(|pool| {
+        let known = saved.pools.get(&settings.pools[*pool].name).and_then(|saved| saved.roles.as_ref());
+        known.and_then(|known| find_roles(known, &settings.pools[*pool].nodes)) != Some(roles[*pool])
+    })
 }
 
 /// Whether the addresses in a zone file agree with the roles (by pool). A role that no record of

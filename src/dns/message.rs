@@ -35,6 +35,8 @@ pub struct Query<'a> {
     pub flags: u16,
     pub question: Question<'a>,
     pub edns: Option<Edns<'a>>,
+    /// It carries a TSIG record (RFC 8945), which is for whoever holds the keys to judge.
+    pub is_signed: bool,
 }
 
 /// The question. `wire` is all of it as sent, for the reply to repeat.
@@ -70,7 +72,7 @@ pub enum Malformed {
     CookieOnly,
 }
 
-const FORMERR: Malformed = Malformed::Reply(Rcode::FORMERR);
+pub(super) const FORMERR: Malformed = Malformed::Reply(Rcode::FORMERR);
 
 impl<'a> Query<'a> {
     /// Reads a whole message.
@@ -88,23 +90,31 @@ impl<'a> Query<'a> {
         if questions == 0 && CookieQuery::read(message).is_some() {
             return Err(Malformed::CookieOnly);
         }
-        if questions != 1 || answers != 0 || authorities != 0 || additionals > ADDITIONAL_MAX {
+        if questions != 1 || answers != 0 || authorities > 1 || additionals > ADDITIONAL_MAX {
             return Err(FORMERR);
         }
         let question = Question::read(&message[HEADER_LEN..])?;
         let mut rest = &message[HEADER_LEN + question.wire.len()..];
-        let mut edns = None;
+        if authorities == 1 {
+            // Only IXFR has something to say there (RFC 1995 section 3).
+            if question.qtype != Rtype::IXFR {
+                return Err(FORMERR);
+            }
+            rest = Additional::read(rest)?.1;
+        }
+        let (mut edns, mut is_signed) = (None, false);
         for _ in 0..additionals {
             let (record, behind) = Additional::read(rest)?;
             rest = behind;
             if record.rtype == Rtype::OPT && edns.replace(Edns::read(&record)?).is_some() {
                 return Err(FORMERR);
             }
+            is_signed |= record.rtype == Rtype::TSIG;
         }
         if !rest.is_empty() {
             return Err(FORMERR);
         }
-        Ok(Query { id, flags, question, edns })
+        Ok(Query { id, flags, question, edns, is_signed })
     }
 }
 
@@ -133,7 +143,7 @@ impl<'a> CookieQuery<'a> {
 
 impl<'a> Question<'a> {
     /// Reads the question at the start of `bytes`.
-    fn read(bytes: &'a [u8]) -> Result<Question<'a>, Malformed> {
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Question<'a>, Malformed> {
         let name_len = wire_len(bytes).map_err(|_| FORMERR)?;
         let wire = bytes.get(..name_len + 4).ok_or(FORMERR)?;
         let word = |at: usize| u16::from_be_bytes([wire[at], wire[at + 1]]);
@@ -148,7 +158,7 @@ impl<'a> Question<'a> {
 
 impl<'a> Edns<'a> {
     /// Takes an OPT record apart (RFC 6891 section 6.1.2): its owner must be the root.
-    fn read(record: &Additional<'a>) -> Result<Edns<'a>, Malformed> {
+    pub(super) fn read(record: &Additional<'a>) -> Result<Edns<'a>, Malformed> {
         if !record.at_root {
             return Err(FORMERR);
         }
@@ -187,17 +197,17 @@ impl<'a> Iterator for EdnsOptions<'a> {
 }
 
 /// A record of the additional section of a query.
-struct Additional<'a> {
+pub(super) struct Additional<'a> {
     at_root: bool,
-    rtype: Rtype,
+    pub(super) rtype: Rtype,
     class: u16,
     ttl: [u8; 4],
-    rdata: &'a [u8],
+    pub(super) rdata: &'a [u8],
 }
 
 impl<'a> Additional<'a> {
     /// Reads the record at the start of `bytes`; also returns what lies behind it.
-    fn read(bytes: &'a [u8]) -> Result<(Additional<'a>, &'a [u8]), Malformed> {
+    pub(super) fn read(bytes: &'a [u8]) -> Result<(Additional<'a>, &'a [u8]), Malformed> {
         let owner_len = owner_len(bytes).ok_or(FORMERR)?;
         let (fixed, rest) = bytes[owner_len..].split_first_chunk::<10>().ok_or(FORMERR)?;
         let [t0, t1, c0, c1, ttl0, ttl1, ttl2, ttl3, l0, l1] = *fixed;

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use crate::failover::binding::{Binding, family_of};
 use crate::failover::pool::{Pool, PoolRoles, Slot};
 use crate::health::family::Family;
-use crate::zone::edit::{self, Edit, EditError};
+use crate::zone::edit::{self, Edit, EditError, Edited};
 use crate::zone::tag::Role;
 use crate::zone::{Zone, ZoneRecord};
 
@@ -17,8 +17,8 @@ use crate::zone::{Zone, ZoneRecord};
 pub enum Rendered {
     /// Nothing but the serial would differ: the file is to be left alone.
     Unchanged,
-    /// The whole text: failover addresses and serial changed, every other octet as it was.
-    Changed(Vec<u8>),
+    /// The texts: failover addresses and serial changed, every other octet as it was.
+    Changed(Edited),
 }
 
 /// The text of a zone with the failover records as these roles have them. `roles` stand in the

@@ -1,5 +1,6 @@
 //! Runs nsd's tools: bounded output, a deadline, and nothing left running behind it.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -16,11 +17,16 @@ pub struct Said {
     pub stdout: String,
 }
 
-/// Runs `argv` with `more` arguments and waits for its end. Any other end than exit code 0 is an
-/// error, with the first line of what it said. At the deadline its whole process group is killed.
-pub async fn run(argv: &[String], more: &[&str], limit_ms: u64) -> Result<Said, String> {
+/// Runs `argv` with `more` arguments, in `folder` if one is given, and waits for its end. Any other
+/// end than exit code 0 is an error, with the first line of what it said. At the deadline its whole
+/// process group is killed.
+pub async fn run(argv: &[String], more: &[&str], folder: Option<&Path>, limit_ms: u64) -> Result<Said, String> {
     let (program, first) = argv.split_first().ok_or("no program is configured")?;
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    if let Some(folder) = folder {
+        command.current_dir(folder);
+    }
+    let mut child = command
         .args(first)
         .args(more)
         .stdin(Stdio::null())
@@ -97,12 +103,12 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_a_program_and_its_words() {
-        assert_eq!(run(&argv("echo ok; echo noise >&2"), &[], 5_000).await.unwrap().stdout, "ok\n");
-        let failed = run(&argv("echo; echo why not >&2; exit 3"), &[], 5_000).await.unwrap_err();
+        assert_eq!(run(&argv("echo ok; echo noise >&2"), &[], None, 5_000).await.unwrap().stdout, "ok\n");
+        let failed = run(&argv("echo; echo why not >&2; exit 3"), &[], None, 5_000).await.unwrap_err();
         assert!(failed.contains("3") && failed.ends_with("why not"), "{failed}");
-        let missing = run(&["/no/such/program".to_owned()], &[], 5_000).await.unwrap_err();
+        let missing = run(&["/no/such/program".to_owned()], &[], None, 5_000).await.unwrap_err();
         assert!(missing.starts_with("cannot run /no/such/program"), "{missing}");
-        assert!(run(&[], &[], 5_000).await.is_err());
+        assert!(run(&[], &[], None, 5_000).await.is_err());
     }
 
     #[tokio::test]
@@ -111,7 +117,7 @@ mod tests {
         let pid_file = folder.path().join("pid");
         let script = format!("sleep 600 & echo $! > {}; wait", pid_file.display());
         let started = Instant::now();
-        let failed = run(&argv(&script), &[], 300).await.unwrap_err();
+        let failed = run(&argv(&script), &[], None, 300).await.unwrap_err();
         assert!(failed.contains("within 300 ms"), "{failed}");
         assert!(started.elapsed() < Duration::from_secs(5));
         let pid: i32 = std::fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
@@ -127,9 +133,9 @@ mod tests {
 
     #[tokio::test]
     async fn endless_output_is_bounded() {
-        let failed = run(&argv("yes"), &[], 200).await.unwrap_err();
+        let failed = run(&argv("yes"), &[], None, 200).await.unwrap_err();
         assert!(failed.contains("within 200 ms"), "{failed}");
-        let said = run(&argv("yes | head -c 1000000"), &[], 10_000).await.unwrap();
+        let said = run(&argv("yes | head -c 1000000"), &[], None, 10_000).await.unwrap();
         assert_eq!(said.stdout.len(), OUTPUT_MAX_BYTES);
     }
 }

@@ -64,8 +64,8 @@ pub fn folder(path: &Path) -> &Path {
 }
 
 /// Creates `temp`, which must not be there (links are not followed), with mode and owner of
-/// `like`, and has it on disk. Its mtime is later than that of `like`: nsd does not read a file
-/// again whose mtime it knows.
+/// `like`. Its mtime is later than that of `like`: nsd does not read a file again whose mtime it
+/// knows. On disk only after [`sync`].
 pub fn write_new(temp: &Path, bytes: &[u8], like: Option<&Metadata>) -> Result<(), String> {
     let say = |what: &str, error: io::Error| format!("cannot {what} {}: {error}", temp.display());
     let mode = like.map_or(0o644, |like| like.mode() & 0o7777);
@@ -87,7 +87,14 @@ pub fn write_new(temp: &Path, bytes: &[u8], like: Option<&Metadata>) -> Result<(
     if let Some(like) = like {
         freshen(&file, modified(like)).map_err(|error| say("set the time of", error))?;
     }
-    file.sync_all().map_err(|error| say("sync", error))
+    Ok(())
+}
+
+/// Has a file's bytes, and its name in the folder, on disk.
+pub fn sync(path: &Path) -> Result<(), String> {
+    let synced = File::open(path).and_then(|file| file.sync_all());
+    synced.map_err(|error| format!("cannot sync {}: {error}", path.display()))?;
+    sync_folder(folder(path))
 }
 
 /// Gives a file an mtime of now, but later than `after`.
@@ -185,19 +192,36 @@ pub fn sync_folder(path: &Path) -> Result<(), String> {
 
 /// Writes a file of the state folder: all of it or nothing, on disk when this returns.
 pub fn write_state(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    let temp = state_temp(path, bytes)?;
+    let synced = File::open(&temp).and_then(|file| file.sync_all());
+    let synced = synced.map_err(|error| format!("cannot sync {}: {error}", temp.display()));
+    synced.and_then(|()| take_place(&temp, path)).and_then(|()| sync_folder(folder(path)))
+}
+
+/// The same, on disk only after [`sync`].
+pub fn replace_state(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    take_place(&state_temp(path, bytes)?, path)
+}
+
+fn state_temp(path: &Path, bytes: &[u8]) -> Result<PathBuf, String> {
     let mut temp = path.as_os_str().to_owned();
     temp.push(TEMP_ENDING);
     let temp = PathBuf::from(temp);
     // Left by a crash; only we write here.
     remove(&temp)?;
-    let written = write_new(&temp, bytes, None).and_then(|()| {
-        fs::rename(&temp, path).map_err(|error| format!("cannot replace {}: {error}", path.display()))?;
-        sync_folder(folder(path))
-    });
+    let written = write_new(&temp, bytes, None);
     if written.is_err() {
         let _ = remove(&temp);
     }
-    written
+    written.map(|()| temp)
+}
+
+fn take_place(temp: &Path, path: &Path) -> Result<(), String> {
+    let renamed = fs::rename(temp, path).map_err(|error| format!("cannot replace {}: {error}", path.display()));
+    if renamed.is_err() {
+        let _ = remove(temp);
+    }
+    renamed
 }
 
 /// How the names of half-written state files end.

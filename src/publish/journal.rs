@@ -27,6 +27,10 @@ pub struct Journal {
     /// Absent: there was no file.
     pub old: Option<Version>,
     pub new: Version,
+    /// The included files that change with it, each as if it were a transaction of its own. They
+    /// are in place before the target, and leave it after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub included: Vec<Journal>,
 }
 
 /// A zone file's bytes, and the serial in it.
@@ -40,11 +44,16 @@ pub struct Version {
 }
 
 impl Journal {
-    /// On disk when this returns.
+    /// Outlives this process when this returns, and the machine after [`Journal::sync`].
     pub fn write(&self, folder: &Path) -> Result<(), String> {
         make_state_folder(folder)?;
         let text = serde_json::to_vec_pretty(self).expect("numbers and strings become JSON");
-        files::write_state(&path(folder, &self.zone), &text)
+        files::replace_state(&path(folder, &self.zone), &text)
+    }
+
+    /// To be done before the target is touched.
+    pub fn sync(&self, folder: &Path) -> Result<(), String> {
+        files::sync(&path(folder, &self.zone))
     }
 
     /// The transaction has ended, one way or the other.

@@ -1,8 +1,8 @@
 //! The export transaction: brings a zone's new bytes to nsd, or leaves everything as it was.
 //!
 //! ```text
-//! read -> keep -> journal -> temp file -> nsd-checkzone -> parse again -> swap -> fsync folder
-//!      -> nsd-control reload -> serial at nsd -> failover RRsets at nsd -> recorded
+//! ask nsd, read -> journal -> temp file -> nsd-checkzone | parse again | keep | fsync -> swap
+//!      -> reload | fsync folder -> serial at nsd -> failover RRsets at nsd -> recorded
 //!                                    any failure from the swap on:
 //!                                    put back -> reload -> old serial at nsd -> reported
 //! ```
@@ -12,9 +12,11 @@
 //! A crash after any step is cleaned up by [`Publisher::recover`], from the journal.
 
 mod command;
+mod control;
 mod files;
 pub mod generations;
 mod journal;
+mod judged;
 mod moves;
 pub mod query;
 mod recovery;
@@ -23,17 +25,21 @@ mod transaction;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::base::iana::Rtype;
+use tokio::sync::Semaphore;
 
 use crate::director::event::{ExportReport, ExportResult};
 use crate::dns::name::Name;
 
+pub use control::Control;
 use generations::{Generation, Generations};
+use judged::Judged;
 use query::{Client, QueryError};
 
 /// The one writer of zone files. Exports of different zones run side by side, those of one zone
@@ -41,7 +47,13 @@ use query::{Client, QueryError};
 #[derive(Debug)]
 pub struct Publisher {
     settings: NsdSettings,
-    client: Client,
+    /// One for each address at which nsd is looked at; the first is the one that counts where one
+    /// answer is enough.
+    clients: Vec<Client>,
+    /// How many zones are judged at a time: nsd-checkzone and our parser take a core each.
+    judges: Semaphore,
+    /// What nsd-checkzone has said yes to.
+    judged: Judged,
     generations: Generations,
     /// One lock for each zone that was ever exported.
     zones: Mutex<HashMap<Name, Arc<tokio::sync::Mutex<()>>>>,
@@ -52,9 +64,11 @@ pub struct Publisher {
 pub struct NsdSettings {
     /// Where nsd answers queries.
     pub address: SocketAddr,
-    /// Program and arguments that come before `reload ZONE`: usually `nsd-control`.
-    pub control: Vec<String>,
-    /// Program and arguments that come before `ORIGIN FILE`: usually `nsd-checkzone`.
+    /// More addresses at which it answers: an export has arrived when all of them show it.
+    pub verify: Vec<SocketAddr>,
+    pub control: Control,
+    /// Program and arguments that come before `ORIGIN FILE`: usually `nsd-checkzone`. Empty: only
+    /// our own parser judges a zone file.
     pub checkzone: Vec<String>,
     /// Holds the journal and the kept generations; nobody else writes below it.
     pub state_dir: PathBuf,
@@ -72,6 +86,9 @@ pub struct Limits {
     pub control_ms: u64,
     /// From the reload until nsd serves the serial and the failover RRsets.
     pub served_ms: u64,
+    /// From the new serial at nsd until its failover RRsets are the new ones: what is still wrong
+    /// after that will stay so (it reads another file than we write).
+    pub settle_ms: u64,
     /// One question to nsd.
     pub query_ms: u64,
     /// Good generations kept for each zone; at least 2.
@@ -85,6 +102,7 @@ impl Default for Limits {
             check_ms: 60_000,
             control_ms: 10_000,
             served_ms: 30_000,
+            settle_ms: 5_000,
             query_ms: 1_000,
             generations: 8,
         }
@@ -95,8 +113,8 @@ impl Default for Limits {
 #[derive(Clone, Debug)]
 pub struct Job {
     pub origin: Name,
-    /// The operator's file.
-    pub source: PathBuf,
+    /// The operator's file; absent where there is none (the configuration declares the zone).
+    pub source: Option<PathBuf>,
     /// What was read from `source` when the zone was parsed. If the file holds anything else by
     /// now, somebody has edited it, and the export is refused.
     pub source_bytes: Arc<[u8]>,
@@ -113,6 +131,20 @@ pub struct Job {
     pub generation: u64,
     /// What nsd must answer afterwards, beside the serial.
     pub expect: Arc<[Expected]>,
+    /// The files that the zone includes.
+    pub included: Arc<[IncludedFile]>,
+    /// Where `nsd-checkzone` runs: relative `$INCLUDE` names count from there. Absent: here.
+    pub include_dir: Option<PathBuf>,
+}
+
+/// A file that the zone includes.
+#[derive(Clone, Debug)]
+pub struct IncludedFile {
+    pub path: PathBuf,
+    /// What was read when the zone was parsed; compared again like the zone's own file.
+    pub old: Arc<Vec<u8>>,
+    /// What it shall hold; absent: it stays.
+    pub new: Option<Arc<Vec<u8>>>,
 }
 
 /// An RRset of addresses that nsd must serve.
@@ -132,21 +164,20 @@ pub enum Step {
     Asked,
     /// The files were read, and nobody had edited them.
     Read,
-    /// The old bytes lie in the state folder.
-    Kept,
     /// The journal says what is about to happen.
     Journaled,
     /// The new bytes lie in a temp file beside the target.
     Written,
-    /// `nsd-checkzone` likes them.
+    /// The included files hold the new bytes, their temp files the old ones, and all of it is on
+    /// disk. Only where some change: `nsd-checkzone` finds them by their own names. nsd reads them
+    /// with the reload.
+    Included,
+    /// `nsd-checkzone` likes them, so does our own parser; the old bytes lie in the state folder,
+    /// and all of it is on disk.
     Checked,
-    /// So does our own parser.
-    Parsed,
     /// The target holds the new bytes, the temp file the old ones.
     Swapped,
-    /// The folder is on disk.
-    Synced,
-    /// `nsd-control` took the reload.
+    /// nsd took the reload, and the folder is on disk.
     Reloaded,
     /// nsd serves the new serial.
     SerialSeen,
@@ -184,18 +215,22 @@ pub struct Renewed {
 impl Publisher {
     /// Touches nothing yet.
     pub fn new(settings: NsdSettings) -> Publisher {
-        let client = Client::new(settings.address, Duration::from_millis(settings.limits.query_ms));
+        let limit = Duration::from_millis(settings.limits.query_ms);
+        let mut addresses = vec![settings.address];
+        addresses.extend(settings.verify.iter().filter(|address| **address != settings.address));
+        let clients = addresses.into_iter().map(|address| Client::new(address, limit)).collect();
+        let judges = Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get));
         let generations = Generations::new(settings.state_dir.join("generations"), settings.limits.generations);
-        Publisher { settings, client, generations, zones: Mutex::default() }
+        Publisher { settings, clients, judges, judged: Judged::default(), generations, zones: Mutex::default() }
     }
 
     pub fn settings(&self) -> &NsdSettings {
         &self.settings
     }
 
-    /// The serial that nsd serves for a zone.
+    /// The serial that nsd serves for a zone, at its first address.
     pub async fn serial_at(&self, origin: &Name) -> Result<u32, QueryError> {
-        self.client.serial(origin).await
+        self.clients[0].serial(origin).await
     }
 
     /// Runs the transaction. `verify` parses the bytes as they were read back from disk and says
@@ -221,6 +256,29 @@ impl Publisher {
         transaction::run(self, job, Box::new(verify), after).await
     }
 
+    /// Has nsd-checkzone judge a text that may have to be published one day: the day shows what
+    /// it does not like, not the night, and the export need not wait for it.
+    pub async fn rehearse(&self, job: &Job) -> Result<(), String> {
+        if self.settings.checkzone.is_empty() {
+            return Ok(());
+        }
+        let _judging = self.judges.acquire().await.expect("the semaphore is never closed");
+        let folder = self.settings.state_dir.join("rehearsal");
+        let path = folder.join(format!("{}.zone", generations::zone_key(&job.origin)));
+        // nsd-checkzone may run in another folder.
+        let path = std::path::absolute(&path).unwrap_or(path);
+        let (temp, text) = (path.clone(), Arc::clone(&job.bytes));
+        let write = move || {
+            make_state_folder(&folder)?;
+            files::remove(&temp)?;
+            files::write_new(&temp, &text, None)
+        };
+        self.blocking("rehearsal", write).await?;
+        let judged = transaction::judge(self, job, &path).await;
+        self.blocking("rehearsal", move || files::remove(&path)).await?;
+        judged
+    }
+
     /// Cleans up after a crash: each zone that the journal names ends with a complete file, old or
     /// new, no temp file beside it, and nsd serving it. To be called before the first export; the
     /// reports tell what was found, and are empty after a clean stop.
@@ -228,16 +286,18 @@ impl Publisher {
         recovery::run(self).await
     }
 
-    /// Publishes the newest kept generation that differs from what `current.target` holds.
-    /// `renew` gives it a serial of today (and what nsd must answer then). `current` describes the
-    /// zone as for an export; its `bytes`, `serial` and `expect` are not looked at.
+    /// Publishes the newest kept generation that differs from what `current.target` holds, or the
+    /// one with the serial `to`. `renew` gives it a serial of today (and what nsd must answer
+    /// then). `current` describes the zone as for an export; its `bytes`, `serial` and `expect` are
+    /// not looked at.
     pub async fn rollback(
         &self,
         current: Job,
+        to: Option<u32>,
         renew: impl FnOnce(Vec<u8>) -> Result<Renewed, String>,
         verify: impl Fn(&[u8]) -> Result<(), String> + Send + 'static,
     ) -> ExportReport {
-        let kept = self.previous(&current).await;
+        let kept = self.previous(&current, to).await;
         let renewed = kept.and_then(|(kept, bytes)| Ok((kept, renew(bytes)?)));
         match renewed {
             Err(reason) => transaction::report(&current, ExportResult::Refused, reason, Duration::ZERO),
@@ -256,13 +316,23 @@ impl Publisher {
         self.blocking("the kept generations", move || store.list(&origin)).await
     }
 
-    /// The newest kept generation with other bytes than the target has.
-    async fn previous(&self, job: &Job) -> Result<(Generation, Vec<u8>), String> {
+    /// The newest kept generation with other bytes than the target has, or the one with this serial.
+    async fn previous(&self, job: &Job, to: Option<u32>) -> Result<(Generation, Vec<u8>), String> {
         let (store, origin, target) = (self.generations.clone(), job.origin.clone(), job.target.clone());
         let find = move || {
             let now = files::read(&target)?.map(|file| generations::hash(&file.bytes));
-            let kept = store.list(&origin)?.into_iter().find(|kept| Some(&kept.hash) != now.as_ref());
-            let kept = kept.ok_or_else(|| format!("no earlier generation of {origin} is kept"))?;
+            let wanted = |kept: &Generation| match to {
+                Some(serial) => kept.serial == serial,
+                None => Some(&kept.hash) != now.as_ref(),
+            };
+            let kept = store.list(&origin)?.into_iter().find(wanted);
+            let kept = kept.ok_or_else(|| match to {
+                Some(serial) => format!("no generation of {origin} with serial {serial} is kept"),
+                None => format!("no earlier generation of {origin} is kept"),
+            })?;
+            if Some(&kept.hash) == now.as_ref() {
+                return Err(format!("{} holds serial {} already", target.display(), kept.serial));
+            }
             let bytes = store.load(&origin, &kept.hash)?;
             Ok((kept, bytes))
         };

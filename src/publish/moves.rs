@@ -2,7 +2,7 @@
 //! before and after, so that an edit made by somebody else is found out and stays.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::files::{self, Found};
 use super::generations::{Generations, hash};
@@ -73,6 +73,31 @@ pub fn back(journal: &Journal, generations: &Generations) -> Result<(), MoveErro
     Ok(files::sync_folder(files::folder(&journal.target))?)
 }
 
+/// Puts the included files' new bytes in place; after an error none is.
+pub fn forward_included(journal: &Journal, generations: &Generations) -> Result<(), (MoveError, PathBuf)> {
+    for included in &journal.included {
+        if let Err(error) = forward(included) {
+            let back = back_included(journal, generations);
+            return Err(back.err().unwrap_or((error, included.target.clone())));
+        }
+    }
+    Ok(())
+}
+
+/// Puts the old bytes of the included files back, wherever the new ones are in place. Somebody's
+/// edit stays.
+pub fn back_included(journal: &Journal, generations: &Generations) -> Result<(), (MoveError, PathBuf)> {
+    for included in &journal.included {
+        let moved = match examine(included) {
+            Ok(Progress::New) => back(included, generations),
+            Ok(Progress::Old | Progress::Edited) => Ok(()),
+            Err(reason) => Err(MoveError::Failed(reason)),
+        };
+        moved.map_err(|error| (error, included.target.clone()))?;
+    }
+    Ok(())
+}
+
 /// Exchanges the two files; what comes out must be `expected`, or goes back in.
 fn exchange(journal: &Journal, expected: &str) -> Result<(), MoveError> {
     files::swap(&journal.temp, &journal.target)?;
@@ -93,7 +118,8 @@ fn provide_old(journal: &Journal, old: &str, now: &Found, generations: &Generati
     let origin: Name = journal.zone.parse().map_err(|error| format!("{}: {error}", journal.zone))?;
     let bytes = generations.load(&origin, old)?;
     files::remove(&journal.temp)?;
-    files::write_new(&journal.temp, &bytes, Some(&now.metadata))
+    files::write_new(&journal.temp, &bytes, Some(&now.metadata))?;
+    files::sync(&journal.temp)
 }
 
 /// How far a transaction had come when it was cut off.
@@ -133,8 +159,10 @@ pub fn examine(journal: &Journal) -> Result<Progress, String> {
 
 /// Removes what the transaction had beside the target, then its journal.
 pub fn tidy(journal: &Journal, journals: &Path) -> Result<(), String> {
-    files::remove(&journal.temp)?;
-    files::sync_folder(files::folder(&journal.target))?;
+    for journal in journal.included.iter().chain([journal]) {
+        files::remove(&journal.temp)?;
+        files::sync_folder(files::folder(&journal.target))?;
+    }
     journal.remove(journals)
 }
 
@@ -154,6 +182,7 @@ mod tests {
             temp: folder.path().join("temp"),
             old: Some(version("old")),
             new: version("new"),
+            included: Vec::new(),
         };
         fs::write(&journal.target, target).unwrap();
         if let Some(temp) = temp {

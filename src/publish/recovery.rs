@@ -87,6 +87,7 @@ async fn outcome(publisher: &Publisher, origin: &Name, journal: &Journal) -> Res
     let copy = journal.clone();
     match publisher.blocking("target", move || moves::examine(&copy)).await? {
         Progress::Edited => {
+            back_included(publisher, journal).await?;
             tidy(publisher, journal).await?;
             let words = format!("{} was edited since; the edit is kept", journal.target.display());
             Ok((ExportResult::Refused, words))
@@ -98,8 +99,9 @@ async fn outcome(publisher: &Publisher, origin: &Name, journal: &Journal) -> Res
 
 /// The old bytes are in place: nsd has seen nothing, or has yet to hear that they are back.
 async fn stay(publisher: &Publisher, origin: &Name, journal: &Journal) -> Result<(ExportResult, String), String> {
+    back_included(publisher, journal).await?;
     let old = journal.old.as_ref().and_then(|old| old.serial);
-    let words = match publisher.client.serial(origin).await {
+    let words = match publisher.serial_at(origin).await {
         Ok(served) if old.is_some_and(|old| old != served) => {
             let reloaded = publisher.reload(origin).await;
             let words = old_is_served(publisher, origin, journal, reloaded).await?;
@@ -118,7 +120,7 @@ async fn stay(publisher: &Publisher, origin: &Name, journal: &Journal) -> Result
 /// serves them; else the old ones come back.
 async fn complete(publisher: &Publisher, origin: &Name, journal: &Journal) -> Result<(ExportResult, String), String> {
     let serial = journal.new.serial.ok_or("the journal names no serial")?;
-    if let Err(error @ (QueryError::Timeout | QueryError::Io(_))) = publisher.client.serial(origin).await {
+    if let Err(error @ (QueryError::Timeout | QueryError::Io(_))) = publisher.serial_at(origin).await {
         // Neither way could be proved. When nsd starts, it loads a complete, checked file.
         return Err(format!("the new file is in place, but nsd: {error}"));
     }
@@ -137,6 +139,7 @@ async fn complete(publisher: &Publisher, origin: &Name, journal: &Journal) -> Re
     let (copy, store) = (journal.clone(), publisher.generations.clone());
     let back = move || moves::back(&copy, &store).map_err(|error| error.of(&copy.target));
     publisher.blocking("putting the old file back", back).await.map_err(|problem| format!("{reason}; {problem}"))?;
+    back_included(publisher, journal).await.map_err(|problem| format!("{reason}; {problem}"))?;
     let reloaded = publisher.reload(origin).await;
     let words = old_is_served(publisher, origin, journal, reloaded).await;
     let words = words.map_err(|problem| format!("{reason}; the old file is back, but {problem}"))?;
@@ -180,6 +183,13 @@ pub(super) async fn record(
         unix_ms: unix_ms(),
     };
     publisher.blocking("last good generation", move || store.keep(&origin, &bytes, generation)).await
+}
+
+/// Puts the included files back where the new bytes are in place.
+pub(super) async fn back_included(publisher: &Publisher, journal: &Journal) -> Result<(), String> {
+    let (copy, store) = (journal.clone(), publisher.generations.clone());
+    let back = move || moves::back_included(&copy, &store).map_err(|(error, path)| error.of(&path));
+    publisher.blocking("putting the included files back", back).await
 }
 
 /// Removes the temp file and the journal.

@@ -7,8 +7,7 @@ use tokio::time::Instant;
 
 use crate::dns::name::Name;
 
-use super::command::{self, first_line};
-use super::query::QueryError;
+use super::query::{Client, QueryError};
 use super::{Expected, Publisher, zone_argument};
 
 /// The first pause between two looks at nsd; each is half as long again, up to [`PAUSE_MAX`].
@@ -20,15 +19,12 @@ impl Publisher {
     /// broken file, too.
     pub(super) async fn reload(&self, origin: &Name) -> Result<(), String> {
         let zone = zone_argument(origin);
-        let said = command::run(&self.settings.control, &["reload", &zone], self.settings.limits.control_ms).await?;
-        match first_line(&said.stdout) {
-            Some(line) if line.starts_with("error") => Err(format!("nsd-control reload {zone}: {line}")),
-            _ => Ok(()),
-        }
+        self.settings.control.order(&["reload", &zone], self.settings.limits.control_ms).await
     }
 
-    /// Waits until nsd serves this serial. `served_before`: it served the zone until now, so that
-    /// SERVFAIL means that it has read the new file and dropped the zone; no time to lose then.
+    /// Waits until nsd serves this serial at every address. `served_before`: it served the zone
+    /// until now, so that SERVFAIL means that it has read the new file and dropped the zone; no
+    /// time to lose then.
     pub(super) async fn await_serial(
         &self,
         origin: &Name,
@@ -36,41 +32,58 @@ impl Publisher {
         until: Instant,
         served_before: bool,
     ) -> Result<(), String> {
-        let mut pause = PAUSE_FIRST;
-        loop {
-            let mut dropped = false;
-            let seen = match self.client.serial(origin).await {
-                Ok(served) if served == serial => return Ok(()),
-                Ok(served) => format!("it serves {served}"),
-                Err(error) => {
-                    dropped = served_before && matches!(error, QueryError::Rcode(ResponseCode::ServFail));
-                    error.to_string()
-                }
-            };
-            if dropped || Instant::now() + pause >= until {
-                return Err(format!("nsd at {} did not come to serve serial {serial}: {seen}", self.client.server()));
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 3 / 2).min(PAUSE_MAX);
+        for client in &self.clients {
+            await_serial_at(client, origin, serial, until, served_before).await?;
         }
+        Ok(())
     }
 
-    /// Waits until nsd serves these RRsets. The serial does not prove it: nsd may read another
-    /// file than we write, and for a moment after a reload its old processes answer as well.
+    /// Waits until nsd serves these RRsets at every address. The serial does not prove it: nsd may
+    /// read another file than we write, and for a moment after a reload its old processes answer
+    /// as well.
     pub(super) async fn await_rrsets(&self, expected: &[Expected], until: Instant) -> Result<(), String> {
-        let mut pause = PAUSE_FIRST;
-        loop {
-            let Err(reason) = self.client.compare(expected, until).await else { return Ok(()) };
-            if Instant::now() + pause >= until {
-                return Err(reason);
+        let until = until.min(Instant::now() + Duration::from_millis(self.settings.limits.settle_ms));
+        for client in &self.clients {
+            let mut pause = PAUSE_FIRST;
+            while let Err(reason) = client.compare(expected, until).await {
+                if Instant::now() + pause >= until {
+                    return Err(reason);
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 3 / 2).min(PAUSE_MAX);
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 3 / 2).min(PAUSE_MAX);
         }
+        Ok(())
     }
 
     /// When a wait that starts now has taken too long.
     pub(super) fn served_deadline(&self) -> Instant {
         Instant::now() + Duration::from_millis(self.settings.limits.served_ms)
+    }
+}
+
+async fn await_serial_at(
+    client: &Client,
+    origin: &Name,
+    serial: u32,
+    until: Instant,
+    served_before: bool,
+) -> Result<(), String> {
+    let mut pause = PAUSE_FIRST;
+    loop {
+        let mut dropped = false;
+        let seen = match client.serial(origin).await {
+            Ok(served) if served == serial => return Ok(()),
+            Ok(served) => format!("it serves {served}"),
+            Err(error) => {
+                dropped = served_before && matches!(error, QueryError::Rcode(ResponseCode::ServFail));
+                error.to_string()
+            }
+        };
+        if dropped || Instant::now() + pause >= until {
+            return Err(format!("nsd at {} did not come to serve serial {serial}: {seen}", client.server()));
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 3 / 2).min(PAUSE_MAX);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use domain::base::Serial;
@@ -13,9 +14,10 @@ use super::command;
 use super::files::{self, Found};
 use super::generations::{Generation, hash, hex};
 use super::journal::{Journal, Version};
+use super::judged;
 use super::moves::{self, MoveError, Progress};
-use super::query::QueryError;
-use super::{Cut, Hook, Job, Publisher, Step, blocking, recovery, zone_argument};
+use super::query::{Client, QueryError};
+use super::{Cut, Hook, IncludedFile, Job, NsdSettings, Publisher, Step, blocking, recovery, zone_argument};
 
 /// What judges the bytes that were read back.
 pub(super) type Verify = Box<dyn Fn(&[u8]) -> Result<(), String> + Send>;
@@ -106,18 +108,16 @@ impl Transaction<'_> {
         }
     }
 
-    /// Looks at everything, keeps the old bytes and writes the journal. Leaves nothing behind that
-    /// a failure would have to clean up.
+    /// Looks at everything and writes the journal. Leaves nothing behind that a failure would have
+    /// to clean up.
     async fn plan(&self) -> Result<Plan, End> {
         recovery::before_export(self.publisher, &self.job.origin).await?;
         let served = self.ask().await?;
         self.done(Step::Asked)?;
         let (target, old) = self.read().await?;
         self.done(Step::Read)?;
-        let old_serial = self.keep(old.as_ref(), served).await?;
-        self.done(Step::Kept)?;
-        let mut temp = target.clone();
-        temp.set_file_name(format!(".nsd-failover-{}.tmp", hex(&super::random::<8>())));
+        let old_serial = self.serial_of(old.as_ref(), served).await?;
+        let temp = temp_beside(&target);
         let version = |found: &Found| Version { hash: hash(&found.bytes), serial: old_serial };
         let journal = Journal {
             zone: self.job.origin.to_string(),
@@ -126,6 +126,7 @@ impl Transaction<'_> {
             temp,
             old: old.as_ref().map(version),
             new: Version { hash: hash(&self.job.bytes), serial: Some(self.job.serial) },
+            included: self.included()?,
         };
         let (copy, folder) = (journal.clone(), self.publisher.journal_dir());
         self.publisher.blocking("journal", move || copy.write(&folder)).await?;
@@ -133,11 +134,39 @@ impl Transaction<'_> {
         Ok(Plan { journal, old, served: served.is_some() })
     }
 
+    /// The included files that change, links resolved.
+    fn included(&self) -> Result<Vec<Journal>, String> {
+        let mut journals = Vec::new();
+        for file in self.job.included.iter() {
+            let Some(new) = &file.new else { continue };
+            let target = files::resolve(&file.path)?;
+            journals.push(Journal {
+                zone: self.job.origin.to_string(),
+                generation: self.job.generation,
+                temp: temp_beside(&target),
+                target,
+                old: Some(Version { hash: hash(&file.old), serial: None }),
+                new: Version { hash: hash(new), serial: None },
+                included: Vec::new(),
+            });
+        }
+        Ok(journals)
+    }
+
     /// The serial that nsd serves now; `None` where it has the zone but no data. An nsd that does
-    /// not answer could neither be asked for the result.
+    /// not answer could neither be asked for the result; so all its addresses have to.
     async fn ask(&self) -> Result<Option<u32>, String> {
-        let (origin, server) = (&self.job.origin, self.publisher.client.server());
-        let served = match self.publisher.client.serial(origin).await {
+        let mut newest = None;
+        for client in &self.publisher.clients {
+            let Some(served) = self.ask_at(client).await? else { continue };
+            newest = Some(newest.filter(|newest| Serial(*newest) > Serial(served)).unwrap_or(served));
+        }
+        Ok(newest)
+    }
+
+    async fn ask_at(&self, client: &Client) -> Result<Option<u32>, String> {
+        let (origin, server) = (&self.job.origin, client.server());
+        let served = match client.serial(origin).await {
             Ok(served) => served,
             Err(QueryError::Rcode(ResponseCode::ServFail)) => return Ok(None),
             Err(QueryError::Rcode(ResponseCode::Refused) | QueryError::NotAuthoritative | QueryError::NoSoa) => {
@@ -149,58 +178,124 @@ impl Transaction<'_> {
         if Serial(self.job.serial) > Serial(served) {
             Ok(Some(served))
         } else {
-            Err(format!("serial {} is not greater than {served}, which nsd serves already", self.job.serial))
+            Err(format!(
+                "serial {} is not greater than {served}, which nsd at {server} serves already",
+                self.job.serial
+            ))
         }
     }
 
     /// Reads both files. The source must hold what was parsed.
     async fn read(&self) -> Result<(PathBuf, Option<Found>), String> {
         let (source, source_bytes) = (self.job.source.clone(), self.job.source_bytes.clone());
-        let (target, same) = (self.job.target.clone(), self.job.target == self.job.source);
+        let (path, included) = (self.job.target.clone(), self.job.included.clone());
         let read = move || {
-            let target = files::resolve(&target)?;
+            check_included(&included)?;
+            let target = files::resolve(&path)?;
             let old = files::read(&target)?;
-            if same {
-                check_source(&source, old.as_ref(), &source_bytes)?;
-            } else {
-                check_source(&source, files::read(&source)?.as_ref(), &source_bytes)?;
+            match source {
+                Some(source) if source == path => check_source(&source, old.as_ref(), &source_bytes)?,
+                Some(source) => check_source(&source, files::read(&source)?.as_ref(), &source_bytes)?,
+                None => {}
             }
             Ok((target, old))
         };
         self.publisher.blocking("zone file", read).await
     }
 
-    /// Keeps the old bytes; returns the serial in them, as far as it is known.
-    async fn keep(&self, old: Option<&Found>, served: Option<u32>) -> Result<Option<u32>, String> {
+    /// The serial in the old bytes, as far as it is known.
+    async fn serial_of(&self, old: Option<&Found>, served: Option<u32>) -> Result<Option<u32>, String> {
         let Some(old) = old else { return Ok(None) };
-        let (store, origin, bytes) = (self.publisher.generations.clone(), self.job.origin.clone(), old.bytes.clone());
-        let source_serial = (*bytes == *self.job.source_bytes).then_some(self.job.source_serial);
+        if *old.bytes == *self.job.source_bytes {
+            return Ok(Some(self.job.source_serial));
+        }
+        let (store, origin, hash) = (self.publisher.generations.clone(), self.job.origin.clone(), hash(&old.bytes));
+        let find = move || Ok(store.list(&origin)?.into_iter().find(|kept| kept.hash == hash));
+        let known = self.publisher.blocking("last good generation", find).await?;
+        // An export-file that is not of our making: nsd serves it, or so it should.
+        Ok(known.map(|known| known.serial).or(served))
+    }
+
+    /// Keeps the old bytes as the last good generation, before anything may replace them.
+    async fn keep(&self, old: Option<Found>, version: Option<Version>) -> Result<(), String> {
+        let Some((old, Version { hash, serial: Some(serial) })) = old.zip(version) else { return Ok(()) };
+        let (store, origin) = (self.publisher.generations.clone(), self.job.origin.clone());
         let keep = move || {
-            let hash = hash(&bytes);
             let known = store.list(&origin)?.into_iter().find(|kept| kept.hash == hash);
-            // An export-file that is not of our making: nsd serves it, or so it should.
-            let Some(serial) = source_serial.or(known.as_ref().map(|known| known.serial)).or(served) else {
-                return Ok(None);
-            };
             let generation = known.and_then(|known| known.generation);
-            store.keep(&origin, &bytes, Generation { hash, serial, generation, unix_ms: unix_ms() })?;
-            Ok(Some(serial))
+            store.keep(&origin, &old.bytes, Generation { hash, serial, generation, unix_ms: unix_ms() })
         };
         self.publisher.blocking("last good generation", keep).await
     }
 
-    /// Writes the new bytes beside the target and has them checked, by nsd's judge and our own.
+    /// Writes the new bytes beside the target and has them checked, while everything goes to disk
+    /// that a crash of the machine must not lose. Included files have to be in place for the check,
+    /// so there the one comes after the other.
     async fn stage(&self, plan: Plan, verify: Verify) -> Result<(), End> {
         let Plan { journal, old, .. } = plan;
-        let (temp, bytes) = (journal.temp.clone(), self.job.bytes.clone());
-        let write = move || {
-            files::write_new(&temp, &bytes, old.as_ref().map(|old| &old.metadata))?;
-            files::sync_folder(files::folder(&temp))
-        };
-        self.publisher.blocking("temp file", write).await?;
+        let judging = self.publisher.judges.acquire().await;
+        let _judging = judging.expect("the semaphore is never closed");
+        let old = self.write(&journal, old).await?;
         self.done(Step::Written)?;
-        self.checkzone(&journal).await?;
-        self.done(Step::Checked)?;
+        let secured = self.secure(&journal, old);
+        if journal.included.is_empty() {
+            // Both are waited for: nobody may still read the temp file when it is moved or removed.
+            let (secured, judged) = tokio::join!(secured, self.verdict(&journal, verify));
+            judged.and(secured)?;
+        } else {
+            secured.await?;
+            self.include(&journal).await?;
+            self.done(Step::Included)?;
+            self.verdict(&journal, verify).await?;
+        }
+        self.done(Step::Checked)
+    }
+
+    /// The temp files: beside the target, and beside each included file that changes.
+    async fn write(&self, journal: &Journal, old: Option<Found>) -> Result<Option<Found>, String> {
+        let (bytes, included, journal) = (self.job.bytes.clone(), self.job.included.clone(), journal.clone());
+        let write = move || {
+            files::write_new(&journal.temp, &bytes, old.as_ref().map(|old| &old.metadata))?;
+            for (journal, bytes) in journal.included.iter().zip(included.iter().filter_map(|file| file.new.as_ref())) {
+                let old = files::read(&journal.target)?;
+                files::write_new(&journal.temp, bytes, old.as_ref().map(|old| &old.metadata))?;
+            }
+            Ok(old)
+        };
+        self.publisher.blocking("temp file", write).await
+    }
+
+    /// Has on disk what must be there before anything is moved: the new bytes, the journal, and the
+    /// old bytes as a kept generation.
+    async fn secure(&self, journal: &Journal, old: Option<Found>) -> Result<(), String> {
+        let temps: Vec<PathBuf> = journal.included.iter().chain([journal]).map(|one| one.temp.clone()).collect();
+        let synced = self.publisher.blocking("temp file", move || temps.iter().try_for_each(|temp| files::sync(temp)));
+        let (copy, folder) = (journal.clone(), self.publisher.journal_dir());
+        let journaled = self.publisher.blocking("journal", move || copy.sync(&folder));
+        let kept = self.keep(old, journal.old.clone());
+        let (synced, journaled, kept) = tokio::join!(synced, journaled, kept);
+        synced.and(journaled).and(kept)
+    }
+
+    /// Puts the included files in place, where they stay whatever happens to the machine: the
+    /// target must never be newer than they are.
+    async fn include(&self, journal: &Journal) -> Result<(), String> {
+        let (journal, store) = (journal.clone(), self.publisher.generations.clone());
+        let forward = move || {
+            moves::forward_included(&journal, &store).map_err(|(error, path)| error.of(&path))?;
+            journal.included.iter().try_for_each(|included| files::sync_folder(files::folder(&included.target)))
+        };
+        self.publisher.blocking("included files", forward).await
+    }
+
+    /// Asks nsd's judge and our own, at the same time.
+    async fn verdict(&self, journal: &Journal, verify: Verify) -> Result<(), String> {
+        let (parsed, checked) = tokio::join!(self.parse(journal, verify), self.checkzone(journal));
+        checked.and(parsed)
+    }
+
+    /// Reads back what was written; it must be what was meant.
+    async fn parse(&self, journal: &Journal, verify: Verify) -> Result<(), String> {
         let (temp, bytes) = (journal.temp.clone(), self.job.bytes.clone());
         let parse = move || {
             let found = files::read(&temp)?.ok_or_else(|| format!("{} is gone", temp.display()))?;
@@ -209,27 +304,23 @@ impl Transaction<'_> {
             }
             verify(&found.bytes).map_err(|reason| format!("the new zone does not read back as intended: {reason}"))
         };
-        blocking("parse", self.publisher.settings.limits.check_ms, parse).await?;
-        self.done(Step::Parsed)
+        blocking("parse", self.publisher.settings.limits.check_ms, parse).await
     }
 
     async fn checkzone(&self, journal: &Journal) -> Result<(), String> {
-        let settings = &self.publisher.settings;
-        let temp = journal.temp.to_str().ok_or_else(|| format!("{} is not UTF-8", journal.temp.display()))?;
-        let origin = zone_argument(&self.job.origin);
-        match command::run(&settings.checkzone, &[&origin, temp], settings.limits.check_ms).await {
-            Ok(_) => Ok(()),
-            // People know the file by its own name.
-            Err(reason) => Err(reason.replace(temp, &journal.target.display().to_string())),
-        }
+        let judged = judge(self.publisher, self.job, &journal.temp).await;
+        // People know the file by its own name.
+        let [temp, target] = [&journal.temp, &journal.target].map(|path| path.display().to_string());
+        judged.map_err(|reason| reason.replace(&temp, &target))
     }
 
     /// Puts the new bytes in place. From here on nsd can see them.
     async fn swap(&self, journal: &Journal) -> Result<(), End> {
-        let (copy, source) = (journal.clone(), self.job.source.clone());
-        let (source_bytes, same) = (self.job.source_bytes.clone(), self.job.source == self.job.target);
+        let (copy, source_bytes) = (journal.clone(), self.job.source_bytes.clone());
+        // Where the source is the target, the move looks at it.
+        let source = self.job.source.clone().filter(|source| *source != self.job.target);
         let swap = move || {
-            if !same {
+            if let Some(source) = source {
                 check_source(&source, files::read(&source)?.as_ref(), &source_bytes)?;
             }
             moves::forward(&copy).map_err(|error| error.of(&copy.target))
@@ -252,9 +343,10 @@ impl Transaction<'_> {
     /// Has nsd load the new bytes and waits until it serves them.
     async fn serve(&self, journal: &Journal, served: bool) -> Result<(), End> {
         let folder = files::folder(&journal.target).to_owned();
-        self.publisher.blocking("folder", move || files::sync_folder(&folder)).await?;
-        self.done(Step::Synced)?;
-        self.publisher.reload(&self.job.origin).await?;
+        let sync = self.publisher.blocking("folder", move || files::sync_folder(&folder));
+        let (synced, reloaded) = tokio::join!(sync, self.publisher.reload(&self.job.origin));
+        synced?;
+        reloaded?;
         self.done(Step::Reloaded)?;
         let until = self.publisher.served_deadline();
         self.publisher.await_serial(&self.job.origin, self.job.serial, until, served).await?;
@@ -290,7 +382,10 @@ impl Transaction<'_> {
     async fn undo(&self, journal: &Journal, reason: String) -> Result<(ExportResult, String), Cut> {
         let (copy, store) = (journal.clone(), self.publisher.generations.clone());
         let back = move || match moves::examine(&copy)? {
-            Progress::New => moves::back(&copy, &store),
+            Progress::New => {
+                moves::back(&copy, &store)?;
+                moves::back_included(&copy, &store).map_err(|(error, path)| MoveError::Failed(error.of(&path)))
+            }
             // Somebody was faster.
             Progress::Old => Ok(()),
             Progress::Edited => Err(MoveError::Edited),
@@ -324,12 +419,58 @@ impl Transaction<'_> {
         })
     }
 
-    /// Removes the temp file and the journal; the reason, with what went wrong on top.
+    /// Puts the included files back if they have moved, removes the temp files and the journal; the
+    /// reason, with what went wrong on top.
     async fn clean_up(&self, journal: &Journal, reason: String) -> String {
+        if let Err(problem) = recovery::back_included(self.publisher, journal).await {
+            // The journal stays: the next export or start tries again.
+            return format!("{reason}; and {problem}");
+        }
         match recovery::tidy(self.publisher, journal).await {
             Ok(()) => reason,
             Err(problem) => format!("{reason}; and {problem}"),
         }
+    }
+}
+
+/// A name beside a file, for its next or last contents.
+fn temp_beside(target: &Path) -> PathBuf {
+    target.with_file_name(format!(".nsd-failover-{}.tmp", hex(&super::random::<8>())))
+}
+
+/// The included files must still hold what was parsed.
+fn check_included(included: &[IncludedFile]) -> Result<(), String> {
+    for file in included {
+        check_source(&file.path, files::read(&file.path)?.as_ref(), &file.old)?;
+    }
+    Ok(())
+}
+
+/// Asks nsd-checkzone about a file that holds a job's new bytes, unless it has said yes to the same
+/// text with another serial before.
+pub(super) async fn judge(publisher: &Publisher, job: &Job, file: &Path) -> Result<(), String> {
+    let NsdSettings { checkzone, limits, .. } = &publisher.settings;
+    if checkzone.is_empty() {
+        return Ok(());
+    }
+    let Job { origin, serial, include_dir, .. } = job;
+    let (argv, folder, zone, text, serial) =
+        (checkzone.clone(), include_dir.clone(), origin.clone(), Arc::clone(&job.bytes), *serial);
+    let key = move || Ok(judged::key(&argv, folder.as_deref(), &zone, &text, serial));
+    let key = publisher.blocking("zone text", key).await?;
+    if key.is_some_and(|key| publisher.judged.contains(origin, key)) {
+        return Ok(());
+    }
+    let path = file.to_str().ok_or_else(|| format!("{} is not UTF-8", file.display()))?;
+    match command::run(checkzone, &[&zone_argument(origin), path], include_dir.as_deref(), limits.check_ms).await {
+        Ok(_) => {
+            key.into_iter().for_each(|key| publisher.judged.insert(origin, key));
+            Ok(())
+        }
+        Err(reason) if reason.starts_with("cannot run") => {
+            Err(format!("{reason}; install nsd's tools or name it in [nsd] checkzone ([] goes without)"))
+        }
+        Err(reason) => Err(reason),
     }
 }
 

@@ -1,5 +1,5 @@
 //! The sockets in front of `respond()`: UDP threads, TCP, and the relay to nsd. They differ in
-//! framing and limits, and in nothing that is answered.
+//! framing and limits, and in nothing that is answered. And zone transfers to secondaries.
 
 pub mod counters;
 mod door;
@@ -9,4 +9,5 @@ pub mod relay;
 pub mod rrl;
 pub mod sys;
 pub mod tcp;
+pub mod transfer;
 pub mod udp;

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::dns::message::MESSAGE_MAX;
+use crate::dns::transfer;
 use crate::table::Live;
 use crate::table::respond::{Client, Limits, Response, failure, respond};
 
@@ -26,6 +27,7 @@ use super::relay::{
     UNANSWERED,
     tcp::{Relay, Upstream},
 };
+use super::transfer::Transfers;
 use super::udp::now_s;
 
 /// Connections that the system keeps for us until we accept them.
@@ -90,17 +92,28 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// What stands beside our own answers.
+#[derive(Clone, Default)]
+pub struct Beside {
+    /// Where questions that are not ours go; absent: they are refused.
+    pub relay: Option<Arc<Relay>>,
+    /// Who hands out zones and judges signatures.
+    pub transfers: Option<Arc<Transfers>>,
+    /// Load balancers, which must speak the PROXY protocol.
+    pub proxies: Arc<[IpNet]>,
+}
+
 /// Serves until `shutdown` is ready; then no connection is accepted any more, and each ends after
 /// the answers that it is owed, or its write deadline.
 pub async fn run(
     listener: TcpListener,
     live: Arc<Live>,
-    relay: Option<Arc<Relay>>,
+    beside: Beside,
     settings: Settings,
-    proxies: Arc<[IpNet]>,
     block: Arc<Block>,
     shutdown: impl Future<Output = ()>,
 ) {
+    let Beside { relay, transfers, proxies } = beside;
     // What the client is told of (RFC 7828) is what holds.
     let idle_ds = u16::try_from(settings.idle_ms / 100).unwrap_or(u16::MAX);
     let limits = Limits { relay: relay.is_some(), idle_ds: Some(idle_ds), ..settings.limits };
@@ -125,6 +138,7 @@ pub async fn run(
                     is_proxy: proxies.iter().any(|network| network.contains(&peer.ip())),
                     live: live.clone(),
                     relay: relay.clone(),
+                    transfers: transfers.clone(),
                     relayed: JoinSet::new(),
                     upstreams: Vec::new(),
                     settings,
@@ -156,6 +170,7 @@ struct Connection {
     is_proxy: bool,
     live: Arc<Live>,
     relay: Option<Arc<Relay>>,
+    transfers: Option<Arc<Transfers>>,
     /// Queries that wait for nsd.
     relayed: JoinSet<FromNsd>,
     /// Connections to nsd that nobody uses at the moment.
@@ -265,10 +280,19 @@ impl Connection {
                 break;
             }
             done += 2 + query.len();
+            if let (Some(transfers), Ok(Some(_))) = (&self.transfers, transfer::Request::read(query)) {
+                let transfers = transfers.clone();
+                self.asked = self.asked.saturating_add(1);
+                self.tally.request(Request::Answered);
+                self.write(replies).await?;
+                self.place.asked();
+                transfers.serve(&mut self.stream, self.client.ip(), query).await?;
+                continue;
+            }
             self.asked = self.asked.saturating_add(1);
             self.place.asked();
             match self.respond(query, replies) {
-                Response::Reply(_) => self.tally.request(Request::Answered),
+                Response::Reply(_) | Response::Verify(_) => self.tally.request(Request::Answered),
                 Response::Relay => {
                     self.tally.request(Request::Relayed);
                     self.relay(query);
@@ -289,13 +313,23 @@ impl Connection {
     /// Our own answer, behind its length, at the end of `replies`.
     fn respond(&mut self, query: &[u8], replies: &mut Vec<u8>) -> Response {
         let table = self.live.load();
+        let keys = self.transfers.as_ref().is_some_and(|transfers| transfers.has_keys());
+        let limits = Limits { keys, ..self.settings.limits };
         let client = Client { address: self.client.ip(), now_s: now_s() };
         self.room.resize(REPLY_ROOM, 0);
-        let mut response = respond(&table, query, &self.settings.limits, &client, &mut self.room);
+        let mut response = respond(&table, query, &limits, &client, &mut self.room);
+        if let (Response::Verify(max), Some(transfers)) = (response, &self.transfers) {
+            let mut reply = Vec::new();
+            if !transfers.answer_signed(&table, query, &limits, &client, max, &mut reply) {
+                return Response::Drop;
+            }
+            put_frame(replies, &reply, &mut self.tally);
+            return response;
+        }
         let truncated = |response, room: &[u8]| matches!(response, Response::Reply(_)) && room[2] & 0x02 != 0;
         if truncated(response, &self.room) {
             self.room.resize(MESSAGE_MAX, 0);
-            response = respond(&table, query, &self.settings.limits, &client, &mut self.room);
+            response = respond(&table, query, &limits, &client, &mut self.room);
         }
         if let Response::Reply(answer) = response {
             put_frame(replies, &self.room[..answer.len], &mut self.tally);

@@ -21,6 +21,7 @@ use super::relay::{self, udp::Relay};
 use super::rrl::{Judgement, Limiter};
 use super::sys::batch::{Batch, Envelope};
 use super::sys::{self, Calls, Ready, source};
+use super::transfer::Transfers;
 
 /// Receive buffer asked for, in octets: what arrives during a hiccup waits here. The system may give less.
 const RECEIVE_BUFFER: usize = 4 << 20;
@@ -98,6 +99,7 @@ impl Server {
         sockets: Vec<UdpSocket>,
         live: &Arc<Live>,
         settings: &Settings,
+        transfers: Option<&Arc<Transfers>>,
         counters: &Counters,
     ) -> io::Result<Server> {
         let mut server = Server { stop: Arc::default(), threads: Vec::new() };
@@ -111,6 +113,7 @@ impl Server {
                 limits,
                 calls: settings.calls,
                 relay: relay.transpose()?,
+                transfers: transfers.cloned(),
                 limiter: settings.limiter.clone(),
                 proxies: settings.proxies.clone(),
                 block: counters.block(Transport::Udp, family),
@@ -151,6 +154,7 @@ struct Worker {
     limits: Limits,
     calls: Calls,
     relay: Option<Relay>,
+    transfers: Option<Arc<Transfers>>,
     limiter: Option<Arc<Limiter>>,
     proxies: Arc<[IpNet]>,
     block: Arc<Block>,
@@ -194,9 +198,11 @@ impl Worker {
             return false;
         }
         let now_ms = self.now_ms();
-        let Worker { socket, live, limits, calls, relay, limiter, proxies, inbox, outbox, tally, .. } = self;
+        let Worker { socket, live, limits, calls, relay, transfers, limiter, proxies, inbox, outbox, tally, .. } = self;
         // One load: the whole batch is answered from one generation.
         let table = live.load();
+        let keys = transfers.as_ref().is_some_and(|transfers| transfers.has_keys());
+        let limits = &Limits { keys, ..*limits };
         let outgoing = &mut Outgoing {
             batch: outbox,
             socket,
@@ -226,6 +232,18 @@ impl Worker {
                 (Response::Relay, Some(relay)) => {
                     relay.take(query, envelope, now_ms, outgoing, tally);
                     tally.request(Request::Relayed);
+                }
+                (Response::Verify(max), _) => {
+                    let (mut reply, client) = (Vec::new(), outgoing.client(envelope));
+                    let answered = transfers.as_ref().is_some_and(|transfers| {
+                        transfers.answer_signed(&table, query, limits, &client, max, &mut reply)
+                    });
+                    let spare = outgoing.spare();
+                    if answered && reply.len() <= spare.len() {
+                        spare[..reply.len()].copy_from_slice(&reply);
+                        outgoing.push(reply.len(), envelope, tally);
+                        tally.request(Request::Answered);
+                    }
                 }
                 (Response::Drop | Response::Relay, _) => tally.request(Request::Dropped),
             }

@@ -12,7 +12,7 @@ pub(super) const WITHDRAWN: BlobId = BlobId::MAX;
 pub const OUTCOMES_MAX: usize = 4_096;
 
 /// Nobody holds the role.
-const NOBODY: u16 = u16::MAX;
+pub(super) const NOBODY: u16 = u16::MAX;
 
 /// The outcomes of a failover RRset, numbered like an odometer over its slots: for each slot, 0 if
 /// nobody holds the role, else the holder's index plus one.
@@ -82,16 +82,26 @@ impl Choice {
     /// The outcome of this decision. A role held by a node that the pool did not have when the zone
     /// was compiled counts as held by nobody.
     pub fn outcome(&self, picks: &Picks) -> Outcome {
+        let caps = self.parts.iter().map(|part| picks.ttl_max_s.get(part.pool as usize).copied().unwrap_or(u32::MAX));
+        let ttl_max_s = caps.min().unwrap_or(u32::MAX);
+        Outcome { blob: self.blob(|pick| picks.holder(pick)), ttl_max_s }
+    }
+
+    /// The outcome where these are the holders of the roles, by [`Choice::picks`].
+    pub fn blob(&self, holder: impl Fn(u32) -> u16) -> BlobId {
         let mut number = 0;
-        let mut ttl_max_s = u32::MAX;
         for part in &self.parts {
-            let holder = picks.holders.get(part.pick as usize).copied().unwrap_or(NOBODY);
+            let holder = holder(part.pick);
             if holder < part.nodes {
                 number += usize::from(part.stride) * (usize::from(holder) + 1);
             }
-            ttl_max_s = ttl_max_s.min(picks.ttl_max_s.get(part.pool as usize).copied().unwrap_or(u32::MAX));
         }
-        Outcome { blob: self.outcomes[number], ttl_max_s }
+        self.outcomes[number]
+    }
+
+    /// The roles that it depends on, as places in [`Picks`].
+    pub fn picks(&self) -> impl Iterator<Item = u32> {
+        self.parts.iter().map(|part| part.pick)
     }
 }
 
@@ -101,6 +111,11 @@ impl Picks {
         let both = |roles: Roles| [number(roles.primary), number(roles.standby)];
         let holders = roles.iter().flat_map(|pool| [both(pool.ipv4), both(pool.ipv6)]).flatten();
         Picks { holders: holders.collect(), ttl_max_s: ttl_max_s.iter().map(|cap| cap.unwrap_or(u32::MAX)).collect() }
+    }
+
+    /// Who holds the role at this place.
+    pub fn holder(&self, pick: u32) -> u16 {
+        self.holders.get(pick as usize).copied().unwrap_or(NOBODY)
     }
 }
 

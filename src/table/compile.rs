@@ -69,7 +69,19 @@ impl ZoneTable {
             (node.sets_at, node.sets_len) = (at, len);
         }
         let origin_labels = origin.labels().count();
-        Ok(ZoneTable { origin, origin_labels, mode, tree, sets, choices, blobs, soa, failover_rrsets, signed })
+        Ok(ZoneTable {
+            origin,
+            origin_labels,
+            mode,
+            tree,
+            sets,
+            choices,
+            blobs,
+            soa,
+            failover_rrsets,
+            content: None,
+            signed,
+        })
     }
 }
 

@@ -28,6 +28,7 @@ pub mod policy;
 mod proof;
 mod reply;
 pub mod respond;
+pub mod transfer;
 mod tree;
 mod walk;
 pub mod warm;
@@ -90,6 +91,11 @@ impl Table {
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
     }
+
+    /// The serial that a zone has, by its index in the catalog.
+    pub fn serial(&self, zone: usize) -> u32 {
+        self.serials[zone]
+    }
 }
 
 /// The zones, found by the longest origin that a name ends in.
@@ -124,6 +130,13 @@ impl Catalog {
 
     pub fn zones(&self) -> &[Arc<ZoneTable>] {
         &self.zones
+    }
+
+    /// The index of the zone with exactly this origin, in any case of letters.
+    pub fn zone_at(&self, origin: &Name) -> Option<usize> {
+        let origin = origin.to_lowercase();
+        let found = self.find(origin.wire(), origin.labels().count(), false)?;
+        (*self.zones[found].origin() == origin).then_some(found)
     }
 
     /// The zone that a name lies in, by its index. `name` is in lower case and has `labels` labels.

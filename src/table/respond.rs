@@ -11,6 +11,7 @@ use super::Table;
 use super::options::Options;
 use super::reply::{QUESTION_AT, Reply, Section};
 use super::walk::{self, LowerName};
+use super::zone_table::Mode;
 
 /// The UDP payload size that we advertise and never exceed, in octets: what every path carries in
 /// one piece (the DNS flag day of 2020).
@@ -24,6 +25,8 @@ pub struct Limits {
     pub payload_max: u16,
     /// Whether questions that are not ours can be relayed; else they are refused.
     pub relay: bool,
+    /// Whether there are TSIG keys, so that a signed query about ours must be verified first.
+    pub keys: bool,
     /// How long a client's connection may be idle, in units of 100 ms: told to who asks (RFC 7828).
     /// Absent over UDP, and on streams that have other means.
     pub idle_ds: Option<u16>,
@@ -49,7 +52,7 @@ pub struct Client {
 impl Limits {
     /// The default limits of a transport.
     pub fn new(transport: Transport, relay: bool) -> Limits {
-        Limits { transport, payload_max: PAYLOAD_MAX, relay, idle_ds: None, encrypted: false }
+        Limits { transport, payload_max: PAYLOAD_MAX, relay, keys: false, idle_ds: None, encrypted: false }
     }
 
     /// Largest reply to this query.
@@ -72,6 +75,9 @@ pub enum Response {
     Reply(Answer),
     /// Ask nsd. Only with [`Limits::relay`], only for a well-formed query.
     Relay,
+    /// It is signed (RFC 8945) and about a zone that is ours as a whole: verify it, ask again without its TSIG, and sign the reply, which may
+    /// have so many octets. Only with [`Limits::keys`].
+    Verify(usize),
 }
 
 /// A reply in the buffer.
@@ -133,12 +139,24 @@ pub fn respond(table: &Table, message: &[u8], limits: &Limits, client: &Client, 
             Err(_) => return error(&query, Options::NONE, OptRcode::FORMERR, limits, out),
         },
     };
-    let question = &query.question;
-    if matches!(question.qtype, Rtype::AXFR | Rtype::IXFR) {
-        // Over UDP there are none; over TCP nobody is allowed. Never relayed: behind a relay nsd
-        // would take anybody for the local host and give the zone away.
-        return refused(&query, options, ExtendedErrorCode::PROHIBITED, limits, out);
+    let (mut query, mut limits) = (query, *limits);
+    match query.question.qtype {
+        // Over UDP the secondary is told the current serial, and comes back over TCP if it lacks
+        // something (RFC 1995 section 2).
+        // Never relayed: behind a relay nsd would take anybody for the local host and give the zone
+        // away.
+        Rtype::IXFR if limits.transport == Transport::Udp => {
+            query.question.qtype = Rtype::SOA;
+            limits.relay = false;
+        }
+        // Over TCP `serve::transfer` has seen those that are allowed.
+        Rtype::AXFR | Rtype::IXFR => {
+            return refused(&query, options, ExtendedErrorCode::PROHIBITED, &limits, out);
+        }
+        _ => {}
     }
+    let (query, limits) = (query, &limits);
+    let question = &query.question;
     match question.qclass {
         Class::IN | Class::ANY => {}
         Class::CH => return chaos(table, &query, options, limits, out),
@@ -150,6 +168,10 @@ pub fn respond(table: &Table, message: &[u8], limits: &Limits, client: &Client, 
     let Some(zone) = table.catalog.find(name.wire(), name.labels(), above) else {
         return elsewhere(&query, options, limits, out);
     };
+    // Of an overlay, most is nsd's to answer, and the key may be nsd's.
+    if query.is_signed && limits.keys && table.catalog.zones()[zone].mode() == Mode::Whole {
+        return Response::Verify(limits.reply_max(&query));
+    }
     let Some(reply) = Reply::begin(&query, options, limits.reply_max(&query), out) else { return Response::Drop };
     match walk::answer(table, zone, &query, name, limits, reply) {
         Some((len, subject)) => Response::Reply(Answer { len, subject, known_client: options.known_client }),
@@ -204,6 +226,21 @@ fn refused(
     out: &mut [u8],
 ) -> Response {
     error(query, options.with_error(why), OptRcode::REFUSED, limits, out)
+}
+
+/// A refusal made elsewhere (a transfer, a signature): question, code and OPT with an extended
+/// error. Gives its length; absent if it does not fit.
+pub fn refusal(
+    query: &Query<'_>,
+    rcode: OptRcode,
+    why: ExtendedErrorCode,
+    limits: &Limits,
+    out: &mut [u8],
+) -> Option<usize> {
+    match error(query, Options::NONE.with_error(why), rcode, limits, out) {
+        Response::Reply(answer) => Some(answer.len),
+        _ => None,
+    }
 }
 
 /// A reply of nothing but question, code and OPT.

@@ -30,6 +30,7 @@ pub struct ZoneTable {
     pub(super) blobs: Blobs,
     pub(super) soa: Soa,
     pub(super) failover_rrsets: usize,
+    pub(super) content: Option<u64>,
     /// For zones that were signed elsewhere.
     pub(super) signed: Option<Signed>,
 }
@@ -86,6 +87,12 @@ impl ZoneTable {
         self.soa.serial
     }
 
+    /// Remembers the [`super::transfer::fingerprint::Fingerprint`] of its records: by it a journal
+    /// knows that a zone that was loaded again is the same.
+    pub fn with_content(self, content: Option<u64>) -> ZoneTable {
+        ZoneTable { content, ..self }
+    }
+
     /// How many RRsets a decision can move.
     pub fn failover_rrsets(&self) -> usize {
         self.failover_rrsets
@@ -129,6 +136,11 @@ impl ZoneTable {
             0 => Content::Fixed(set.content),
             _ => Content::Failover(&self.choices[(set.content & !IS_CHOICE) as usize]),
         }
+    }
+
+    /// The index of the choice that a set is, if a decision can move it.
+    pub(super) fn choice_of(&self, set: Set) -> Option<usize> {
+        (set.content & IS_CHOICE != 0).then_some((set.content & !IS_CHOICE) as usize)
     }
 
     /// What a set is under this decision, and whether a decision can move it.

@@ -2,6 +2,7 @@
 
 use super::Zone;
 use super::diagnostic::{Diagnostic, Severity};
+use super::source::Source;
 use crate::dns::name::Name;
 
 /// What `check-zone` found.
@@ -15,9 +16,9 @@ pub struct Checked {
     pub zone: Option<Zone>,
 }
 
-/// Reads a zone and says what is wrong with it.
-pub fn check(origin: &Name, file: &str, bytes: Vec<u8>) -> Checked {
-    match Zone::parse(origin, file, bytes) {
+/// Reads a zone and says what is wrong with it. What it includes is asked of `source`.
+pub fn check(origin: &Name, file: &str, bytes: Vec<u8>, source: &mut dyn Source) -> Checked {
+    match Zone::load(origin, file, bytes, source) {
         Ok(zone) => {
             let failover = zone.document().entries().iter().filter(|entry| entry.is_tagged()).count();
             let records = zone.document().entries().len();
@@ -48,14 +49,15 @@ fn plural(count: usize, word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::zone::source::NoSource;
 
     fn checked(text: &str) -> Checked {
-        check(&"example.org".parse().unwrap(), "f.zone", text.as_bytes().to_vec())
+        check(&"example.org".parse().unwrap(), "f.zone", text.as_bytes().to_vec(), &mut NoSource)
     }
 
     #[test]
     fn a_good_zone() {
-        let text = "$TTL 60\n@ SOA ns h 7 2 3 4 5\n@ NS ns\nwww A 192.0.2.1 ; Enable failover\n";
+        let text = "$TTL 60\n@ SOA ns h 7 2 3 4 5\n@ NS ns.example.net.\nwww A 192.0.2.1 ; Enable failover\n";
         let good = checked(text);
         assert_eq!(good.text, "f.zone: zone example.org. serial 7: 3 records, 1 of them failover: ok\n");
         assert!(good.ok && good.zone.is_some());
@@ -63,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_bad_zone() {
-        let bad = checked("$TTL 60\n@ SOA ns h 7 2 3 4 5\n@ NS ns\nwww A 192.0.2 ; Enabel failover\n");
+        let bad = checked("$TTL 60\n@ SOA ns h 7 2 3 4 5\n@ NS ns.example.net.\nwww A 192.0.2 ; Enabel failover\n");
         let expected = "\
 f.zone:4:7: error: bad A record: `192.0.2` is not an IPv4 address
   |

@@ -1,34 +1,68 @@
-//! A zone file as a lossless document: the bytes as they are, and beside them one compact entry for
-//! each record. Records are made from the entries when somebody asks.
+//! A zone's text as a lossless document: the bytes as they are, of its file and of those that it
+//! includes, and beside them one compact entry for each record. Records are made from the entries
+//! when somebody asks.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use domain::base::iana::Rtype;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Severity};
 use super::lexer::Lexer;
 use super::parser;
+use super::source::{Included, NoSource, Source};
 use super::tag::{self, Comment, Tag};
 use crate::dns::name::{Name, NameError, wire_from_text};
-use crate::dns::rdata::{CLASS, Field, RdataError, from_text};
+use crate::dns::rdata::{CLASS, Field, RdataError, from_text, quoted};
 use crate::dns::record::Record;
 
-/// Largest zone file, in octets: offsets are 32 bits wide.
+/// Largest zone, in octets, included files and generated text counted in: offsets are 32 bits wide.
 pub const DOCUMENT_MAX: usize = 1 << 30;
 
 /// What an export puts before a failover record's line to withdraw it. To every other reader the
 /// line is a comment; here it is a record that is not published now.
 pub const WITHDRAWN: &[u8] = b";nsd-failover:withdrawn ";
 
-/// One zone file. `parse(x).to_bytes() == x` for every x.
+/// The text of a zone: its file, and the files that `$INCLUDE` brings. `parse(x).to_bytes() == x`
+/// for every x.
 #[derive(Clone, Debug)]
 pub struct Document {
-    pub(super) file: String,
-    pub(super) bytes: Vec<u8>,
-    /// The zone's origin and those of the `$ORIGIN` lines, in order.
+    /// The zone's own first, then the others as they were met.
+    pub(super) texts: Vec<Text>,
+    /// The zone's origin, those of `$ORIGIN` and `$INCLUDE` lines, and owners that were carried from
+    /// one text into another.
     pub(super) origins: Vec<Name>,
     pub(super) entries: Vec<Entry>,
+    /// Which text the entries stand in: from this one on, until the next run.
+    pub(super) runs: Vec<Run>,
     pub(super) diagnostics: Diagnostics,
+}
+
+/// A text that entries stand in.
+#[derive(Clone, Debug)]
+pub(super) struct Text {
+    /// The file, for messages, and to tell files apart.
+    pub file: String,
+    pub bytes: Arc<Vec<u8>>,
+    pub from: Provenance,
+}
+
+/// Where a text comes from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Provenance {
+    /// It is the zone's own file.
+    Zone,
+    /// An `$INCLUDE` named it so.
+    Include(String),
+    /// A `$GENERATE` in another text, there at this span, made it: it is in no file.
+    Generate { text: usize, span: Range<usize> },
+}
+
+/// The entries from `first` on stand in text number `text`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub first: usize,
+    pub text: usize,
 }
 
 /// One record in the text: where its parts lie, and what they inherit. 40 octets, since a zone may
@@ -44,7 +78,7 @@ pub struct Entry {
     /// Where the comment that ends the last line starts and ends; equal: none.
     pub(super) comment: u32,
     pub(super) comment_end: u32,
-    /// The owner's text, here or in an earlier entry. No text: the origin itself.
+    /// The owner's text, here or in an earlier entry of the same text. No text: the origin itself.
     pub(super) owner: u32,
     pub(super) owner_len: u16,
     pub(super) rtype: u16,
@@ -77,7 +111,13 @@ impl Entry {
         (ttl & !TAGGED) | if tagged { TAGGED } else { 0 }
     }
 
-    fn comment(&self) -> Range<usize> {
+    /// Where the owner's text lies; empty where the owner is the origin of that number.
+    pub(super) fn owner_span(&self) -> Range<usize> {
+        let start = self.owner as usize;
+        start..start + usize::from(self.owner_len)
+    }
+
+    pub(super) fn comment(&self) -> Range<usize> {
         self.comment as usize..self.comment_end as usize
     }
 
@@ -88,23 +128,36 @@ impl Entry {
 }
 
 impl Document {
-    /// Reads the text of a zone. Never fails: what cannot be read is in [`Document::diagnostics`],
-    /// and the bytes are kept as they are. `file` is for messages.
+    /// Reads the text of a zone that includes no other file. Never fails: what cannot be read is in
+    /// [`Document::diagnostics`], and the bytes are kept as they are. `file` is for messages.
     pub fn parse(file: &str, origin: &Name, bytes: Vec<u8>) -> Document {
-        parser::parse(file, origin, bytes)
+        Document::load(file, origin, bytes, &mut NoSource)
     }
 
-    /// The text as it came in.
+    /// The same; what `$INCLUDE` names is asked of `source`.
+    pub fn load(file: &str, origin: &Name, bytes: Vec<u8>, source: &mut dyn Source) -> Document {
+        parser::parse(file, origin, bytes, source)
+    }
+
+    /// The text of the zone's own file, as it came in.
     pub fn to_bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.texts[0].bytes
     }
 
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
-    }
-
+    /// The zone's own file, for messages.
     pub fn file(&self) -> &str {
-        &self.file
+        &self.texts[0].file
+    }
+
+    /// The included files and what they held, each once, in the order in which they were met.
+    pub fn included(&self) -> Vec<Included> {
+        let mut files: Vec<Included> = Vec::new();
+        for text in self.texts.iter().filter(|text| matches!(text.from, Provenance::Include(_))) {
+            if files.iter().all(|known| known.file != text.file) {
+                files.push(Included { file: text.file.clone(), bytes: Arc::clone(&text.bytes), remark: None });
+            }
+        }
+        files
     }
 
     /// The origin that the text was read with.
@@ -117,88 +170,169 @@ impl Document {
         self.diagnostics.as_slice()
     }
 
-    /// One for each record, the withdrawn ones too, in the order of the file.
+    /// One for each record, the withdrawn ones too, in the order of the text.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// The octets of memory that the document holds, its text included.
+    /// The octets of memory that the document holds, its texts included.
     pub fn memory(&self) -> usize {
-        self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
+        let texts: usize = self.texts.iter().map(|text| text.bytes.capacity()).sum();
+        texts + self.entries.capacity() * size_of::<Entry>()
+    }
+
+    /// The entry of this number with the text that it stands in. Panics like an index.
+    pub fn at(&self, index: usize) -> Line<'_> {
+        Line { document: self, text: self.text_of(index), entry: &self.entries[index] }
+    }
+
+    /// Every entry with its text, in order.
+    pub fn lines(&self) -> impl ExactSizeIterator<Item = Line<'_>> + '_ {
+        let mut next = 0;
+        let mut text = 0;
+        self.entries.iter().enumerate().map(move |(index, entry)| {
+            while let Some(run) = self.runs.get(next).filter(|run| run.first <= index) {
+                text = run.text;
+                next += 1;
+            }
+            Line { document: self, text, entry }
+        })
+    }
+
+    /// The number of the text that an entry stands in.
+    pub(super) fn text_of(&self, index: usize) -> usize {
+        let behind = self.runs.partition_point(|run| run.first <= index);
+        behind.checked_sub(1).map_or(0, |run| self.runs[run].text)
+    }
+
+    /// A diagnostic about a span of one of the texts.
+    pub(super) fn diagnostic(
+        &self,
+        severity: Severity,
+        (text, span): (usize, Range<usize>),
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Diagnostic {
+        diagnostic(&self.texts, severity, (text, span), message.into(), hint.into())
+    }
+}
+
+/// See [`Document::diagnostic`]. What is wrong in generated text is said of the line that made it.
+pub(super) fn diagnostic(
+    texts: &[Text],
+    severity: Severity,
+    (number, span): (usize, Range<usize>),
+    message: String,
+    hint: String,
+) -> Diagnostic {
+    let text = &texts[number];
+    match &text.from {
+        Provenance::Generate { text: by, span: directive } => {
+            let made = line_around(&text.bytes, span.start);
+            let made = format!("it makes `{}`", quoted(made));
+            let hint = if hint.is_empty() { made } else { format!("{made}; {hint}") };
+            diagnostic(texts, severity, (*by, directive.clone()), message, hint)
+        }
+        _ => Diagnostic::new(severity, &text.file, &text.bytes, span, message).hint(hint),
+    }
+}
+
+/// The line that an offset lies in.
+fn line_around(bytes: &[u8], at: usize) -> &[u8] {
+    let at = at.min(bytes.len());
+    let start = bytes[..at].iter().rposition(|&octet| octet == b'\n').map_or(0, |newline| newline + 1);
+    let end = bytes[at..].iter().position(|&octet| octet == b'\n').map_or(bytes.len(), |newline| at + newline);
+    &bytes[start..end]
+}
+
+/// An entry together with the text that it stands in.
+#[derive(Clone, Copy)]
+pub struct Line<'a> {
+    document: &'a Document,
+    pub(super) text: usize,
+    pub(super) entry: &'a Entry,
+}
+
+impl<'a> Line<'a> {
+    pub fn entry(&self) -> &'a Entry {
+        self.entry
+    }
+
+    /// The file that it stands in, for messages.
+    pub fn file(&self) -> &'a str {
+        &self.document.texts[self.text].file
+    }
+
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        &self.document.texts[self.text].bytes
+    }
+
+    /// Whether it stands in another file than the zone's own.
+    pub fn is_included(&self) -> bool {
+        self.document.texts[self.text].from != Provenance::Zone
+    }
+
+    /// Whether it can be edited: a generated record is in no file.
+    pub(super) fn is_written(&self) -> bool {
+        !matches!(self.document.texts[self.text].from, Provenance::Generate { .. })
     }
 
     /// Whether the record's line is commented out by an export.
-    pub fn is_withdrawn(&self, entry: &Entry) -> bool {
-        self.bytes[..entry.start as usize].ends_with(WITHDRAWN)
+    pub fn is_withdrawn(&self) -> bool {
+        self.bytes()[..self.entry.start as usize].ends_with(WITHDRAWN)
     }
 
     /// Appends the owner in wire form to `wire`.
-    pub fn owner(&self, entry: &Entry, wire: &mut Vec<u8>) -> Result<(), NameError> {
-        let origin = &self.origins[entry.owner_origin as usize];
-        match entry.owner_len {
+    pub fn owner(&self, wire: &mut Vec<u8>) -> Result<(), NameError> {
+        let origin = &self.document.origins[self.entry.owner_origin as usize];
+        match self.entry.owner_len {
             0 => {
                 wire.extend_from_slice(origin.wire());
                 Ok(())
             }
-            _ => wire_from_text(&self.bytes[self.owner_span(entry)], Some(origin), wire),
+            _ => wire_from_text(&self.bytes()[self.entry.owner_span()], Some(origin), wire),
         }
-    }
-
-    /// Where the owner's text lies; empty for a first record without one.
-    pub(super) fn owner_span(&self, entry: &Entry) -> Range<usize> {
-        let start = entry.owner as usize;
-        start..start + usize::from(entry.owner_len)
     }
 
     /// The fields of the RDATA; they replace those in `fields`.
-    pub(super) fn rdata_fields<'a>(&'a self, entry: &Entry, fields: &mut Vec<Field<'a>>) {
-        Lexer::fields_within(&self.bytes, entry.rdata as usize..entry.end as usize, fields);
+    pub(super) fn rdata_fields(&self, fields: &mut Vec<Field<'a>>) {
+        Lexer::fields_within(self.bytes(), self.entry.rdata as usize..self.entry.end as usize, fields);
     }
 
     /// Appends the RDATA in wire form to `wire`. `fields` is scratch space.
-    pub(super) fn rdata<'a>(
-        &'a self,
-        entry: &Entry,
-        fields: &mut Vec<Field<'a>>,
-        wire: &mut Vec<u8>,
-    ) -> Result<(), RdataError> {
-        self.rdata_fields(entry, fields);
-        from_text(entry.rtype(), fields, &self.origins[entry.origin as usize], wire)
+    pub(super) fn rdata(&self, fields: &mut Vec<Field<'a>>, wire: &mut Vec<u8>) -> Result<(), RdataError> {
+        self.rdata_fields(fields);
+        from_text(self.entry.rtype(), fields, &self.document.origins[self.entry.origin as usize], wire)
     }
 
     /// The tag of a failover record whose owner in wire form is `owner`.
-    pub(super) fn tag(&self, entry: &Entry, owner: &[u8]) -> Option<Tag> {
-        if !entry.is_tagged() {
+    pub(super) fn tag(&self, owner: &[u8]) -> Option<Tag> {
+        if !self.entry.is_tagged() {
             return None;
         }
-        match tag::read(&self.bytes[entry.comment()]) {
+        match tag::read(&self.bytes()[self.entry.comment()]) {
             Comment::Tag(text) => Some(text.for_owner(owner)),
             _ => None,
         }
     }
 
-    /// The record that an entry stands for; `None` if its owner or RDATA is not valid.
-    pub fn record(&self, entry: &Entry) -> Option<Record> {
+    /// The record that the entry stands for; `None` if its owner or RDATA is not valid.
+    pub fn record(&self) -> Option<Record> {
         let (mut owner, mut rdata) = (Vec::new(), Vec::new());
-        self.owner(entry, &mut owner).ok()?;
-        self.rdata(entry, &mut Vec::new(), &mut rdata).ok()?;
+        self.owner(&mut owner).ok()?;
+        self.rdata(&mut Vec::new(), &mut rdata).ok()?;
         Some(Record {
             owner: Name::from_wire(&owner).ok()?,
-            rtype: entry.rtype(),
+            rtype: self.entry.rtype(),
             class: CLASS,
-            ttl: entry.ttl(),
+            ttl: self.entry.ttl(),
             rdata: rdata.into(),
         })
     }
 
-    /// A diagnostic about a span of this document.
-    pub(super) fn diagnostic(
-        &self,
-        severity: Severity,
-        span: Range<usize>,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) -> Diagnostic {
-        Diagnostic::new(severity, &self.file, &self.bytes, span, message).hint(hint)
+    /// The line of the file that the record starts in, from 1.
+    pub(super) fn number(&self) -> usize {
+        let bytes = self.bytes();
+        1 + bytes[..(self.entry.start as usize).min(bytes.len())].iter().filter(|&&octet| octet == b'\n').count()
     }
 }

@@ -4,10 +4,12 @@
 
 use std::net::IpAddr;
 use std::ops::Range;
+use std::sync::Arc;
 
 use domain::base::iana::Rtype;
 
-use super::document::{Document, Entry, WITHDRAWN};
+use super::document::{Document, Line, Provenance, Text, WITHDRAWN};
+use super::source::{Included, Source};
 use super::{Zone, ZoneRecord};
 use crate::dns::name::wire_len;
 
@@ -24,90 +26,159 @@ pub enum Edit {
     Restore { entry: usize },
 }
 
-/// The text of the zone with these edits made. Each record and part of it is edited at most once.
-pub fn apply(zone: &Zone, edits: &[Edit]) -> Result<Vec<u8>, EditError> {
+/// The texts of a zone after its edits.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Edited {
+    /// What the zone's own file shall hold; absent: what it holds now.
+    pub zone: Option<Vec<u8>>,
+    /// The included files that change.
+    pub included: Vec<EditedFile>,
+}
+
+/// An included file after an edit.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct EditedFile {
+    /// As in [`super::source::Included::file`].
+    pub file: String,
+    pub bytes: Vec<u8>,
+}
+
+/// The texts of the zone with these edits made. Each record and part of it is edited at most once.
+/// A file that is included more than once changes once; its edits must agree.
+pub fn apply(zone: &Zone, edits: &[Edit]) -> Result<Edited, EditError> {
+    let document = zone.document();
     let mut splices = edits.iter().map(|edit| splice(zone, edit)).collect::<Result<Vec<Splice>, EditError>>()?;
-    splices.sort_by_key(|splice| (splice.span.start, splice.span.end));
-    let bytes = zone.document().to_bytes();
+    splices.sort_by(|a, b| (&a.file, a.span.start, a.span.end).cmp(&(&b.file, b.span.start, b.span.end)));
+    let mut edited = Edited::default();
+    for of_file in splices.chunk_by(|a, b| a.file == b.file) {
+        let bytes = cut(&document.texts[of_file[0].text].bytes, of_file)?;
+        match &of_file[0].file {
+            None => edited.zone = Some(bytes),
+            Some(file) => edited.included.push(EditedFile { file: file.clone(), bytes }),
+        }
+    }
+    verify(zone, edits, &edited)?;
+    Ok(edited)
+}
+
+/// One text with its splices, which are in order.
+fn cut(bytes: &[u8], splices: &[Splice]) -> Result<Vec<u8>, EditError> {
     let mut out = Vec::with_capacity(bytes.len() + splices.len() * 8);
     let mut at = 0;
-    for Splice { span, text } in &splices {
-        if span.start < at {
-            return Err(EditError::Twice { line: line(bytes, span.start) });
+    let mut before: Option<&Splice> = None;
+    for splice in splices {
+        // The same line, read twice because its file is included twice.
+        if before.is_some_and(|before| before.text != splice.text && before.is_like(splice)) {
+            continue;
         }
-        out.extend_from_slice(&bytes[at..span.start]);
-        out.extend_from_slice(text);
-        at = span.end;
+        if splice.span.start < at {
+            return Err(EditError::Twice { line: line(bytes, splice.span.start) });
+        }
+        out.extend_from_slice(&bytes[at..splice.span.start]);
+        out.extend_from_slice(&splice.replacement);
+        at = splice.span.end;
+        before = Some(splice);
     }
     out.extend_from_slice(&bytes[at..]);
-    verify(zone, edits, &out)?;
     Ok(out)
 }
 
-/// The octets of a span, and those that take their place.
+/// The octets of a span of a text, and those that take their place.
 struct Splice {
+    /// The included file; absent: the zone's own.
+    file: Option<String>,
+    text: usize,
     span: Range<usize>,
-    text: Vec<u8>,
+    replacement: Vec<u8>,
+}
+
+impl Splice {
+    fn is_like(&self, other: &Splice) -> bool {
+        self.span == other.span && self.replacement == other.replacement
+    }
 }
 
 fn splice(zone: &Zone, edit: &Edit) -> Result<Splice, EditError> {
     let document = zone.document();
-    match *edit {
-        Edit::Address { entry, address } => {
-            let found = entry_of(document, entry)?;
+    let index = match *edit {
+        Edit::Address { entry, .. } | Edit::Withdraw { entry } | Edit::Restore { entry } => entry,
+        Edit::Serial(_) => zone.soa_entry(),
+    };
+    if index >= document.entries.len() {
+        return Err(EditError::NoEntry);
+    }
+    let found = document.at(index);
+    let start = found.entry.start as usize;
+    let number = found.number();
+    if !found.is_written() {
+        return Err(EditError::Generated { line: number });
+    }
+    let (span, replacement) = match *edit {
+        Edit::Address { address, .. } => {
             let fits = match address {
-                IpAddr::V4(_) => found.rtype() == Rtype::A,
-                IpAddr::V6(_) => found.rtype() == Rtype::AAAA,
+                IpAddr::V4(_) => found.entry.rtype() == Rtype::A,
+                IpAddr::V6(_) => found.entry.rtype() == Rtype::AAAA,
             };
             if !fits {
-                return Err(EditError::Family { line: line(&document.bytes, found.start as usize), address });
+                return Err(EditError::Family { line: number, address });
             }
-            Ok(Splice { span: field_span(document, found, 0)?, text: address.to_string().into_bytes() })
+            (field_span(found, 0)?, address.to_string().into_bytes())
         }
-        Edit::Serial(serial) => {
-            let soa = entry_of(document, zone.soa_entry())?;
-            Ok(Splice { span: field_span(document, soa, 2)?, text: serial.to_string().into_bytes() })
-        }
-        Edit::Withdraw { entry } => {
-            let found = entry_of(document, entry)?;
-            let start = found.start as usize;
-            if !found.is_tagged() || document.is_withdrawn(found) {
-                return Err(EditError::NotPublished { line: line(&document.bytes, start) });
+        Edit::Serial(serial) => (field_span(found, 2)?, serial.to_string().into_bytes()),
+        Edit::Withdraw { .. } => {
+            if !found.entry.is_tagged() || found.is_withdrawn() {
+                return Err(EditError::NotPublished { line: number });
             }
-            if document.bytes[found.span()].contains(&b'\n') {
-                return Err(EditError::SpansLines { line: line(&document.bytes, start) });
+            if found.bytes()[found.entry.span()].contains(&b'\n') {
+                return Err(EditError::SpansLines { line: number });
             }
-            Ok(Splice { span: start..start, text: WITHDRAWN.to_vec() })
+            (start..start, WITHDRAWN.to_vec())
         }
-        Edit::Restore { entry } => {
-            let found = entry_of(document, entry)?;
-            let start = found.start as usize;
-            if !document.is_withdrawn(found) {
-                return Err(EditError::NotWithdrawn { line: line(&document.bytes, start) });
+        Edit::Restore { .. } => {
+            if !found.is_withdrawn() {
+                return Err(EditError::NotWithdrawn { line: number });
             }
-            Ok(Splice { span: start - WITHDRAWN.len()..start, text: Vec::new() })
+            (start - WITHDRAWN.len()..start, Vec::new())
         }
-    }
-}
-
-fn entry_of(document: &Document, entry: usize) -> Result<&Entry, EditError> {
-    document.entries.get(entry).ok_or(EditError::NoEntry)
+    };
+    let file = (found.text != 0).then(|| found.file().to_owned());
+    Ok(Splice { file, text: found.text, span, replacement })
 }
 
 /// Where a field of the RDATA lies; RFC 3597 RDATA has no fields to edit.
-fn field_span(document: &Document, entry: &Entry, index: usize) -> Result<Range<usize>, EditError> {
+fn field_span(found: Line<'_>, index: usize) -> Result<Range<usize>, EditError> {
     let mut fields = Vec::new();
-    document.rdata_fields(entry, &mut fields);
+    found.rdata_fields(&mut fields);
     let generic = fields.first().is_some_and(|first| !first.quoted && first.text == br"\#");
     match fields.get(index) {
         Some(field) if !generic => Ok(field.at..field.at + field.text.len()),
-        _ => Err(EditError::Generic { line: line(&document.bytes, entry.start as usize) }),
+        _ => Err(EditError::Generic { line: found.number() }),
+    }
+}
+
+/// What the included files hold after the edits, by the names in the `$INCLUDE` lines.
+struct EditedSource<'a> {
+    zone: &'a Zone,
+    edited: &'a Edited,
+}
+
+impl Source for EditedSource<'_> {
+    fn read(&mut self, name: &str, _: usize) -> Result<Included, String> {
+        let named = |text: &&Text| matches!(&text.from, Provenance::Include(written) if written == name);
+        let text = self.zone.document().texts.iter().find(named).ok_or("it was not there before the edit")?;
+        let bytes = match self.edited.included.iter().find(|edited| edited.file == text.file) {
+            Some(edited) => Arc::new(edited.bytes.clone()),
+            None => Arc::clone(&text.bytes),
+        };
+        Ok(Included { file: text.file.clone(), bytes, remark: None })
     }
 }
 
 /// Parses what was written and compares it with the records as they were, the edits applied to them.
-fn verify(zone: &Zone, edits: &[Edit], out: &[u8]) -> Result<(), EditError> {
-    let written = Document::parse(zone.file(), zone.origin(), out.to_vec());
+fn verify(zone: &Zone, edits: &[Edit], edited: &Edited) -> Result<(), EditError> {
+    let bytes = edited.zone.clone().unwrap_or_else(|| zone.document().to_bytes().to_vec());
+    let mut source = EditedSource { zone, edited };
+    let written = Document::load(zone.file(), zone.origin(), bytes, &mut source);
     if let Some(error) = written.diagnostics().iter().find(|diagnostic| diagnostic.is_error()) {
         return Err(EditError::Unreadable(error.to_string()));
     }
@@ -126,11 +197,10 @@ fn verify(zone: &Zone, edits: &[Edit], out: &[u8]) -> Result<(), EditError> {
         while let Some((_, edit)) = todo.next_if(|(of, _)| *of == entry) {
             intend(&mut intended, edit);
         }
-        let found = written.entries.get(entry);
-        if found.and_then(|found| reread(&written, found, entry)).as_ref() != Some(&intended) {
-            let start = zone.document().entries[entry].start as usize;
+        let found = (entry < written.entries.len()).then(|| reread(&written, entry)).flatten();
+        if found.as_ref() != Some(&intended) {
             return Err(EditError::Changed {
-                line: line(zone.document().to_bytes(), start),
+                line: zone.document().at(entry).number(),
                 owner: intended.record.owner.to_string(),
                 rtype: intended.record.rtype,
             });
@@ -161,10 +231,11 @@ fn intend(record: &mut ZoneRecord, edit: &Edit) {
     }
 }
 
-fn reread(document: &Document, entry: &Entry, index: usize) -> Option<ZoneRecord> {
-    let record = document.record(entry)?;
-    let tag = document.tag(entry, record.owner.wire());
-    Some(ZoneRecord { record, tag, withdrawn: document.is_withdrawn(entry), entry: index })
+fn reread(document: &Document, index: usize) -> Option<ZoneRecord> {
+    let line = document.at(index);
+    let record = line.record()?;
+    let tag = line.tag(record.owner.wire());
+    Some(ZoneRecord { record, tag, withdrawn: line.is_withdrawn(), entry: index })
 }
 
 fn line(bytes: &[u8], at: usize) -> usize {
@@ -180,6 +251,8 @@ pub enum EditError {
     Family { line: usize, address: IpAddr },
     #[error("line {line}: RFC 3597 RDATA (`\\#`) is not edited; write the record in its own format")]
     Generic { line: usize },
+    #[error("line {line}: a record that $GENERATE makes is in no file")]
+    Generated { line: usize },
     #[error("line {line}: only a published failover record can be withdrawn")]
     NotPublished { line: usize },
     #[error("line {line}: a record that spans lines cannot be withdrawn; write it on one line")]
@@ -205,7 +278,7 @@ mod tests {
     }
 
     fn edited(text: &str, edits: &[Edit]) -> Result<String, EditError> {
-        apply(&zone(text), edits).map(|bytes| String::from_utf8(bytes).unwrap())
+        apply(&zone(text), edits).map(|edited| String::from_utf8(edited.zone.unwrap()).unwrap())
     }
 
     #[test]

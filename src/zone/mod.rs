@@ -2,22 +2,29 @@
 //! diagnostics with line and column. Knows no file system: bytes in, bytes out.
 
 pub mod check;
+mod cuts;
 pub mod diagnostic;
+mod directive;
 pub mod document;
 pub mod edit;
+mod generate;
 mod lexer;
+pub mod origin;
 mod parser;
 mod rules;
+pub mod source;
 pub mod tag;
 
 use domain::base::iana::Rtype;
 
 use crate::dns::name::Name;
-use crate::dns::rdata::CLASS;
 use crate::dns::record::Record;
 use diagnostic::{Diagnostic, Severity};
-use document::{Document, Entry};
+use document::Document;
+use source::Source;
 use tag::Tag;
+
+pub use directive::{GENERATED_MAX, INCLUDE_DEPTH_MAX, INCLUDES_MAX};
 
 /// A zone that keeps the rules: every record of the document can be made and sent.
 #[derive(Clone, Debug)]
@@ -47,6 +54,11 @@ impl Zone {
     /// the file. `file` is for messages.
     pub fn parse(origin: &Name, file: &str, bytes: Vec<u8>) -> Result<Zone, Vec<Diagnostic>> {
         Zone::from_document(Document::parse(file, origin, bytes))
+    }
+
+    /// The same for a zone that may include other files, which `source` finds.
+    pub fn load(origin: &Name, file: &str, bytes: Vec<u8>, source: &mut dyn Source) -> Result<Zone, Vec<Diagnostic>> {
+        Zone::from_document(Document::load(file, origin, bytes, source))
     }
 
     /// Holds a document against the rules of a zone.
@@ -99,29 +111,15 @@ impl Zone {
 
     /// Only the failover records; costs nothing for the others.
     pub fn failover_records(&self) -> impl Iterator<Item = ZoneRecord> + '_ {
-        let entries = self.document.entries.iter().enumerate();
+        let entries = self.document.entries().iter().enumerate();
         entries.filter(|(_, entry)| entry.is_tagged()).map(|(index, _)| self.record(index))
     }
 
     /// The record of one entry.
     pub fn record(&self, entry: usize) -> ZoneRecord {
-        let found = &self.document.entries[entry];
-        let mut wire = Vec::new();
-        let mut rdata = Vec::new();
-        self.document.owner(found, &mut wire).expect("owners were checked by `rules`");
-        self.document.rdata(found, &mut Vec::new(), &mut rdata).expect("RDATA was checked by `rules`");
-        ZoneRecord {
-            tag: self.document.tag(found, &wire),
-            withdrawn: self.document.is_withdrawn(found),
-            record: Record {
-                owner: Name::from_wire(&wire).expect("owners were checked by `rules`"),
-                rtype: found.rtype(),
-                class: CLASS,
-                ttl: found.ttl(),
-                rdata: rdata.into(),
-            },
-            entry,
-        }
+        let line = self.document.at(entry);
+        let record = line.record().expect("owners and RDATA were checked by `rules`");
+        ZoneRecord { tag: line.tag(record.owner.wire()), withdrawn: line.is_withdrawn(), record, entry }
     }
 
     /// A diagnostic that points at a record of this zone (an index into [`Document::entries`]): at
@@ -134,12 +132,12 @@ impl Zone {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) -> Diagnostic {
-        let found = &self.document.entries[entry];
+        let found = self.document.at(entry);
         let span = match part {
-            Part::Rdata => found.rdata as usize..found.end as usize,
-            Part::Comment => found.comment as usize..found.comment_end as usize,
+            Part::Rdata => found.entry.rdata as usize..found.entry.end as usize,
+            Part::Comment => found.entry.comment(),
         };
-        self.document.diagnostic(severity, span, message, hint)
+        self.document.diagnostic(severity, (found.text, span), message, hint)
     }
 }
 
@@ -156,17 +154,12 @@ fn may_join_cname(rtype: Rtype) -> bool {
     matches!(rtype, Rtype::CNAME | Rtype::RRSIG | Rtype::NSEC | Rtype::NSEC3 | Rtype::KEY | Rtype::SIG | Rtype::NXT)
 }
 
-/// Whether the entry is published, and so counts for the rules about RRsets.
-fn is_published(document: &Document, entry: &Entry) -> bool {
-    !document.is_withdrawn(entry)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dns::rdata::to_text;
 
-    const HEAD: &str = "$TTL 1h\n@ IN SOA ns h 1 2 3 4 5\n@ NS ns\n";
+    const HEAD: &str = "$TTL 1h\n@ IN SOA ns h 1 2 3 4 5\n@ NS ns.example.net.\n";
 
     fn parse(text: &str) -> Result<Zone, Vec<Diagnostic>> {
         Zone::parse(&"example.org".parse().unwrap(), "z", text.as_bytes().to_vec())
@@ -233,10 +226,10 @@ mod tests {
 
     #[test]
     fn without_a_dollar_ttl_the_last_one_stated_is_inherited() {
-        let zone = parse("@ 60 SOA ns h 1 2 3 4 5\n NS ns\na 5 A 192.0.2.1\nb A 192.0.2.1\n").unwrap();
+        let zone = parse("@ 60 SOA ns h 1 2 3 4 5\n NS ns.example.net.\na 5 A 192.0.2.1\nb A 192.0.2.1\n").unwrap();
         assert_eq!(zone.records().map(|found| found.record.ttl).collect::<Vec<_>>(), [60, 60, 5, 5]);
         assert_eq!(zone.warnings().len(), 1, "said once: {:?}", zone.warnings());
-        assert!(zone.warnings()[0].message.contains("servers differ"));
+        assert!(zone.warnings()[0].message.contains("nsd before 4.10 takes 3600"));
     }
 
     #[test]
@@ -304,7 +297,30 @@ mod tests {
             ("$TTL 5 6\n", "1:8: error: nothing more is expected here"),
             ("$FOO 5\n", "1:1: error: unknown directive `$FOO`"),
             (" $TTL 5\n", "1:2: error: `$TTL` is no record type"),
-            ("$INCLUDE x\n", "1:1: error: $INCLUDE is not supported yet"),
+            ("$INCLUDE x\n", "1:10: error: cannot include `x`: no other file can be read here"),
+            ("$INCLUDE\n", "1:1: error: $INCLUDE without a value"),
+            ("$INCLUDE x y\n", "1:12: error: `y` is no absolute name: relative name without an origin"),
+            ("$INCLUDE x y. z\n", "1:15: error: nothing more is expected here"),
+            ("$GENERATE 1-3 a$ A 192.0.2.$\n", "1:1: warning: nsd does not know $GENERATE: it refuses this file"),
+            ("$GENERATE 1-3 a$ A 192.0.2.$ ; Enable failover\n", "1:1: error: failover tag on $GENERATE"),
+            ("$GENERATE 3-1 a$ A 192.0.2.$\n", "1:11: error: `3-1` is no range"),
+            ("$GENERATE 1-2000000 a$ TXT x\n", "1:1: error: $GENERATE of 2000000 records makes the zone too large"),
+            ("d DNAME b\nx.d A 192.0.2.1\n", "2:1: error: `x.d.example.org.` lies below the DNAME at `d.example.org.`"),
+            ("d DNAME b\nd DNAME c\n", "2:1: error: second DNAME at `d.example.org.`"),
+            (
+                "d NS a.net.\nx.d TXT x\n",
+                "2:1: warning: this TXT record is hidden behind the delegation of `d.example.org.`",
+            ),
+            (
+                "d NS a.net.\nd MX 1 a\n",
+                "2:1: warning: this MX record is hidden behind the delegation of `d.example.org.`",
+            ),
+            ("d NS x.d\n", "1:1: warning: name server `x.d.example.org.` has no address in the zone"),
+            ("d NS al\nal CNAME x\n", "1:1: warning: name server `al.example.org.` is an alias"),
+            (
+                "d NS x.d\nx.d A 192.0.2.1 ; Enable failover\n",
+                "2:1: warning: failover record behind the delegation of `d.example.org.`: it is at most glue",
+            ),
             ("a MX 1 b ; Enable failover\n", "1:10: error: failover tag on a record of type MX"),
             ("a A 192.0.2.1 ; Enabel failover\n", "1:17: warning: this looks like a mistyped failover tag"),
             ("a A 192.0.2.1 ; Enable failover poool=x\n", "1:33: error: unknown key `poool` in the failover tag"),
@@ -341,6 +357,6 @@ mod tests {
 
     #[test]
     fn entries_are_small() {
-        assert_eq!(size_of::<Entry>(), 40);
+        assert_eq!(size_of::<document::Entry>(), 40);
     }
 }

@@ -1,13 +1,15 @@
-//! Entries to a document: directives, owner, TTL, class and type, and what each inherits
-//! (RFC 1035 section 5.1, RFC 2308 section 4). RDATA is left as text.
+//! Entries to a document: owner, TTL, class and type, and what each inherits (RFC 1035 section 5.1,
+//! RFC 2308 section 4). RDATA is left as text; directives are next door.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use domain::base::iana::{Class, Rtype};
 
-use super::diagnostic::{Diagnostic, Diagnostics, Severity};
-use super::document::{DOCUMENT_MAX, Document, Entry, WITHDRAWN};
+use super::diagnostic::{Diagnostics, Severity};
+use super::document::{self, DOCUMENT_MAX, Document, Entry, Provenance, Run, Text, WITHDRAWN};
 use super::lexer::{Lexer, Outline};
+use super::source::Source;
 use super::tag::{self, Comment};
 use crate::dns::name::Name;
 use crate::dns::rdata::{CLASS, Field, TTL_MAX_S, is_meta, quoted, seconds_from_text};
@@ -17,89 +19,117 @@ pub const TTL_DEFAULT_S: u32 = 3_600;
 /// Longest text of an owner: 255 octets, each of them escaped.
 const OWNER_TEXT_MAX: usize = 4 * 255;
 
-pub(super) fn parse(file: &str, origin: &Name, mut bytes: Vec<u8>) -> Document {
+/// Reads a zone's file and all that it includes.
+pub(super) fn parse(file: &str, origin: &Name, mut bytes: Vec<u8>, source: &mut dyn Source) -> Document {
     bytes.shrink_to_fit();
-    let mut parser = Parser::new(file, origin, &bytes);
-    if bytes.len() > DOCUMENT_MAX {
-        parser.error(0..0, "zone file is larger than 1 GiB", "split the zone");
-    } else if bytes.starts_with(BYTE_ORDER_MARK) {
-        parser.error(
-            0..BYTE_ORDER_MARK.len(),
-            "file starts with a byte order mark",
-            "save it as plain text without one",
-        );
+    // A record takes a line, and hardly ever less than eight octets.
+    let lines = bytes.iter().filter(|&&octet| octet == b'\n').count();
+    let mut reading = Reading {
+        entries: Vec::with_capacity(lines.min(bytes.len() / 8) + 1),
+        origins: vec![origin.clone()],
+        runs: Vec::new(),
+        diagnostics: Diagnostics::default(),
+        inherited: Inherited::default(),
+        octets: bytes.len(),
+        generated: 0,
+        open: Vec::new(),
+        texts: vec![Text { file: file.to_owned(), bytes: Arc::new(bytes), from: Provenance::Zone }],
+        source,
+    };
+    if reading.octets > DOCUMENT_MAX {
+        let message = "zone file is larger than 1 GiB".to_owned();
+        reading.note(Severity::Error, (0, 0..0), message, "split the zone".to_owned());
     } else {
-        parser.run();
+        reading.text(0);
     }
-    let Parser { origins, mut entries, diagnostics, .. } = parser;
+    let Reading { texts, origins, mut entries, runs, diagnostics, .. } = reading;
     entries.shrink_to_fit();
-    Document { file: file.to_owned(), bytes, origins, entries, diagnostics }
+    Document { texts, origins, entries, runs, diagnostics }
 }
 
 /// What some editors put before UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-struct Parser<'a> {
-    file: &'a str,
-    bytes: &'a [u8],
-    origins: Vec<Name>,
-    entries: Vec<Entry>,
-    diagnostics: Diagnostics,
+/// A document in the making, and what goes from one text to the next.
+pub(super) struct Reading<'s> {
+    pub texts: Vec<Text>,
+    pub origins: Vec<Name>,
+    pub entries: Vec<Entry>,
+    pub runs: Vec<Run>,
+    pub diagnostics: Diagnostics,
     /// What the next record inherits.
-    inherited: Inherited,
+    pub inherited: Inherited,
+    /// Octets of all texts.
+    pub octets: usize,
+    /// Records that `$GENERATE` has made.
+    pub generated: usize,
+    /// The numbers of the texts that are being read, outermost first.
+    pub open: Vec<usize>,
+    pub source: &'s mut dyn Source,
 }
 
-#[derive(Clone, Copy)]
-struct Inherited {
-    /// The last owner's text, and the origin (index) that it was written under.
-    owner: u32,
-    owner_len: u16,
-    owner_origin: u32,
-    /// The current `$ORIGIN` (index).
-    origin: u32,
-    /// `$TTL`, in seconds.
-    default_ttl: Option<u32>,
-    /// The last TTL that a record stated, in seconds.
-    last_ttl: Option<u32>,
-    /// Readers disagree about a TTL in this file, and that has been said.
-    ttl_warned: bool,
-}
-
-impl<'a> Parser<'a> {
-    fn new(file: &'a str, origin: &Name, bytes: &'a [u8]) -> Parser<'a> {
-        // A record takes a line, and hardly ever less than eight octets.
-        let lines = bytes.iter().filter(|&&octet| octet == b'\n').count();
-        Parser {
-            file,
-            bytes,
-            origins: vec![origin.clone()],
-            entries: Vec::with_capacity(lines.min(bytes.len() / 8) + 1),
-            diagnostics: Diagnostics::default(),
-            inherited: Inherited {
-                owner: 0,
-                owner_len: 0,
-                owner_origin: 0,
-                origin: 0,
-                default_ttl: None,
-                last_ttl: None,
-                ttl_warned: false,
-            },
-        }
+impl Reading<'_> {
+    /// Reads one of the texts to its end.
+    pub(super) fn text(&mut self, text: usize) {
+        let bytes = Arc::clone(&self.texts[text].bytes);
+        self.open.push(text);
+        self.runs.push(Run { first: self.entries.len(), text });
+        Parser { bytes: &bytes, text, reading: self }.run();
+        self.open.pop();
     }
 
+    pub(super) fn note(&mut self, severity: Severity, place: (usize, Range<usize>), message: String, hint: String) {
+        let texts = &self.texts;
+        self.diagnostics.push(severity, || document::diagnostic(texts, severity, place, message, hint));
+    }
+}
+
+/// Reads one text.
+pub(super) struct Parser<'a, 's> {
+    pub bytes: &'a [u8],
+    pub text: usize,
+    pub reading: &'a mut Reading<'s>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Inherited {
+    /// The last owner's text in the current text, and the origin (index) that it was written under.
+    pub owner: u32,
+    pub owner_len: u16,
+    pub owner_origin: u32,
+    /// The last owner is another one to BIND, and nothing was said about that yet.
+    pub owner_differs: bool,
+    /// The current `$ORIGIN` (index).
+    pub origin: u32,
+    /// `$TTL`, in seconds.
+    pub default_ttl: Option<u32>,
+    /// The `$TTL` is that of an included file, which nsd from 4.10 on forgets at its end.
+    pub ttl_differs: bool,
+    /// The last TTL that a record stated, in seconds.
+    pub last_ttl: Option<u32>,
+    /// Readers disagree about a TTL in this file, and that has been said.
+    pub ttl_warned: bool,
+}
+
+impl<'a> Parser<'a, '_> {
     fn run(&mut self) {
+        if self.bytes.starts_with(BYTE_ORDER_MARK) {
+            let mark = 0..BYTE_ORDER_MARK.len();
+            return self.error(mark, "file starts with a byte order mark", "save it as plain text without one");
+        }
         let mut lexer = Lexer::new(self.bytes, 0..self.bytes.len());
         let mut fields = Vec::new();
+        let generated = matches!(self.reading.texts[self.text].from, Provenance::Generate { .. });
         while let Some(outline) = lexer.entry(&mut fields) {
             match fields.first() {
                 _ if outline.fault.is_some() => self.fault(&outline),
                 None => self.comment_line(&outline),
-                Some(first) if !outline.indented && !first.quoted && first.text.starts_with(b"$") => {
+                Some(first) if !outline.indented && !first.quoted && first.text.starts_with(b"$") && !generated => {
                     self.directive(&outline, &fields);
                 }
                 Some(_) => {
                     if let Some(entry) = self.record(&outline, &fields, true) {
-                        self.entries.push(entry);
+                        self.reading.entries.push(entry);
                     }
                 }
             }
@@ -117,14 +147,14 @@ impl<'a> Parser<'a> {
         let withdrawn = Lexer::new(self.bytes, line.clone()).entry(&mut fields);
         // To others the line is a comment, so nothing may be inherited from it, and whatever is wrong
         // with it is no error.
-        let diagnostics = std::mem::take(&mut self.diagnostics);
+        let diagnostics = std::mem::take(&mut self.reading.diagnostics);
         let entry = withdrawn
             .filter(|outline| outline.fault.is_none() && !fields.is_empty())
             .and_then(|outline| self.record(&outline, &fields, false))
             .filter(Entry::is_tagged);
-        self.diagnostics = diagnostics;
+        self.reading.diagnostics = diagnostics;
         match entry {
-            Some(entry) => self.entries.push(entry),
+            Some(entry) => self.reading.entries.push(entry),
             None => self.warning(
                 line,
                 "withdrawn line that holds no failover record",
@@ -133,63 +163,24 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn directive(&mut self, outline: &Outline, fields: &[Field<'a>]) {
-        let name = fields[0].text.to_ascii_uppercase();
-        let whole = outline.start..outline.end;
-        let argument = match (name.as_slice(), fields) {
-            (b"$ORIGIN" | b"$TTL", [_, argument]) => argument,
-            (b"$ORIGIN" | b"$TTL", [_]) => {
-                let hint = if name == b"$TTL" { "write $TTL 4h" } else { "write $ORIGIN example.org." };
-                return self.error(whole, format!("{} without a value", quoted(&name)), hint);
-            }
-            (b"$ORIGIN" | b"$TTL", [_, _, extra, ..]) => {
-                return self.error(span(extra), "nothing more is expected here", "a comment starts with `;`");
-            }
-            (b"$INCLUDE", _) => return self.error(whole, "$INCLUDE is not supported yet", "put its text here"),
-            (b"$GENERATE", _) => {
-                return self.error(
-                    whole,
-                    "$GENERATE is not supported",
-                    "nsd does not know it either; write the records",
-                );
-            }
-            _ => {
-                let message = format!("unknown directive `{}`", quoted(fields[0].text));
-                return self.error(span(&fields[0]), message, r"there are $ORIGIN and $TTL; for a name write `\$`");
-            }
-        };
-        if name == b"$TTL" {
-            if let Some(ttl) = self.ttl(argument) {
-                self.inherited.default_ttl = Some(ttl);
-            }
-        } else {
-            match Name::from_text(argument.text, None) {
-                Ok(origin) => {
-                    self.inherited.origin = self.origins.len() as u32;
-                    self.origins.push(origin);
-                }
-                Err(error) => {
-                    let message = format!("`{}` is no absolute name: {error}", quoted(argument.text));
-                    self.error(span(argument), message, "end it with a dot, as nsd wants it");
-                }
-            }
-        }
-    }
-
     /// Owner, TTL, class, type: `None` after an error. What the record states is inherited by those
     /// that follow if `inheritable`, even where another part of it is wrong.
     fn record(&mut self, outline: &Outline, fields: &[Field<'a>], inheritable: bool) -> Option<Entry> {
-        let before = self.inherited;
+        let before = self.reading.inherited;
         let fields = if outline.indented { fields } else { self.take_owner(fields)? };
-        let stated = self.attributes(outline, fields);
-        let (owner, owner_len) = (self.inherited.owner, self.inherited.owner_len);
-        let owner_origin = self.inherited.owner_origin;
-        if let Some(ttl) = stated.as_ref().and_then(|stated| stated.ttl) {
-            self.inherited.last_ttl = Some(ttl);
+        if std::mem::take(&mut self.reading.inherited.owner_differs) {
+            let message = "record without an owner behind an $INCLUDE: nsd takes the last owner of the included file, BIND the one before it";
+            self.warning(outline.start..outline.end, message, "write the owner");
         }
-        let warned = self.inherited.ttl_warned;
+        let stated = self.attributes(outline, fields);
+        let (owner, owner_len) = (self.reading.inherited.owner, self.reading.inherited.owner_len);
+        let owner_origin = self.reading.inherited.owner_origin;
+        if let Some(ttl) = stated.as_ref().and_then(|stated| stated.ttl) {
+            self.reading.inherited.last_ttl = Some(ttl);
+        }
+        let warned = self.reading.inherited.ttl_warned;
         if !inheritable {
-            self.inherited = Inherited { ttl_warned: warned, ..before };
+            self.reading.inherited = Inherited { ttl_warned: warned, ..before };
         }
         let stated = stated?;
         let comment = outline.comment.clone().unwrap_or(0..0);
@@ -204,7 +195,7 @@ impl<'a> Parser<'a> {
             owner_len,
             rtype: stated.rtype.to_int(),
             owner_origin,
-            origin: self.inherited.origin,
+            origin: self.reading.inherited.origin,
             ttl_and_tag: Entry::with_ttl(ttl, self.tagged(comment, stated.rtype)),
         })
     }
@@ -220,9 +211,10 @@ impl<'a> Parser<'a> {
             );
             return None;
         }
-        self.inherited.owner = first.at as u32;
-        self.inherited.owner_len = first.text.len() as u16;
-        self.inherited.owner_origin = self.inherited.origin;
+        self.reading.inherited.owner = first.at as u32;
+        self.reading.inherited.owner_len = first.text.len() as u16;
+        self.reading.inherited.owner_origin = self.reading.inherited.origin;
+        self.reading.inherited.owner_differs = false;
         Some(rest)
     }
 
@@ -264,7 +256,7 @@ impl<'a> Parser<'a> {
         None
     }
 
-    fn ttl(&mut self, field: &Field<'a>) -> Option<u32> {
+    pub(super) fn ttl(&mut self, field: &Field<'a>) -> Option<u32> {
         let ttl = seconds_from_text(field.text).filter(|&ttl| ttl <= TTL_MAX_S);
         if ttl.is_none() {
             let message = format!("`{}` is no time to live", quoted(field.text));
@@ -273,17 +265,22 @@ impl<'a> Parser<'a> {
         ttl
     }
 
-    /// `$TTL`, else the last TTL that a record stated (RFC 1035), else nsd's default. Where there is
-    /// no `$TTL`, readers disagree: nsd before 4.10 always takes the default, BIND the SOA's minimum
-    /// for the first records. Whoever relies on that is told once.
+    /// `$TTL`, else the last TTL that a record stated (RFC 1035, BIND, nsd from 4.10 on), else nsd's
+    /// default. Where there is no `$TTL`, readers disagree: nsd before 4.10 always takes the default,
+    /// BIND the SOA's minimum for the first records. Whoever relies on that is told once.
     fn inherited_ttl(&mut self, outline: &Outline) -> u32 {
-        if let Some(ttl) = self.inherited.default_ttl {
+        if let Some(ttl) = self.reading.inherited.default_ttl {
+            if std::mem::take(&mut self.reading.inherited.ttl_differs) {
+                let message =
+                    format!("the $TTL of an included file counts here too ({ttl}), but nsd from 4.10 on forgets it");
+                self.warning(outline.start..outline.end, message, "write $TTL behind the $INCLUDE");
+            }
             return ttl;
         }
-        let ttl = self.inherited.last_ttl.unwrap_or(TTL_DEFAULT_S);
-        if !self.inherited.ttl_warned && self.inherited.last_ttl != Some(TTL_DEFAULT_S) {
-            self.inherited.ttl_warned = true;
-            let message = format!("no TTL and no $TTL: {ttl} here, but servers differ");
+        let ttl = self.reading.inherited.last_ttl.unwrap_or(TTL_DEFAULT_S);
+        if !self.reading.inherited.ttl_warned && self.reading.inherited.last_ttl != Some(TTL_DEFAULT_S) {
+            self.reading.inherited.ttl_warned = true;
+            let message = format!("no TTL and no $TTL: {ttl} here, but nsd before 4.10 takes {TTL_DEFAULT_S}");
             self.warning(outline.start..outline.end, message, "start the file with $TTL");
         }
         ttl
@@ -291,7 +288,7 @@ impl<'a> Parser<'a> {
 
     /// Whether the trailing comment makes this a failover record; what is wrong with the tag is noted.
     fn tagged(&mut self, comment: Range<usize>, rtype: Rtype) -> bool {
-        if comment.is_empty() {
+        if comment.is_empty() || matches!(self.reading.texts[self.text].from, Provenance::Generate { .. }) {
             return false;
         }
         let place = |part: &Range<usize>| comment.start + part.start..comment.start + part.end;
@@ -328,17 +325,16 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn error(&mut self, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn error(&mut self, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
         self.note(Severity::Error, span, message.into(), hint.into());
     }
 
-    fn warning(&mut self, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn warning(&mut self, span: Range<usize>, message: impl Into<String>, hint: impl Into<String>) {
         self.note(Severity::Warning, span, message.into(), hint.into());
     }
 
     fn note(&mut self, severity: Severity, span: Range<usize>, message: String, hint: String) {
-        let (file, bytes) = (self.file, self.bytes);
-        self.diagnostics.push(severity, || Diagnostic::new(severity, file, bytes, span, message).hint(hint));
+        self.reading.note(severity, (self.text, span), message, hint);
     }
 }
 
@@ -350,7 +346,7 @@ struct Stated {
     rdata: usize,
 }
 
-enum Attribute {
+pub(super) enum Attribute {
     Ttl,
     Class(Class),
     Type(Rtype),
@@ -358,7 +354,7 @@ enum Attribute {
 
 /// What a field between owner and RDATA is. The common ones are compared first: `domain` goes
 /// through its registry from the top.
-fn attribute(field: &Field<'_>) -> Option<Attribute> {
+pub(super) fn attribute(field: &Field<'_>) -> Option<Attribute> {
     if field.quoted {
         return None;
     }
@@ -375,7 +371,7 @@ fn attribute(field: &Field<'_>) -> Option<Attribute> {
 }
 
 /// The span of a field, its quotes included.
-fn span(field: &Field<'_>) -> Range<usize> {
+pub(super) fn span(field: &Field<'_>) -> Range<usize> {
     let quote = usize::from(field.quoted);
     field.at - quote..field.at + field.text.len() + quote
 }

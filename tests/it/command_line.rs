@@ -161,6 +161,18 @@ fn render_writes_the_file_as_it_would_be() {
 }
 
 #[test]
+fn completions_and_manual_pages_come_from_the_same_definition() {
+    let files = Files::new(CONFIG, ZONE);
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(stdout(&files.run(&["completions", shell])).contains("is-primary"), "{shell}");
+    }
+    assert!(stdout(&files.run(&["man"])).contains(".TH nsd-failover 1"));
+    assert_eq!(files.run(&["man", "--folder", "man"]).status.code(), Some(0));
+    let page = fs::read_to_string(files.path().join("man/nsd-failover-switch.1")).unwrap();
+    assert!(page.contains("kernel update"), "with its example: {page}");
+}
+
+#[test]
 fn a_port_in_use_is_named() {
     let (udp, tcp) = (UdpSocket::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let listen = |address| format!("listen = [\"{address}\"]\n{CONFIG}");

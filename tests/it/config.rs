@@ -1,6 +1,7 @@
 //! The configuration: every problem is one line with its place and the way out; the examples in
 //! `conf/` are right.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use nsd_failover::config::{Config, Serve};
@@ -112,22 +113,30 @@ const BAD: &[(&str, &str, &str)] = &[
         "c.toml:20:11: error: timeout is longer than the interval of 10000 ms; a probe must end before the next begins",
     ),
     ("https://{node}/", "ftp://{node}/", "c.toml:18:8: error: `ftp` is no scheme for http; write http:// or https://"),
+    ("https://{node}/", "https://www.example.org/", ""),
     (
         "https://{node}/",
-        "https://www/",
-        "c.toml:18:8: error: the URL names no node; write {node} (or {ip}) where the host stands",
-    ),
-    (
-        "https://{node}/",
-        "https://evil/?{node}",
-        "c.toml:18:8: error: the host is not the node; write {node} (or {ip}) as the host: the connection goes to the node",
+        "https://198.51.100.7/",
+        "c.toml:18:8: error: the host is an address that is not the node's; write {node}, {ip} or a name as the host: the connection goes to the node",
     ),
     ("expect = ", "ca-file = ", "c.toml:19:11: error: Welcome to {node}: No such file or directory (os error 2)"),
     (
         "file = \"example.org.zone\"\n",
         "",
-        "c.toml:27:7: error: zone example.org. has no file; write file = \"/path/to/zone\"",
+        "c.toml:27:7: error: zone example.org. has no file; write file = \"/path/to/zone\", or names = [\"www\", \"@\"] for a zone without a file",
     ),
+    (
+        "relay = true",
+        "control = [\"nsd-control\"]\ncontrol-socket = \"/run/nsd.sock\"",
+        "c.toml:9:18: error: control is set as well; keep one of control and control-socket",
+    ),
+    ("relay = true", "control = []", "c.toml:8:11: error: no program is named; write [\"nsd-control\"]"),
+    (
+        "relay = true",
+        "verify = [\"::1:x\"]",
+        "c.toml:8:11: error: `::1:x` is no ADDRESS:PORT: write for example \"127.0.0.1:53\" or \"[::1]:53\"",
+    ),
+    ("relay = true", "checkzone = []\nverify = [\"192.0.2.1\"]\nzonesdir = \"/etc/nsd\"", ""),
     (
         "\"example.org\"",
         "\"exa..mple\"",
@@ -149,6 +158,152 @@ fn each_mistake_is_one_line() {
         let got = problems(&text);
         let expected: Vec<&str> = if expected.is_empty() { vec![] } else { vec![expected] };
         assert_eq!(got, expected, "{from} -> {to}");
+    }
+}
+
+/// A hidden primary: (what stands in the zone's table or behind it, the one line it gives).
+const TRANSFERS: &[(&str, &str)] = &[
+    ("notify = [\"192.0.2.53\"]\nallow-transfer = [\"192.0.2.0/24 side\", \"side\", \"::/0\"]", ""),
+    ("key = \"side\"\nnotify = [\"192.0.2.53:5353\", \"[2001:db8::53]:53 SIDE.\"]", ""),
+    ("notify = [\"192.0.2.53\"]\n[catalog]\nzone = \"catalog.example\"\nnotify = [\"192.0.2.53\"]", ""),
+    (
+        "notify = [\"ns1\"]",
+        "c.toml:8:11: error: `ns1` is no ADDRESS:PORT: write for example \"127.0.0.1:53\" or \"[::1]:53\"",
+    ),
+    ("notify = [\"192.0.2.53 sied\"]", "c.toml:8:11: error: key `sied` is not configured; did you mean `side`?"),
+    ("notify = [\"192.0.2.53 side x\"]", "c.toml:8:11: error: `x` is one word too many: an address and a key are all"),
+    (
+        "allow-transfer = [\"192.0.2.1/24\"]",
+        "c.toml:8:19: error: `192.0.2.1/24`: the address has bits behind its prefix; write an address, ADDRESS/BITS, the name of a key, or an address and a key",
+    ),
+    ("allow-transfer = [\"any\"]", "c.toml:8:19: error: key `any` is not configured; add [key.\"any\"]"),
+    ("key = \"side\"", "c.toml:8:7: error: nothing is signed with this key; add allow-transfer or notify"),
+    (
+        "serve = \"off\"\nnotify = [\"192.0.2.53\"]",
+        "c.toml:8:9: error: a transfer hands out the whole zone, and this serves less; write serve = \"zone\", or remove allow-transfer and notify",
+    ),
+    (
+        "[key.two]",
+        "c.toml:8:6: error: key two. has no secret-file; write secret-file = \"/path/to/secret\", with the secret in base64",
+    ),
+    (
+        "[key.two]\nsecret-file = \"x\"\nalgorithm = \"hmac-md5\"",
+        "c.toml:10:13: error: `hmac-md5` is none of \"hmac-sha256\", \"hmac-sha384\", \"hmac-sha512\", \"hmac-sha1\"",
+    ),
+    (
+        "notify = [\"192.0.2.53\"]\n[catalog]\nzone = \"example.org.\"\nnotify = [\"192.0.2.53\"]",
+        "c.toml:10:8: error: example.org. is a zone of its own; give the catalog a name of its own",
+    ),
+    (
+        "[catalog]\nzone = \"catalog.example\"\nnotify = [\"192.0.2.53\"]",
+        "c.toml:8:1: error: the catalog has no member; give a zone allow-transfer or notify",
+    ),
+];
+
+#[test]
+fn transfers_are_checked() {
+    for (text, expected) in TRANSFERS {
+        let text = format!(
+            "version = 1\nlisten = [\"127.0.0.1:5353\"]\n\n[key.side]\nsecret-file = \"side.key\"\n[zone.\"example.org\"]\nfile = \"z\"\n{text}\n"
+        );
+        let expected: Vec<&str> = if expected.is_empty() { vec![] } else { vec![expected] };
+        assert_eq!(problems(&text), expected, "{text}");
+    }
+    let nsd = GOOD.replace("pool = \"web\"\n", "pool = \"web\"\nnotify = [\"192.0.2.53\"]\n");
+    let zone = Config::parse(Path::new("c.toml"), &nsd).unwrap().zones.remove(0);
+    assert_eq!((zone.serve, zone.export_file), (Serve::Zone, None), "a relay and an [nsd] change nothing");
+    let allow = zone.transfer.unwrap().allow;
+    assert!(allow[0].lets("192.0.2.53".parse().unwrap(), None), "who is told may come");
+    assert!(!allow[0].lets("192.0.2.54".parse().unwrap(), None));
+}
+
+/// (the inside of `[check.web]`, the one line it gives). The table's name stands in line 19.
+const CHECKS: &[(&str, &str)] = &[
+    ("tls = \"{node}:443\"\nnames = \"pool\"\ncert-min-days = 7", ""),
+    ("tls = \"{ip}:443\"\nnames = [\"foo.zone\", \"*.foo.zone\", \"{node}\"]", ""),
+    ("tcp = \"{ip}:6379\"\nsend = \"PING\\r\\n\"\nexpect = \"+PONG\"", ""),
+    ("gemini = \"gemini://{node}/\"\nstatus = [20, 30]\ninsecure = true", ""),
+    ("smtp = \"{ip}:25\"\nstarttls = true", ""),
+    ("dns = \"{ip}:53\"\nquery = \"example.org SOA\"\nserial-of = \"127.0.0.1\"", ""),
+    ("dns = \"{ip}:53\"\nquery = \"nothing.example.org A\"\nrcode = \"nxdomain\"", ""),
+    ("exec = [\"check_ping\", \"-H\", \"{ip}\"]", ""),
+    ("file = \"/run/{node}.state\"\nmax-age = \"1m\"", ""),
+    ("http = \"https://{node}/\"\nmethod = \"HEAD\"\nredirects = 3\nheaders = { Accept = \"text/*\" }", ""),
+    ("http = \"https://{node}/\"\nexpect-regex = \"^(Welcome|Hello)\"", ""),
+    (
+        "interval = \"5s\"",
+        "19:8: error: check `web` does not say what to test; give it http = \"https://{node}/\", or one of tls, tcp, gemini, smtp, dns, exec, file",
+    ),
+    (
+        "http = \"https://{node}/\"\ntcp = \"{ip}:25\"",
+        "21:7: error: check `web` has both http and tcp; make two checks of it: a pool can use many",
+    ),
+    (
+        "tcp = \"{ip}:25\"\nstarttls = true",
+        "21:12: error: `starttls` means nothing to a check with tcp; it belongs to smtp",
+    ),
+    (
+        "tcp = \"mail.example.org:25\"",
+        "20:7: error: `mail.example.org:25` does not name the node; write {ip} or {node} as the host: the connection goes to the node",
+    ),
+    ("smtp = \"{ip}\"", "20:8: error: `{ip}` has no port; write for example \"{ip}:25\""),
+    ("smtp = \"{ip}:0\"", "20:8: error: `{ip}:0` has no port; write for example \"{ip}:25\""),
+    ("tls = \"{node}:443\"\nnames = \"pol\"", "21:9: error: `pol` is no list of names; did you mean `pool`?"),
+    (
+        "tls = \"{node}:443\"\nnames = [\"foo zone\"]",
+        "21:9: error: `foo zone` is no server name; write names = \"pool\" or names = [\"foo.zone\", \"www.foo.zone\"]",
+    ),
+    ("dns = \"{ip}:53\"", "19:8: error: check `web` does not say what to ask; give it query = \"example.org SOA\""),
+    ("dns = \"{ip}:53\"\nquery = \"example.org SOAP\"", "21:9: error: `SOAP` is no record type"),
+    (
+        "dns = \"{ip}:53\"\nquery = \"example.org A\"\nserial-of = \"127.0.0.1:53\"",
+        "22:13: error: serial-of needs the SOA; write query = \"ZONE SOA\"",
+    ),
+    (
+        "dns = \"{ip}:53\"\nquery = \"example.org A\"\nrcode = \"OK\"",
+        "22:9: error: `OK` is no rcode; write NOERROR, NXDOMAIN, REFUSED, ...",
+    ),
+    ("exec = []", "20:8: error: no program is named; write [\"/path/to/check_x\", \"-H\", \"{ip}\"]"),
+    (
+        "exec = [\"check_ping\"]",
+        "20:8: error: the command names no node: all nodes would look alike; write {ip} or {node} where the plugin takes the host",
+    ),
+    ("http = \"https://{node}/\"\nexpect-regex = \"a(b\"", "21:16: error: `a(b` is no pattern: unclosed group"),
+    (
+        "http = \"https://{node}/\"\nexpect-regex = \"(a{1000}){1000}\"",
+        "21:16: error: `(a{1000}){1000}` is no pattern: Compiled regex exceeds size limit of 1048576 bytes.",
+    ),
+    (
+        "http = \"https://{node}/\"\nexpect-regex = \"Welcome to {node}\"",
+        "21:16: error: expect-regex knows no {node} and {ip}; use expect for them",
+    ),
+    (
+        "http = \"https://{node}/\"\nheaders = { X-Evil = \"a\\r\\nb\" }",
+        "21:22: error: the value of X-Evil cannot be sent: it has a line break or worse; write one line of plain text",
+    ),
+    (
+        "http = \"https://{node}/\"\nheaders = { \"X Y\" = \"a\" }",
+        "21:13: error: \"X Y\" is no header name; letters, digits and `-`",
+    ),
+    ("http = \"https://{node}/\"\nmethod = \"POST\"", "21:10: error: `POST` is none of \"GET\", \"HEAD\", \"OPTIONS\""),
+    (
+        "http = \"https://{node}/\"\nmethod = \"HEAD\"\nexpect = \"x\"",
+        "22:10: error: `expect` needs a body, HEAD has none; use GET",
+    ),
+    ("http = \"https://{node}/\"\nredirects = 50", "21:13: error: 50 redirects are too many; write 0 to 10"),
+    ("gemini = \"https://{node}/\"", "20:10: error: `https` is no scheme for gemini; write gemini://"),
+];
+
+#[test]
+fn each_kind_of_check_and_its_mistakes() {
+    let (before, rest) = GOOD.split_once("[check.web]\n").unwrap();
+    let after = &rest[rest.find("[pool.").unwrap()..];
+    // `before` ends in line 16; two more, so that the table always stands in line 19.
+    let before = format!("{before}\n\n");
+    for (inside, expected) in CHECKS {
+        let got = problems(&format!("{before}[check.web]\n{inside}\n{after}"));
+        let expected: Vec<String> = expected.lines().map(|line| format!("c.toml:{line}")).collect();
+        assert_eq!(got, expected, "{inside}");
     }
 }
 
@@ -213,6 +368,21 @@ fn the_examples_are_right() {
     assert!(seen >= 3, "one for each placement, and only {seen} were found");
 }
 
+/// Every example of the manual, with the lines that are commented out, too, where they can stand.
+#[test]
+fn the_manual_s_checks_are_right() {
+    let manual = include_str!("../../docs/checks.md");
+    let (before, rest) = GOOD.split_once("[check.web]\n").unwrap();
+    let after = &rest[rest.find("[pool.").unwrap()..];
+    let blocks: Vec<&str> = manual.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 8, "one for each kind");
+    for block in blocks {
+        let name = block.split(['.', ']']).nth(1).unwrap();
+        let text = format!("{before}{block}{}", after.replace("[\"web\"]", &format!("[\"{name}\"]")));
+        assert_eq!(problems(&text), [""; 0], "{block}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_text_is_refused_or_read(text in "\\PC{0,200}") {
@@ -231,4 +401,107 @@ proptest! {
             prop_assert!(!problem.contains('\n'));
         }
     }
+}
+
+const DECLARED: &str = "
+listen = [\"192.0.2.53:53\", \"[2001:db8::53]:53\"]
+[node.a]
+ipv4 = \"192.0.2.10\"
+[node.b]
+ipv4 = \"192.0.2.20\"
+ipv6 = \"2001:db8::20\"
+[pool.web]
+nodes = [\"a\", \"b\"]
+[zone.\"fo.example.org\"]
+pool = \"web\"
+names = [\"www\", \"@\"]
+";
+
+#[test]
+fn a_zone_that_the_configuration_declares() {
+    let text = |config: &str| {
+        let zone = Config::parse(Path::new("c.toml"), config).unwrap().zones.remove(0);
+        assert_eq!((zone.serve, zone.export_file), (Serve::Zone, None));
+        zone.text.unwrap().to_string()
+    };
+    let expected = "\
+; Made from c.toml
+$ORIGIN fo.example.org.
+fo.example.org. 3600 IN SOA ns.fo.example.org. hostmaster.fo.example.org. 1 3600 600 1209600 60
+fo.example.org. 3600 IN NS ns.fo.example.org.
+ns.fo.example.org. 3600 IN A 192.0.2.53
+ns.fo.example.org. 3600 IN AAAA 2001:db8::53
+fo.example.org. 60 IN A 192.0.2.10 ; Enable failover
+fo.example.org. 60 IN AAAA 2001:db8::20 ; Enable failover
+www.fo.example.org. 60 IN A 192.0.2.10 ; Enable failover
+www.fo.example.org. 60 IN AAAA 2001:db8::20 ; Enable failover
+";
+    assert_eq!(text(DECLARED), expected);
+    let more =
+        "ns = { ns1 = [\"192.0.2.1\"], \"ns.example.net.\" = [] }\nttl = \"30s\"\nhostmaster = \"dns.example.org.\"\n";
+    let more = text(&format!("{DECLARED}{more}"));
+    assert!(more.contains("SOA ns.example.net. dns.example.org. 1 "), "{more}");
+    assert!(more.contains("fo.example.org. 3600 IN NS ns.example.net.\n") && !more.contains("\nns.example.net. "));
+    assert!(more.contains("ns1.fo.example.org. 3600 IN A 192.0.2.1\n"));
+    assert!(more.contains("www.fo.example.org. 30 IN A 192.0.2.10 ; Enable failover\n"));
+
+    for (from, to, expected) in [
+        ("pool = \"web\"\n", "", "c.toml:11:9: error: a declared zone needs a pool; write pool = \"NAME\""),
+        (
+            "\"@\"]",
+            "\"www.fo.example.org.\"]",
+            "c.toml:12:17: error: `www.fo.example.org.` is listed twice; remove one",
+        ),
+        ("\"@\"]", "\"x..y\"]", "c.toml:12:17: error: `x..y` is no domain name: empty label"),
+        ("[\"www\", \"@\"]", "[]", "c.toml:12:9: error: no name is listed; write names = [\"www\", \"@\"]"),
+        (
+            "\"@\"]",
+            "\"www.example.net.\"]",
+            "c.toml:12:17: error: www.example.net. lies outside the zone fo.example.org.; leave out the final dot",
+        ),
+        (
+            "192.0.2.53:53",
+            "0.0.0.0:53",
+            "c.toml:12:9: error: it is not known at which address the name servers of fo.example.org. answer; write ns = { ns1 = [\"ADDRESS\"] }",
+        ),
+        (
+            "pool = \"web\"\n",
+            "pool = \"web\"\nfile = \"x\"\n",
+            "c.toml:10:7: error: zone fo.example.org. has a file and names; write file = \"/path/to/zone\", or names = [\"www\", \"@\"] for a zone without a file",
+        ),
+        (
+            "\"@\"]",
+            "\"@\"]\nns = { ns1 = [] }",
+            "c.toml:13:8: error: ns1.fo.example.org. has no address; list at least one: it becomes glue",
+        ),
+    ] {
+        let bad = DECLARED.replacen(from, to, 1);
+        assert_eq!(problems(&bad), [expected], "{from} -> {to}");
+    }
+}
+
+/// Zones that are declared, and what is found or said for all of them.
+#[test]
+fn declared_zones_beside_found_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("other.zone"), "$ORIGIN other.example.\n@ SOA a b 1 2 3 4 5\n").unwrap();
+    fs::write(folder.path().join("fo.zone"), "$ORIGIN fo.example.org.\n@ SOA a b 1 2 3 4 5\n").unwrap();
+    let top = |pattern: &str| format!("zone-files = \"{}\"\n", folder.path().join(pattern).display());
+    let nsd = "[nsd]\naddress = \"127.0.0.1\"\nzonesdir = \"/var/nsd/zones\"\n";
+    let defaults = "[zone-defaults]\npool = \"web\"\nexport = \"file\"\n";
+    let declared = DECLARED.replacen("pool = \"web\"\n", "", 1);
+    let text = format!("{}{declared}{defaults}{nsd}", top("other.*"));
+    let zones = Config::parse(Path::new("c.toml"), &text).unwrap().zones;
+    assert_eq!(zones.len(), 2);
+    assert!(zones[0].text.as_ref().unwrap().contains("192.0.2.10 ; Enable failover"), "the pool of the defaults");
+    assert_eq!(zones[0].export_file, None, "a default is for the zones that have a file");
+    assert_eq!(zones[1].text, None);
+    assert_eq!(zones[1].export_file, Some(folder.path().join("other.zone")));
+    assert_eq!(zones[1].include_dir, Path::new("/var/nsd/zones"));
+
+    let both = problems(&format!("{}{DECLARED}", top("fo.*")));
+    let expected = format!("zone fo.example.org. has names, and a file ({})", folder.path().join("fo.zone").display());
+    assert!(both.len() == 1 && both[0].contains(&expected), "{both:?}");
+    let everywhere = problems(&format!("{DECLARED}[zone-defaults]\nttl = \"30s\"\n"));
+    assert!(everywhere[0].ends_with("only a zone that is declared has this; write it in [zone.\"NAME\"]"));
 }

@@ -2,13 +2,32 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod checks;
 mod command_line;
 mod config;
+mod config_zones;
 mod control;
+mod director;
+mod explaining;
 mod failover;
 mod floors;
+// What the fuzz targets do, tried here too.
+#[path = "../../fuzz/bodies/mod.rs"]
+mod fuzz;
+mod fuzz_bodies;
+mod init;
+mod monitoring;
+mod network;
+mod notify;
+mod outages;
+mod page;
+mod placements;
 mod probes;
 mod publish;
+mod publish_included;
 mod simulation;
 mod support;
+mod transfer;
+mod zone_limits;
+mod zone_peers;
 mod zone_text;

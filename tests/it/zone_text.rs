@@ -43,6 +43,7 @@ fn pool(nodes: &[(&str, (&str, &str))]) -> Pool {
         families: Families::Together,
         min_hold_ms: 0,
         ttl_min_s: None,
+        anchors: Vec::new(),
     }
 }
 
@@ -68,7 +69,7 @@ fn rendered(zone: &Zone, pools: &[Pool], roles: PoolRoles, serial: u32) -> Resul
 /// The text with the roles changed.
 fn switched(origin: &str, text: &str, roles: PoolRoles, serial: u32) -> String {
     match rendered(&parse(origin, text), &hosts(), roles, serial) {
-        Ok(Rendered::Changed(bytes)) => String::from_utf8(bytes).unwrap(),
+        Ok(Rendered::Changed(edited)) => String::from_utf8(edited.zone.unwrap()).unwrap(),
         other => panic!("{origin}: {other:?}"),
     }
 }
@@ -143,10 +144,10 @@ fn withdrawn_lines_out_and_in_again() {
 fn a_node_without_the_family_withdraws_it() {
     let zone = parse("foo.zone", &reference("foo.zone"));
     let pools = vec![pool(&[("fishfinger", FISHFINGER), ("blowfish", (BLOWFISH.0, ""))])];
-    let Ok(Rendered::Changed(bytes)) = rendered(&zone, &pools, both(Some(1), Some(0)), 1_711_829_574) else {
+    let Ok(Rendered::Changed(edited)) = rendered(&zone, &pools, both(Some(1), Some(0)), 1_711_829_574) else {
         panic!("nothing was written");
     };
-    let text = String::from_utf8(bytes).unwrap();
+    let text = String::from_utf8(edited.zone.unwrap()).unwrap();
     assert!(text.contains(";nsd-failover:withdrawn www      300 IN AAAA"), "{text}");
     assert!(text.contains("\nstandby  300 IN AAAA 2a03:6000:6f67:624::99 "), "{text}");
 }
@@ -234,8 +235,8 @@ fn exercise(bytes: &[u8]) {
     let origin: Name = "foo.zone".parse().unwrap();
     let document = Document::parse("any", &origin, bytes.to_vec());
     assert_eq!(document.to_bytes(), bytes);
-    for entry in document.entries() {
-        document.record(entry);
+    for line in document.lines() {
+        line.record();
     }
     for diagnostic in document.diagnostics() {
         diagnostic.rendered();
@@ -246,8 +247,8 @@ fn exercise(bytes: &[u8]) {
     binding.roles_in_file(&zone, &pools);
     for roles in [both(Some(1), Some(0)), both(None, None)] {
         let serial = zone.serial().wrapping_add(1);
-        if let Ok(Rendered::Changed(bytes)) = render(&zone, &binding, &pools, &[roles], serial) {
-            let again = Document::parse("any", &origin, bytes);
+        if let Ok(Rendered::Changed(edited)) = render(&zone, &binding, &pools, &[roles], serial) {
+            let again = Document::parse("any", &origin, edited.zone.unwrap());
             assert_eq!(again.entries().len(), zone.document().entries().len());
         }
     }

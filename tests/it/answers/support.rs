@@ -145,6 +145,7 @@ pub fn pool() -> Pool {
         families: Families::Together,
         min_hold_ms: 0,
         ttl_min_s: None,
+        anchors: Vec::new(),
     }
 }
 
@@ -307,6 +308,7 @@ impl Servers {
             sockets,
             &live,
             &udp::Settings { limits, relay, limiter, proxies: proxies.clone(), calls },
+            None,
             &counters,
         )
         .unwrap();
@@ -316,7 +318,8 @@ impl Servers {
         let relay = relay.map(|relay| Arc::new(relay::tcp::Relay::new(&relay)));
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
-        let tcp = runtime.spawn(tcp::run(listener, live.clone(), relay, settings, proxies, block, shutdown));
+        let beside = tcp::Beside { relay, transfers: None, proxies };
+        let tcp = runtime.spawn(tcp::run(listener, live.clone(), beside, settings, block, shutdown));
         Servers { address, live, counters, udp: Some(udp), runtime: Some(runtime), stop: Some(stop), tcp: Some(tcp) }
     }
 

@@ -1,0 +1,244 @@
+//! What an export costs beside the same change made by hand, in one run, against a real nsd:
+//! `cargo bench --bench export`. Needs nsd and its tools.
+//!
+//! By hand: the file rewritten (one pass over its text, a new file, a rename) and `nsd-control
+//! reload ZONE`. Ours: the order `switch` at the daemon's socket, with everything that an export
+//! does. Both clocks stop when nsd answers the new address, asked over UDP the whole time.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[allow(dead_code)]
+#[path = "../tests/it/support/nsd.rs"]
+mod nsd;
+
+use nsd::Nsd;
+
+const A: &str = "192.0.2.10";
+const B: &str = "198.51.100.20";
+const SERIAL: u32 = 1_000;
+const ROUNDS: usize = 21;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn main() {
+    println!(
+        "{:>8} {:>9} {:>8} {:>12} {:>12} {:>12} {:>7} {:>13}",
+        "records", "failover", "control", "by hand p50", "ours p50", "reported p50", "ratio", "checkzone p50"
+    );
+    for (records, failover) in [(10_000, 100), (10_000, 10_000), (100_000, 100)] {
+        one_zone(records, failover);
+    }
+    println!();
+    many_zones(1_000);
+}
+
+/// One zone of so many records, changed by hand and by us in turn.
+fn one_zone(records: usize, failover: usize) {
+    for socket in [true, false] {
+        let nsd = Nsd::start(&[("big.zone", zone(records, failover).as_bytes())]);
+        let folder = tempfile::tempdir().expect("a temp folder");
+        let daemon = Daemon::start(folder.path(), &nsd, &["big.zone".to_owned()], socket);
+        let (mut hand, mut ours, mut reported, mut checks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for round in 0..ROUNDS {
+            let (node, address) = if round % 2 == 0 { ("b", B) } else { ("a", A) };
+            let seen = served(nsd.address(), "h0.big.zone", address);
+            let began = Instant::now();
+            daemon.post("order", &format!("{{\"action\":{{\"switch\":{{\"pool\":\"web\",\"node\":\"{node}\"}}}}}}"));
+            reported.push(began.elapsed());
+            ours.push(seen.recv().expect("it is served") - began);
+        }
+        drop(daemon);
+        let path = nsd.zone_path("big.zone");
+        for round in 0..ROUNDS {
+            let (from, to) = if round % 2 == 0 { (B, A) } else { (A, B) };
+            let seen = served(nsd.address(), "h0.big.zone", to);
+            let began = Instant::now();
+            by_hand(&nsd, &path, from, to);
+            hand.push(seen.recv().expect("it is served") - began);
+            let began = Instant::now();
+            let checked = Command::new("nsd-checkzone").arg("big.zone").arg(&path).stdout(Stdio::null()).status();
+            assert!(checked.expect("nsd-checkzone is installed").success());
+            checks.push(began.elapsed());
+        }
+        let [hand, ours, reported, checks] = [hand, ours, reported, checks].map(median_ms);
+        let control = if socket { "socket" } else { "program" };
+        let ratio = ours / hand;
+        println!(
+            "{records:>8} {failover:>9} {control:>8} {hand:>9.1} ms {ours:>9.1} ms {reported:>9.1} ms {ratio:>6.2}x {checks:>10.1} ms"
+        );
+    }
+}
+
+/// Every zone moves in one decision: the answer from memory, and the last of them at nsd.
+fn many_zones(count: usize) {
+    let origins: Vec<String> = (0..count).map(|n| format!("z{n}.example")).collect();
+    let text = zone(10, 2);
+    let zones: Vec<(&str, &[u8])> = origins.iter().map(|origin| (origin.as_str(), text.as_bytes())).collect();
+    let nsd = Nsd::start(&zones);
+    let folder = tempfile::tempdir().expect("a temp folder");
+    let daemon = Daemon::start(folder.path(), &nsd, &origins, true);
+    let last = format!("h0.{}", origins[count - 1]);
+    let memory = served(daemon.dns, &last, B);
+    let began = Instant::now();
+    daemon.post("order", "{\"action\":{\"switch\":{\"pool\":\"web\",\"node\":\"b\"}}}");
+    let all = began.elapsed();
+    let memory = memory.recv().expect("it is served") - began;
+    let forgotten = origins.iter().filter(|origin| nsd.dig(&[&format!("h0.{origin}"), "A"]) != [B]).count();
+    let memory_ms = memory.as_secs_f64() * 1e3;
+    println!(
+        "{count} zones in one decision: from memory after {memory_ms:.2} ms, all verified at nsd after {:.2} s, {forgotten} forgotten",
+        all.as_secs_f64()
+    );
+    let began = Instant::now();
+    for origin in &origins {
+        let path = nsd.zone_path(origin);
+        rewrite(&path, B, A);
+        nsd.control(&["reload", origin]);
+    }
+    let last = served(nsd.address(), &last, A);
+    last.recv().expect("it is served");
+    println!("the same by hand, one after the other: {:.2} s", began.elapsed().as_secs_f64());
+}
+
+fn median_ms(mut took: Vec<Duration>) -> f64 {
+    took.sort();
+    took[took.len() / 2].as_secs_f64() * 1e3
+}
+
+/// A zone of so many address records, the first ones of them failover records on A.
+fn zone(records: usize, failover: usize) -> String {
+    let mut text = format!("$TTL 300\n@ SOA ns hostmaster {SERIAL} 3600 600 604800 300\n@ NS ns\nns A 192.0.2.53\n");
+    for n in 0..records {
+        let tag = if n < failover { " ; Enable failover" } else { "" };
+        text.push_str(&format!("h{n} IN A {A}{tag}\n"));
+    }
+    text
+}
+
+/// What a script does: read, replace, write a new file, rename it, tell nsd.
+fn by_hand(nsd: &Nsd, path: &Path, from: &str, to: &str) {
+    rewrite(path, from, to);
+    nsd.control(&["reload", "big.zone"]);
+}
+
+fn rewrite(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).expect("the zone file");
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        if line.contains("Enable failover") {
+            out.push_str(&line.replace(from, to));
+        } else if line.contains(" SOA ") {
+            let serial = line.split(' ').nth(4).expect("a serial");
+            let next: u32 = serial.parse::<u32>().expect("a number") + 1;
+            out.push_str(&line.replace(serial, &next.to_string()));
+        } else {
+            out.push_str(line);
+        }
+    }
+    let new = path.with_extension("new");
+    fs::write(&new, out).expect("a new file");
+    fs::rename(&new, path).expect("renamed");
+}
+
+/// The moment at which a server first answers `address`, asked from now on without a pause.
+fn served(server: SocketAddr, name: &str, address: &str) -> mpsc::Receiver<Instant> {
+    let (tell, seen) = mpsc::channel();
+    let name: nsd_failover::dns::name::Name = name.parse().expect("a name");
+    let wanted: std::net::Ipv4Addr = address.parse().expect("an address");
+    thread::spawn(move || {
+        let socket = UdpSocket::bind(("127.0.0.1", 0)).expect("a port");
+        socket.connect(server).expect("loopback");
+        socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a time");
+        let query = [&[7, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], name.wire(), &[0, 1, 0, 1]].concat();
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            // Asked every 500 us: fine enough to see it, little enough to leave nsd its core.
+            thread::sleep(Duration::from_micros(500));
+            let mut answer = [0; 512];
+            let _ = socket.send(&query);
+            let Ok(length) = socket.recv(&mut answer) else { continue };
+            if answer[..length].windows(4).any(|octets| octets == wanted.octets()) {
+                let _ = tell.send(Instant::now());
+                return;
+            }
+        }
+    });
+    seen
+}
+
+struct Daemon {
+    child: Child,
+    socket: std::path::PathBuf,
+    dns: SocketAddr,
+}
+
+impl Daemon {
+    fn start(folder: &Path, nsd: &Nsd, zones: &[String], socket: bool) -> Daemon {
+        let dns = nsd::free_address();
+        let control = match socket {
+            true => format!("control-socket = \"{}\"", nsd.folder().join("nsd.sock").display()),
+            false => format!("control = {:?}", nsd.control_argv()),
+        };
+        let mut config = format!(
+            "control = \"control.sock\"\nstate-dir = \"state\"\nlisten = [\"{dns}\"]\n\
+             [nsd]\naddress = \"{}\"\nrelay = true\n{control}\n\
+             [node.a]\nipv4 = \"{A}\"\n[node.b]\nipv4 = \"{B}\"\n[pool.web]\nnodes = [\"a\", \"b\"]\n",
+            nsd.address()
+        );
+        for zone in zones {
+            config.push_str(&format!("[zone.\"{zone}\"]\nfile = {:?}\npool = \"web\"\n", nsd.zone_path(zone)));
+        }
+        let file = folder.join("nsd-failover.toml");
+        fs::write(&file, config).expect("a configuration");
+        let child = Command::new(env!("CARGO_BIN_EXE_nsd-failover"))
+            .args(["run", "--config"])
+            .arg(&file)
+            .env("RUST_LOG", "off")
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the daemon starts");
+        let daemon = Daemon { child, socket: folder.join("control.sock"), dns };
+        let began = Instant::now();
+        while !daemon.get("readyz").starts_with("HTTP/1.1 200") {
+            assert!(began.elapsed() < PATIENCE, "the daemon is not ready");
+            thread::sleep(Duration::from_millis(20));
+        }
+        daemon
+    }
+
+    fn get(&self, path: &str) -> String {
+        self.exchange(&format!("GET /{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+    }
+
+    /// Returns when it is done and served.
+    fn post(&self, path: &str, body: &str) {
+        let length = body.len();
+        let answer = self.exchange(&format!(
+            "POST /api/v1/{path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        ));
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    fn exchange(&self, request: &str) -> String {
+        let mut answer = String::new();
+        if let Ok(mut stream) = UnixStream::connect(&self.socket) {
+            stream.write_all(request.as_bytes()).expect("it listens");
+            let _ = stream.read_to_string(&mut answer);
+        }
+        answer
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

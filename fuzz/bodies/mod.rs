@@ -1,0 +1,154 @@
+//! What each fuzz target does with its bytes. The fuzzers and a test that tries them for a while
+//! (`tests/it/fuzz_bodies.rs`) share it.
+
+use domain::base::Rtype;
+use domain::base::iana::Class;
+use domain::base::rdata::ComposeRecordData;
+use domain::zonefile::inplace::{Entry, Zonefile};
+use nsd_failover::config::Config;
+use nsd_failover::dns::name::Name;
+use nsd_failover::export::{Rendered, render};
+use nsd_failover::failover::binding::Binding;
+use nsd_failover::failover::pool::{Families, Node, Pool, Preempt, Roles, Rotate, WhenAllDown};
+use nsd_failover::health::family::PerFamily;
+use nsd_failover::zone::Zone;
+use nsd_failover::zone::document::Document;
+use nsd_failover::zone::edit::{Edit, apply};
+use nsd_failover::zone::source::{Included, Source};
+
+fn origin() -> Name {
+    "example.org".parse().expect("a name")
+}
+
+/// Every file that is asked for holds the second half of the input; names with an `x` do not exist.
+struct OneFile(std::sync::Arc<Vec<u8>>);
+
+impl Source for OneFile {
+    fn read(&mut self, name: &str, limit: usize) -> Result<Included, String> {
+        match name.contains('x') || self.0.len() > limit {
+            true => Err("no such file".to_owned()),
+            false => Ok(Included { file: name.to_owned(), bytes: self.0.clone(), remark: None }),
+        }
+    }
+}
+
+fn load(bytes: &[u8]) -> Document {
+    let half = bytes.iter().position(|&octet| octet == 0).map_or(bytes.len(), |at| at + 1);
+    let mut source = OneFile(bytes[half..].to_vec().into());
+    Document::load("fuzz", &origin(), bytes[..half].to_vec(), &mut source)
+}
+
+/// Any bytes as a zone with an included file: nothing panics, not one byte is lost, everything that
+/// there is to say can be said, and every record of a zone that was taken can be made.
+pub fn document(bytes: &[u8]) {
+    let document = load(bytes);
+    assert!(bytes.starts_with(document.to_bytes()));
+    assert_eq!(document.lines().len(), document.entries().len());
+    for line in document.lines() {
+        let _ = (line.record(), line.file());
+    }
+    match Zone::from_document(document) {
+        Ok(zone) => {
+            assert_eq!(zone.records().count(), zone.document().entries().len());
+            assert_eq!(zone.soa().owner, origin());
+        }
+        Err(list) => {
+            assert!(list.iter().any(|found| found.is_error()));
+            for found in list {
+                assert_eq!(found.to_string().lines().count(), 1, "one line");
+                let _ = found.rendered();
+            }
+        }
+    }
+}
+
+/// Edits of any zone: what comes out differs in what was asked for and in nothing else.
+pub fn edit(bytes: &[u8]) {
+    let Ok(zone) = Zone::from_document(load(bytes)) else { return };
+    let mut edits = vec![Edit::Serial(zone.serial().wrapping_add(1))];
+    for found in zone.failover_records() {
+        let entry = found.entry;
+        edits.push(if found.withdrawn { Edit::Restore { entry } } else { Edit::Withdraw { entry } });
+    }
+    for edits in [&edits[..1], &edits[..]] {
+        if let Ok(edited) = apply(&zone, edits)
+            && let (Some(text), true) = (edited.zone, edited.included.is_empty())
+        {
+            let grown = text.len().abs_diff(zone.document().to_bytes().len());
+            assert!(grown <= 10 + edits.len() * 24, "{grown} octets for {} edits", edits.len());
+        }
+    }
+    let pools = [pool()];
+    let (binding, _) = Binding::new(&zone, Some(0), &pools);
+    binding.roles_in_file(&zone, &pools);
+    for (primary, standby) in [(Some(1), Some(0)), (None, None)] {
+        let roles = PerFamily::from_fn(|_| Roles { primary, standby });
+        if let Ok(Rendered::Changed(edited)) = render(&zone, &binding, &pools, &[roles], zone.serial().wrapping_add(1))
+        {
+            assert!(edited.zone.is_some() || !edited.included.is_empty());
+        }
+    }
+}
+
+fn pool() -> Pool {
+    let node = |name: &str, ipv4: &str, ipv6: &str| Node {
+        name: name.to_owned(),
+        ipv4: ipv4.parse().ok(),
+        ipv6: ipv6.parse().ok(),
+    };
+    Pool {
+        name: "web".to_owned(),
+        nodes: vec![node("a", "192.0.2.1", "2001:db8::1"), node("b", "192.0.2.2", "")],
+        checks: Vec::new(),
+        rotate: Rotate::Never,
+        preempt: Preempt::Never,
+        when_all_down: WhenAllDown::Keep,
+        families: Families::Together,
+        min_hold_ms: 0,
+        ttl_min_s: None,
+        anchors: Vec::new(),
+    }
+}
+
+/// One line as the type and RDATA of a record, read by us and by `domain`: where both take it, the
+/// octets are the same.
+pub fn records(bytes: &[u8]) {
+    let line =
+        bytes.split(|octet| matches!(octet, b'\n' | b'\r' | b'(' | b')' | b';' | b'"')).next().unwrap_or_default();
+    // `domain` takes an origin sign in RDATA for a label.
+    if line.contains(&b'@') {
+        return;
+    }
+    let head = "example.org. 60 IN ";
+    let text = [head.as_bytes(), line, b"\n"].concat();
+    let ours = Document::parse("fuzz", &origin(), text.clone());
+    let Some(ours) = ours.lines().next().and_then(|line| line.record()) else { return };
+    let mut theirs = Zonefile::new();
+    theirs.extend_from_slice(&text);
+    theirs.set_origin("example.org.".parse().expect("a name"));
+    theirs.set_default_class(Class::IN);
+    let Ok(Some(Entry::Record(record))) = theirs.next_entry() else { return };
+    if record.rtype() != ours.rtype || record.rtype() == Rtype::from_int(0) {
+        return;
+    }
+    let mut rdata = Vec::new();
+    if record.data().compose_rdata(&mut rdata).is_ok() && record.ttl().as_secs() == ours.ttl {
+        assert_eq!(rdata, ours.rdata.to_vec(), "{}", text.escape_ascii());
+    }
+}
+
+/// Any text as a configuration: it is taken, or every problem is one line with its file.
+pub fn config(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    // Nothing on disk is opened for a fuzzer.
+    if ["ca-file", "nsd-conf", "zone-files", "include"].iter().any(|key| text.contains(key)) {
+        return;
+    }
+    if let Err(problems) = Config::parse(std::path::Path::new("fuzz.toml"), text) {
+        assert!(!problems.is_empty());
+        for problem in problems {
+            let line = problem.to_string();
+            assert!(line.starts_with("fuzz.toml:") && line.lines().count() == 1, "{line}");
+        }
+    }
+}

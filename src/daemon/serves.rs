@@ -1,0 +1,71 @@
+//! `is-primary NODE NAME`: whether a node serves a name now. For cron jobs and certificate clients.
+
+use std::path::Path;
+
+use crate::config::{self, Config};
+use crate::control::Exit;
+use crate::control::client::Client;
+use crate::director::status::Status;
+use crate::dns::name::Name;
+use crate::failover::binding::family_of;
+use crate::health::family::Family;
+use crate::zone::tag::Role;
+
+use super::failure::Failure;
+use super::load;
+
+/// A failover RRset of a name: whom it follows.
+#[derive(Debug, Eq, PartialEq)]
+struct Follows {
+    pool: String,
+    role: Role,
+    family: Family,
+}
+
+/// Succeeds if `node` holds the role that `name` follows, in every family in which the name is
+/// served at all. The failure says who does.
+pub async fn run(file: &Path, node: &str, name: &Name) -> Result<(), Failure> {
+    let config = Config::load(file)?;
+    let follows = follows(&config, name)?;
+    let status = Client::new(&config.control).status().await?;
+    let holders: Vec<(Family, &str)> =
+        follows.iter().filter_map(|follows| Some((follows.family, holder(&status, follows)?))).collect();
+    match holders.iter().find(|(_, holder)| *holder != node) {
+        None if holders.is_empty() => Err(Failure::failed(format!("{name} is served by nobody"))),
+        None => Ok(()),
+        Some((family, holder)) => {
+            Err(Failure::failed(format!("{name} is served by {holder} over {family}, not by {node}")))
+        }
+    }
+}
+
+/// What the failover records of a name follow, from the zone that it lies in.
+fn follows(config: &Config, name: &Name) -> Result<Vec<Follows>, Failure> {
+    let inside = config.zones.iter().filter(|zone| name.is_within(&zone.origin));
+    let zone: &config::Zone = inside
+        .max_by_key(|zone| zone.origin.labels().count())
+        .ok_or_else(|| Failure::usage(format!("{name} lies in no zone of the configuration")))?;
+    let parsed = load::parse(zone, &config.pools).map_err(|lines| Failure::new(Exit::Usage, lines))?;
+    let mut follows: Vec<Follows> = Vec::new();
+    for found in parsed.zone.failover_records().filter(|found| found.record.owner == *name) {
+        let slot = found.tag.as_ref().and_then(|tag| parsed.binding.slot(tag));
+        let (Some(slot), Some(family)) = (slot, family_of(found.record.rtype)) else { continue };
+        let one = Follows { pool: config.pools[slot.pool].name.clone(), role: slot.role, family };
+        if !follows.contains(&one) {
+            follows.push(one);
+        }
+    }
+    match follows.is_empty() {
+        true => Err(Failure::usage(format!("{name} is no failover name of zone {}", zone.origin))),
+        false => Ok(follows),
+    }
+}
+
+fn holder<'a>(status: &'a Status, follows: &Follows) -> Option<&'a str> {
+    let pool = status.pools.iter().find(|pool| pool.name == follows.pool)?;
+    let family = pool.families.iter().find(|known| known.family == follows.family)?;
+    match follows.role {
+        Role::Primary => family.primary.as_deref(),
+        Role::Standby => family.standby.as_deref(),
+    }
+}

@@ -1,0 +1,291 @@
+//! What somebody should know about: found in a [`Status`], the same for the page, the metrics and
+//! Nagios.
+
+use super::event::ExportResult;
+use super::status::{NodeStatus, OverrideStatus, PoolStatus, Status, ZoneStatus};
+
+/// A certificate that ends within this many days is worth a warning.
+pub const CERT_WARNING_DAYS: i64 = 14;
+/// The same, and it is urgent.
+pub const CERT_CRITICAL_DAYS: i64 = 3;
+/// A snapshot that is older was made by a daemon that no longer turns: it renews its snapshot at
+/// least three times in this time.
+pub const STALE_MS: i64 = 30_000;
+const DAY_S: i64 = 86_400;
+
+/// One thing that somebody should know about.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Alarm {
+    pub severity: Severity,
+    pub kind: Kind,
+    /// The pool, node or zone; empty where it is about the daemon.
+    pub subject: String,
+    /// One line for people, without the subject.
+    pub text: String,
+}
+
+/// The most urgent first.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Severity {
+    /// Answers are wrong, or will be at the next mishap.
+    Critical,
+    /// Somebody has to do something, soon.
+    Warning,
+    /// As somebody wanted it, for a limited time.
+    Notice,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Kind {
+    Stale,
+    Starting,
+    AllDown,
+    Withdrawn,
+    Down,
+    ExportFailed,
+    ExportHeld,
+    Behind,
+    Certificate,
+    Hold,
+    Drain,
+}
+
+impl Severity {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Critical => "critical",
+            Severity::Warning => "warning",
+            Severity::Notice => "notice",
+        }
+    }
+}
+
+impl Kind {
+    pub const ALL: [Kind; 11] = [
+        Kind::Stale,
+        Kind::Starting,
+        Kind::AllDown,
+        Kind::Withdrawn,
+        Kind::Down,
+        Kind::ExportFailed,
+        Kind::ExportHeld,
+        Kind::Behind,
+        Kind::Certificate,
+        Kind::Hold,
+        Kind::Drain,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Stale => "stale",
+            Kind::Starting => "starting",
+            Kind::AllDown => "all-down",
+            Kind::Withdrawn => "withdrawn",
+            Kind::Down => "down",
+            Kind::ExportFailed => "export-failed",
+            Kind::ExportHeld => "export-held",
+            Kind::Behind => "behind",
+            Kind::Certificate => "certificate",
+            Kind::Hold => "hold",
+            Kind::Drain => "drain",
+        }
+    }
+}
+
+/// Everything that is not as it should be, the most urgent first.
+pub fn alarms(status: &Status, now_unix_ms: i64) -> Vec<Alarm> {
+    let mut found = Vec::new();
+    let age_ms = now_unix_ms.saturating_sub(status.unix_ms);
+    if age_ms > STALE_MS {
+        let text = format!("the daemon has not renewed its state for {} s: it hangs", age_ms / 1_000);
+        found.push(alarm(Severity::Critical, Kind::Stale, "", text));
+    }
+    if !status.ready {
+        let text = "the first round of probes is not done yet: nothing moves by itself".to_owned();
+        found.push(alarm(Severity::Warning, Kind::Starting, "", text));
+    }
+    status.pools.iter().for_each(|pool| of_pool(pool, &mut found));
+    status.nodes.iter().for_each(|node| of_node(node, now_unix_ms, &mut found));
+    found.extend(status.zones.iter().filter_map(of_zone));
+    // Stable: within one severity the order of the status stays.
+    found.sort_by_key(|alarm| (alarm.severity, alarm.kind));
+    found
+}
+
+/// Whether a pool's rule says that nobody is up, or that nobody can know.
+pub fn is_all_down(rule: &str) -> bool {
+    rule.starts_with("all-down") || rule == "cut-off"
+}
+
+/// Whether an export has left nsd without the decision.
+pub fn has_failed(result: ExportResult) -> bool {
+    matches!(result, ExportResult::RolledBack | ExportResult::Refused | ExportResult::Broken)
+}
+
+/// Whole days until this moment; negative when it has passed.
+pub fn days_left(unix_s: i64, now_unix_ms: i64) -> i64 {
+    unix_s.saturating_sub(now_unix_ms.div_euclid(1_000)).div_euclid(DAY_S)
+}
+
+/// How urgent the end of a certificate is; `None`: far enough.
+pub fn cert_severity(unix_s: i64, now_unix_ms: i64) -> Option<Severity> {
+    match days_left(unix_s, now_unix_ms) {
+        days if days < CERT_CRITICAL_DAYS => Some(Severity::Critical),
+        days if days < CERT_WARNING_DAYS => Some(Severity::Warning),
+        _ => None,
+    }
+}
+
+/// "ends in 5 days", "ends in less than a day", "ended 2 days ago".
+pub fn cert_words(unix_s: i64, now_unix_ms: i64) -> String {
+    match days_left(unix_s, now_unix_ms) {
+        0 => "ends in less than a day".to_owned(),
+        1 => "ends in 1 day".to_owned(),
+        days @ 2.. => format!("ends in {days} days"),
+        -1 => "has ended".to_owned(),
+        -2 => "ended 1 day ago".to_owned(),
+        days => format!("ended {} days ago", -(days + 1)),
+    }
+}
+
+fn alarm(severity: Severity, kind: Kind, subject: &str, text: String) -> Alarm {
+    Alarm { severity, kind, subject: subject.to_owned(), text }
+}
+
+fn of_pool(pool: &PoolStatus, found: &mut Vec<Alarm>) {
+    if is_all_down(&pool.rule) {
+        found.push(alarm(Severity::Critical, Kind::AllDown, &pool.name, pool.reason.clone()));
+    } else {
+        let without = pool.families.iter().filter(|family| family.primary.is_none());
+        let families: Vec<&str> = without.map(|family| family.family.as_str()).collect();
+        if !families.is_empty() {
+            let text = format!("no primary over {}: {}", families.join(" and "), pool.reason);
+            found.push(alarm(Severity::Warning, Kind::Withdrawn, &pool.name, text));
+        }
+    }
+    if let Some(hold) = &pool.hold {
+        let text = format!("held on {}", hold.node.as_deref().unwrap_or("the withdrawn answer"));
+        found.push(override_alarm(Kind::Hold, &pool.name, text, hold));
+    }
+}
+
+/// An order without an end is easily forgotten, and then there is no failover.
+fn override_alarm(kind: Kind, subject: &str, mut text: String, order: &OverrideStatus) -> Alarm {
+    let severity = if order.until_unix_ms.is_some() { Severity::Notice } else { Severity::Warning };
+    match order.until_unix_ms {
+        Some(_) => text.push_str(" by order, for a limited time"),
+        None => text.push_str(" by order, until somebody takes it back"),
+    }
+    if let Some(reason) = &order.reason {
+        text.push_str(": ");
+        text.push_str(reason);
+    }
+    alarm(severity, kind, subject, text)
+}
+
+fn of_node(node: &NodeStatus, now_unix_ms: i64, found: &mut Vec<Alarm>) {
+    if let Some(drain) = &node.drain {
+        found.push(override_alarm(Kind::Drain, &node.name, "drained".to_owned(), drain));
+    }
+    for check in node.checks.iter().filter(|check| check.verdict == "down") {
+        let text = format!("down: {} over {}: {} {}", check.check, check.family, check.word, check.detail);
+        found.push(alarm(Severity::Warning, Kind::Down, &node.name, text.trim_end().to_owned()));
+    }
+    for (check, unix_s) in certificates(node) {
+        if let Some(severity) = cert_severity(unix_s, now_unix_ms) {
+            let text = format!("the certificate that {check} sees {}", cert_words(unix_s, now_unix_ms));
+            found.push(alarm(severity, Kind::Certificate, &node.name, text));
+        }
+    }
+}
+
+/// Each check of a node that saw a certificate, with the earliest end over the families, in Unix
+/// seconds.
+pub fn certificates(node: &NodeStatus) -> Vec<(&str, i64)> {
+    let mut found: Vec<(&str, i64)> = Vec::new();
+    for check in &node.checks {
+        let Some(unix_s) = check.cert_expiry_unix_s else { continue };
+        match found.iter_mut().find(|(name, _)| *name == check.check) {
+            Some((_, known)) => *known = unix_s.min(*known),
+            None => found.push((&check.check, unix_s)),
+        }
+    }
+    found
+}
+
+fn of_zone(zone: &ZoneStatus) -> Option<Alarm> {
+    let last = zone.last_export.as_ref();
+    if let Some(report) = last.filter(|report| has_failed(report.result)) {
+        let severity = if report.result == ExportResult::Broken { Severity::Critical } else { Severity::Warning };
+        return Some(alarm(severity, Kind::ExportFailed, &zone.name, format!("export failed: {}", report.detail)));
+    }
+    if zone.export_held {
+        let text = format!("held since a rollback: nsd hears of no decision until `export {}`", zone.name);
+        return Some(alarm(Severity::Warning, Kind::ExportHeld, &zone.name, text));
+    }
+    if !zone.export || zone.serial_at_nsd == Some(zone.serial) {
+        return of_secondaries(zone);
+    }
+    let text = match zone.serial_at_nsd {
+        Some(serial) => format!("nsd serves serial {serial}, decided is {}", zone.serial),
+        None => "nsd was not seen to serve it".to_owned(),
+    };
+    Some(alarm(Severity::Warning, Kind::Behind, &zone.name, text))
+}
+
+fn of_secondaries(zone: &ZoneStatus) -> Option<Alarm> {
+    let mut behind = zone.secondaries.iter().filter(|secondary| secondary.serial != Some(zone.serial));
+    let first = behind.next()?;
+    let serial = first.serial.map_or("no serial that was seen".to_owned(), |serial| format!("serial {serial}"));
+    let more = match behind.count() {
+        0 => String::new(),
+        more => format!(", and {more} more secondaries are behind"),
+    };
+    let text = format!("secondary {} serves {serial}, decided is {}{more}", first.server, zone.serial);
+    Some(alarm(Severity::Warning, Kind::Behind, &zone.name, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000_000;
+
+    #[test]
+    fn certificates_are_told_in_time() {
+        let now_s = NOW / 1_000;
+        for (days, severity, words) in [
+            (30, None, "ends in 30 days"),
+            (14, None, "ends in 14 days"),
+            (13, Some(Severity::Warning), "ends in 13 days"),
+            (3, Some(Severity::Warning), "ends in 3 days"),
+            (1, Some(Severity::Critical), "ends in 1 day"),
+            (0, Some(Severity::Critical), "ends in less than a day"),
+            (-1, Some(Severity::Critical), "ended 1 day ago"),
+        ] {
+            // An hour more: whole days are told.
+            let unix_s = now_s + days * DAY_S + if days < 0 { -3_600 } else { 3_600 };
+            assert_eq!(cert_severity(unix_s, NOW), severity, "{days}");
+            assert_eq!(cert_words(unix_s, NOW), words, "{days}");
+        }
+        assert_eq!(cert_words(now_s - 10, NOW), "has ended");
+        assert_eq!(cert_words(i64::MIN, i64::MAX), format!("ended {} days ago", -days_left(i64::MIN, i64::MAX) - 1));
+    }
+
+    #[test]
+    fn an_order_without_an_end_is_a_warning() {
+        let order = |until_unix_ms| OverrideStatus { until_unix_ms, ..OverrideStatus::default() };
+        let severity = |order| override_alarm(Kind::Drain, "a", String::new(), &order).severity;
+        assert_eq!(severity(order(Some(NOW))), Severity::Notice);
+        assert_eq!(severity(order(None)), Severity::Warning);
+    }
+
+    #[test]
+    fn the_most_urgent_comes_first_and_a_hung_daemon_before_all() {
+        let down = PoolStatus { name: "web".into(), rule: "all-down-keep".into(), ..PoolStatus::default() };
+        let status = Status { unix_ms: NOW - STALE_MS - 1, pools: vec![down], ..Status::default() };
+        let kinds: Vec<Kind> = alarms(&status, NOW).into_iter().map(|alarm| alarm.kind).collect();
+        assert_eq!(kinds, [Kind::Stale, Kind::AllDown, Kind::Starting]);
+        assert!(alarms(&Status { unix_ms: NOW, ready: true, ..Status::default() }, NOW).is_empty());
+    }
+}

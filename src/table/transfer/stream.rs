@@ -1,0 +1,232 @@
+//! A transfer from its first message to its last. It holds one table, so that the zone is that of one
+//! generation however long the secondary takes.
+//!
+//! ```text
+//! whole zone   SOA(new)  all but the SOA                                    SOA(new)   RFC 5936 section 2.2
+//! changes      SOA(new)  SOA(old) removed records  SOA(new) added records   SOA(new)   RFC 1995 section 4
+//! up to date   SOA(new)                                                                RFC 1995 section 2
+//! ```
+//!
+//! However many versions lie between, there is one sequence of changes (RFC 1995 section 5): they
+//! are those between the two ends.
+
+use std::sync::Arc;
+
+use domain::base::Serial;
+use domain::base::iana::{Class, Opcode, Rtype};
+
+use crate::dns::message::{Query, flags};
+use crate::dns::transfer::Wanted;
+
+use super::super::Table;
+use super::super::choice::WITHDRAWN;
+use super::super::respond::PAYLOAD_MAX;
+use super::super::tree::NodeId;
+use super::super::zone_table::{Mode, ZoneTable};
+use super::change::{Change, Followers, Records, changes};
+use super::journal::Past;
+use super::pack::{Opt, Packer, Put};
+
+/// A transfer under way.
+pub struct Stream {
+    table: Arc<Table>,
+    zone: Arc<ZoneTable>,
+    kind: Kind,
+    steps: Vec<Step>,
+    step: usize,
+    cursor: Cursor,
+    past: Option<Past>,
+    changes: Box<[Change]>,
+    /// Records sent so far.
+    records: u64,
+    messages: u64,
+}
+
+/// What kind of answer a request gets.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    Whole,
+    Changes,
+    /// The secondary has this version, or a newer one.
+    Current,
+}
+
+/// A stretch of the stream.
+#[derive(Clone, Copy)]
+enum Step {
+    Soa(u32),
+    All,
+    Removed,
+    Added,
+}
+
+/// Where the next record of a step is: a node and a set of it, or a change and one of its names; and
+/// a record of that RRset.
+#[derive(Clone, Copy, Default)]
+struct Cursor {
+    outer: usize,
+    inner: usize,
+    record: usize,
+}
+
+impl Stream {
+    /// Begins a transfer of a zone (index into the table's catalog), which must be served whole.
+    /// `past` is the version that the secondary has, if the journal knows it.
+    pub fn new(table: Arc<Table>, zone: usize, wanted: Wanted, past: Option<Past>) -> Option<Stream> {
+        let serial = table.serial(zone);
+        let zone = table.catalog.zones[zone].clone();
+        if zone.mode() != Mode::Whole {
+            return None;
+        }
+        let mut stream = Stream {
+            table,
+            zone,
+            kind: Kind::Whole,
+            steps: vec![Step::Soa(serial), Step::All, Step::Soa(serial)],
+            step: 0,
+            cursor: Cursor::default(),
+            past: None,
+            changes: Box::default(),
+            records: 0,
+            messages: 0,
+        };
+        match wanted {
+            Wanted::Since(since) if is_current(since, serial) => {
+                stream.kind = Kind::Current;
+                stream.steps = vec![Step::Soa(serial)];
+            }
+            Wanted::Since(_) => stream.take_changes(past, serial),
+            Wanted::Whole => {}
+        }
+        Some(stream)
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Records in the messages so far, SOA records included.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Writes the next message, without a TSIG, for which there is room. False: there is none.
+    pub fn next(&mut self, query: &Query<'_>, out: &mut Vec<u8>) -> bool {
+        if self.step == self.steps.len() {
+            return false;
+        }
+        let zone = self.zone.clone();
+        let flags = flags::QR | flags::AA | (query.flags & flags::RD);
+        let mut packer = Packer::begin(query.id, flags, query.question.wire, &zone, out);
+        while let Some(step) = self.steps.get(self.step).copied() {
+            let full = match step {
+                Step::Soa(serial) => !packer.soa(serial),
+                Step::All => self.all(&mut packer),
+                Step::Removed => self.some(&mut packer, |change| &change.removed),
+                Step::Added => self.some(&mut packer, |change| &change.added),
+            };
+            if full {
+                break;
+            }
+            self.step += 1;
+            self.cursor = Cursor::default();
+        }
+        let opt = query.edns.filter(|_| self.messages == 0);
+        let opt = opt.map(|edns| Opt { payload: PAYLOAD_MAX, dnssec_ok: edns.dnssec_ok });
+        self.records += u64::from(packer.finish(opt));
+        self.messages += 1;
+        true
+    }
+
+    /// Sends the changes since a former version, if they are fewer than the zone has records.
+    fn take_changes(&mut self, past: Option<Past>, serial: u32) {
+        // After a reload the journal may be ahead of the table that we hold.
+        let Some(past) = past.filter(|past| Arc::ptr_eq(&past.zone, &self.zone)) else { return };
+        let changes = changes(&self.table, &past);
+        let followers = past.followers.get_or_init(|| Followers::new(&self.table, &self.zone));
+        let records = |change: &Change| {
+            let each = change.removed.starts.len() + change.added.starts.len();
+            each as u64 * followers.of(change.choice).len() as u64
+        };
+        if changes.iter().map(records).sum::<u64>() > followers.records {
+            return;
+        }
+        self.kind = Kind::Changes;
+        self.steps = vec![
+            Step::Soa(serial),
+            Step::Soa(past.serial),
+            Step::Removed,
+            Step::Soa(serial),
+            Step::Added,
+            Step::Soa(serial),
+        ];
+        self.changes = changes;
+        self.past = Some(past);
+    }
+
+    /// True: the message is full. The same for [`Stream::some`].
+    fn all(&mut self, packer: &mut Packer<'_>) -> bool {
+        let Cursor { outer, inner, record } = &mut self.cursor;
+        while *outer < self.zone.names() {
+            let node = self.zone.tree.node(*outer as NodeId);
+            while let Some(set) = self.zone.sets(node).get(*inner) {
+                let (outcome, _) = self.zone.outcome(*set, &self.table.picks);
+                if outcome.blob != WITHDRAWN && outcome.blob != self.zone.soa.blob {
+                    let rrset = self.zone.blobs.rrset(outcome.blob);
+                    loop {
+                        match packer.record(*outer as NodeId, &rrset, *record) {
+                            Put::Done(len) => *record += len,
+                            Put::Full => return true,
+                            Put::End => break,
+                        }
+                    }
+                }
+                (*inner, *record) = (*inner + 1, 0);
+            }
+            (*outer, *inner) = (*outer + 1, 0);
+        }
+        false
+    }
+
+    fn some(&mut self, packer: &mut Packer<'_>, side: fn(&Change) -> &Records) -> bool {
+        let Cursor { outer, inner, record } = &mut self.cursor;
+        let Some(followers) = self.past.as_ref().and_then(|past| past.followers.get()) else { return false };
+        while let Some(change) = self.changes.get(*outer) {
+            let records = side(change);
+            if records.blob != WITHDRAWN {
+                let rrset = self.zone.blobs.rrset(records.blob);
+                while let Some(node) = followers.of(change.choice).get(*inner) {
+                    while let Some(start) = records.starts.get(*record) {
+                        if let Put::Full = packer.record(*node, &rrset, usize::from(*start)) {
+                            return true;
+                        }
+                        *record += 1;
+                    }
+                    (*inner, *record) = (*inner + 1, 0);
+                }
+            }
+            (*outer, *inner) = (*outer + 1, 0);
+        }
+        false
+    }
+}
+
+/// RFC 1995 section 2: who has this version or a newer one (RFC 1982) is told our own.
+fn is_current(theirs: u32, ours: u32) -> bool {
+    Serial(theirs) >= Serial(ours)
+}
+
+/// A NOTIFY for a zone (index into the table's catalog) with the new SOA in its answer section (RFC
+/// 1996 section 3.7), without a TSIG.
+pub fn notify(table: &Table, zone: usize, id: u16) -> Vec<u8> {
+    let serial = table.serial(zone);
+    let zone = &table.catalog.zones[zone];
+    let mut question = zone.origin().wire().to_vec();
+    question.extend_from_slice([Rtype::SOA.to_int(), Class::IN.to_int()].map(u16::to_be_bytes).as_flattened());
+    let mut message = Vec::new();
+    let flags = flags::AA | u16::from(Opcode::NOTIFY.to_int()) << 11;
+    let mut packer = Packer::begin(id, flags, &question, zone, &mut message);
+    packer.soa(serial);
+    packer.finish(None);
+    message
+}

@@ -1,0 +1,122 @@
+//! Each fuzz target for a moment, on mutations of real files from a fixed seed: what a fuzzer would
+//! find in its first seconds is found here. `FUZZ_SECONDS` asks for more.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::fuzz;
+
+/// How long each target is tried.
+const SECONDS: u64 = 2;
+
+/// Pieces that zones and configurations are made of, and that break them.
+const PIECES: &[&str] = &[
+    "\n",
+    " ",
+    "\t",
+    "\"",
+    "\\",
+    "(",
+    ")",
+    ";",
+    "\0",
+    "\r",
+    "$INCLUDE f\n",
+    "$INCLUDE x\n",
+    "$GENERATE 1-9 a$ A 192.0.2.$\n",
+    "$GENERATE 0-99/7 ${3,4,n} TXT \"${-1,2,X} $$\"\n",
+    "$ORIGIN a.\n",
+    "$TTL 1w\n",
+    "@ SOA a b 1 2 3 4 5\n",
+    "@ NS a\n",
+    "a 5 A 192.0.2.1 ; Enable failover\n",
+    " AAAA 2001:db8::1 ; enable failover role=standby pool=web\n",
+    "4294967296",
+    ";nsd-failover:withdrawn a A 192.0.2.1 ; Enable failover\n",
+    "LOC 52 22 23.1 N 4 53 32 E -2m 0m",
+    "\\# 3 abcdef",
+    "TXT \\255\\\"",
+    "APL 1:0.0.0.0/0 !2:::/0",
+    "[zone.\"a\"]\n",
+    "file = \"x\"\n",
+    "= [1, 2]\n",
+    "\u{fc}",
+    "\u{feff}",
+    "*.",
+    "d DNAME e\n",
+    "sub NS ns.sub\n",
+    "SVCB 1 . alpn=h2 port=1",
+    "NSEC3 1 0 0 - 2t7b4g4vsa5smi47k61mv5bv1a22bojr A",
+];
+
+#[test]
+fn document() {
+    tried(&seeds(&["tests/data/zones", "tests/data/reference", "zones"]), fuzz::document);
+}
+
+#[test]
+fn edit() {
+    tried(&seeds(&["tests/data/zones", "tests/data/reference", "zones"]), fuzz::edit);
+}
+
+#[test]
+fn records() {
+    let lines: Vec<Vec<u8>> = crate::support::odd_zones::RDATA.iter().map(|rdata| rdata.as_bytes().to_vec()).collect();
+    tried(&lines, fuzz::records);
+}
+
+#[test]
+fn config() {
+    tried(&seeds(&["conf"]), fuzz::config);
+}
+
+fn seeds(folders: &[&str]) -> Vec<Vec<u8>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = folders.iter().flat_map(|folder| fs::read_dir(root.join(folder)).unwrap());
+    let mut paths: Vec<_> = files.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
+    paths.sort();
+    paths.iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+/// Runs a target on the seeds, then on mutations of them until the time is over.
+fn tried(seeds: &[Vec<u8>], target: fn(&[u8])) {
+    let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SECONDS);
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for seed in seeds {
+        target(seed);
+    }
+    while Instant::now() < end {
+        let mut bytes = seeds[random.below(seeds.len())].clone();
+        for _ in 0..1 + random.below(5) {
+            let at = random.below(bytes.len() + 1);
+            let end = (at + random.below(8)).min(bytes.len());
+            let piece = match random.below(4) {
+                0 => vec![random.below(256) as u8],
+                1 => {
+                    let other = &seeds[random.below(seeds.len())];
+                    let from = random.below(other.len() + 1);
+                    other[from..(from + random.below(40)).min(other.len())].to_vec()
+                }
+                _ => PIECES[random.below(PIECES.len())].as_bytes().to_vec(),
+            };
+            bytes.splice(at..end, piece);
+        }
+        if std::panic::catch_unwind(|| target(&bytes)).is_err() {
+            panic!("found: \"{}\"", bytes.escape_ascii());
+        }
+    }
+}
+
+/// xorshift64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, most: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % most
+    }
+}

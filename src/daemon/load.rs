@@ -144,6 +144,44 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
     Ok(loaded)
 }
 
+/// Reads the file of cookie secrets, if there is one: each reload does, which is how they roll over.
+fn policy(dns: &Dns) -> Result<Policy, String> {
+    let boxed = |text: &Vec<u8>| text.clone().into_boxed_slice();
+    let cookies = match &dns.cookies {
+        Cookies::Off => None,
+        Cookies::Own => Secrets::new(vec![random_secret()?]),
+        Cookies::File(path) => {
+            let failed = |error: String| format!("{}: error: {error}", path.display());
+            let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+            Some(Secrets::from_text(&text).map_err(|error| failed(error.to_string()))?)
+        }
+    };
+    let (version, identity) = (dns.version.as_ref().map(boxed), dns.identity.as_ref().map(boxed));
+    Ok(Policy { nsid: boxed(&dns.nsid), version, identity, cookies })
+}
+
+/// Reads certificate and key; each reload does, which is how they are renewed.
+fn certificate(tls: &Tls) -> Result<CertifiedKey, String> {
+    let of = |path: &Path, error: String| format!("{}: error: {error}", path.display());
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&tls.cert).and_then(Iterator::collect);
+    let chain = chain.map_err(|error| of(&tls.cert, error.to_string()))?;
+    if chain.is_empty() {
+        return Err(of(&tls.cert, "it holds no certificate; write it in PEM form".to_owned()));
+    }
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| of(&tls.key, error.to_string()))?;
+    let provider = rustls::crypto::ring::default_provider();
+    // Fails where key and certificate do not belong together.
+    CertifiedKey::from_der(chain, key, &provider).map_err(|error| of(&tls.key, error.to_string()))
+}
+
+/// One for the whole life of the process: a reload must not make the cookies of all clients worthless.
+fn random_secret() -> Result<[u8; SECRET_LEN], String> {
+    static SECRET: OnceLock<[u8; SECRET_LEN]> = OnceLock::new();
+    let mut fresh = [0; SECRET_LEN];
+    SystemRandom::new().fill(&mut fresh).map_err(|_| "the system gives no random octets".to_owned())?;
+    Ok(*SECRET.get_or_init(|| fresh))
+}
+
 /// Says which names a check with `names = "pool"` asks for: those that follow the primary of its
 /// pools.
 fn name_checks(loaded: &mut Loaded, names: &[BTreeSet<String>]) {
@@ -188,44 +226,6 @@ fn targets(settings: &Settings) -> HashMap<Target, Arc<Looked>> {
         }
     }
     targets
-}
-
-/// Reads the file of cookie secrets, if there is one: each reload does, which is how they roll over.
-fn policy(dns: &Dns) -> Result<Policy, String> {
-    let boxed = |text: &Vec<u8>| text.clone().into_boxed_slice();
-    let cookies = match &dns.cookies {
-        Cookies::Off => None,
-        Cookies::Own => Secrets::new(vec![random_secret()?]),
-        Cookies::File(path) => {
-            let failed = |error: String| format!("{}: error: {error}", path.display());
-            let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-            Some(Secrets::from_text(&text).map_err(|error| failed(error.to_string()))?)
-        }
-    };
-    let (version, identity) = (dns.version.as_ref().map(boxed), dns.identity.as_ref().map(boxed));
-    Ok(Policy { nsid: boxed(&dns.nsid), version, identity, cookies })
-}
-
-/// Reads certificate and key; each reload does, which is how they are renewed.
-fn certificate(tls: &Tls) -> Result<CertifiedKey, String> {
-    let of = |path: &Path, error: String| format!("{}: error: {error}", path.display());
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&tls.cert).and_then(Iterator::collect);
-    let chain = chain.map_err(|error| of(&tls.cert, error.to_string()))?;
-    if chain.is_empty() {
-        return Err(of(&tls.cert, "it holds no certificate; write it in PEM form".to_owned()));
-    }
-    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| of(&tls.key, error.to_string()))?;
-    let provider = rustls::crypto::ring::default_provider();
-    // Fails where key and certificate do not belong together.
-    CertifiedKey::from_der(chain, key, &provider).map_err(|error| of(&tls.key, error.to_string()))
-}
-
-/// One for the whole life of the process: a reload must not make the cookies of all clients worthless.
-fn random_secret() -> Result<[u8; SECRET_LEN], String> {
-    static SECRET: OnceLock<[u8; SECRET_LEN]> = OnceLock::new();
-    let mut fresh = [0; SECRET_LEN];
-    SystemRandom::new().fill(&mut fresh).map_err(|_| "the system gives no random octets".to_owned())?;
-    Ok(*SECRET.get_or_init(|| fresh))
 }
 
 /// What is served before anything was decided.
@@ -297,6 +297,14 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec
     };
     let content = fingerprint.map(Fingerprint::finish);
     let table = table.map(|table| table.with_content(content));
+    // Signatures stand beside the RRsets in the table, and a transfer does not collect them yet.
+    if config.transfer.is_some() && table.as_ref().is_some_and(ZoneTable::is_signed) {
+        return Err(vec![format!(
+            "{}: error: zone {} is signed, and signed zones cannot be transferred yet; remove allow-transfer and notify, and let nsd load the file",
+            config.file.display(),
+            config.origin
+        )]);
+    }
     let settings = ZoneSettings {
         origin: config.origin.clone(),
         pools: binding.pools().to_vec(),

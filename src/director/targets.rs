@@ -11,7 +11,6 @@ use crate::health::time::Now;
 use crate::health::verdict::{Counter, Thresholds, Verdict};
 
 use super::event::Target;
-use super::recent::Recent;
 use super::settings::{Settings, anchor};
 use super::state::{SavedTarget, State, monotonic, to_monotonic, to_unix};
 
@@ -39,7 +38,6 @@ pub(super) struct TargetState {
     /// What the last probe said that could say anything.
     last_said: Option<bool>,
     pub(super) history: History,
-    pub(super) recent: Recent,
     /// Probes that have ended in this run.
     ended: u32,
     /// Enough has been seen in this run to act upon: a verdict stands and a probe has ended since
@@ -116,7 +114,6 @@ impl Targets {
             counter: Counter::default(),
             since_ms: None,
             last: None,
-            recent: Recent::default(),
             ended: 0,
             settled: false,
             users: Vec::new(),
@@ -158,7 +155,6 @@ impl Targets {
             state.last_ended_ms = before.last_ended_ms;
             state.last_said = before.last_said;
             state.history = before.history.clone();
-            state.recent = before.recent.clone();
             state.ended = before.ended;
             state.settled = before.settled;
             match slots[index] {
@@ -196,7 +192,6 @@ impl Targets {
             state.last_said = said;
         }
         let counted = counter != state.counter;
-        state.recent.push(said);
         state.last = Some(LastProbe { outcome, unix_ms: now.unix_ms });
         state.ended = state.ended.saturating_add(1);
         let needed = state.thresholds.rise.max(state.thresholds.fall).max(1);

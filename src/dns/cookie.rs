@@ -150,8 +150,8 @@ mod tests {
         let client = [0x22, 0x68, 0x1a, 0xb9, 0x7d, 0x52, 0xc2, 0x98];
         let old = [0x01, 0, 0, 0, 0x5c, 0xf7, 0xc5, 0x79, 0x26, 0x55, 0x6b, 0xd0, 0x93, 0x4c, 0x72, 0xf8];
         let address: IpAddr = "2001:db8:220:1:59de:d0f4:8769:82b8".parse().unwrap();
-        let text = format!("445536bcd2513298075a5d379663c962\n# the last one\n\ndd3bdf9344b678b185a6f5cb60fca715\n");
-        let both = Secrets::from_text(&text).unwrap();
+        let text = "445536bcd2513298075a5d379663c962\n# the last one\n\ndd3bdf9344b678b185a6f5cb60fca715\n";
+        let both = Secrets::from_text(text).unwrap();
         assert!(both.accept(&client, &old, address, 1_559_741_961));
         let only_new = Secrets::from_text("445536bcd2513298075a5d379663c962").unwrap();
         assert!(!only_new.accept(&client, &old, address, 1_559_741_961));

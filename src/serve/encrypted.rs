@@ -11,14 +11,17 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use hickory_proto::op::{Header, HeaderCounts, Message, MessageType, Metadata, ResponseCode};
+use hickory_proto::rr::Record;
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
+use hickory_proto::serialize::binary::BinEncoder;
 use hickory_server::Server;
 use hickory_server::net::runtime::Time;
 use hickory_server::net::xfer::Protocol;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
-use hickory_server::zone_handler::MessageResponseBuilder;
+use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 
 use crate::dns::message::MESSAGE_MAX;
@@ -99,7 +102,13 @@ pub async fn run(
 
 /// Binds a socket for QUIC.
 pub fn bind_quic(address: SocketAddr) -> io::Result<UdpSocket> {
-    UdpSocket::bind(address)
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(socket2::Protocol::UDP))?;
+    if address.is_ipv6() {
+        // 0.0.0.0 has its own socket.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket.into())
 }
 
 struct Handler {
@@ -172,24 +181,36 @@ impl RequestHandler for Handler {
             ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() })
         };
         let Some(mut message) = reply.and_then(|reply| Message::from_vec(&reply).ok()) else { return failed() };
-        pad(&mut message);
-        let mut builder = MessageResponseBuilder::from_message_request(request);
-        if let Some(edns) = &message.edns {
-            builder.edns(edns);
-        }
-        let response =
-            builder.build(message.metadata, &message.answers, &message.authorities, [], &message.additionals);
+        pad(request, &mut message);
         // A client that is gone is no event.
-        handle.send_response(response).await.unwrap_or_else(|_| failed())
+        handle.send_response(response(request, &message)).await.unwrap_or_else(|_| failed())
     }
 }
 
+/// Records on their way out.
+type Records<'a> = std::slice::Iter<'a, Record>;
+
+/// Our reply in the form that hickory-server sends.
+fn response<'a>(
+    request: &'a Request,
+    message: &'a Message,
+) -> MessageResponse<'a, 'a, Records<'a>, Records<'a>, Records<'a>, Records<'a>> {
+    let mut builder = MessageResponseBuilder::from_message_request(request);
+    if let Some(edns) = &message.edns {
+        builder.edns(edns);
+    }
+    builder.build(message.metadata, &message.answers, &message.authorities, &[], &message.additionals)
+}
+
 /// hickory compresses in its own way: where `respond()` has padded, the padding is made to fit again.
-fn pad(message: &mut Message) {
+fn pad(request: &Request, message: &mut Message) {
     let padded = message.edns.as_ref().is_some_and(|edns| edns.option(EdnsCode::Padding).is_some());
     if let (true, Some(edns)) = (padded, &mut message.edns) {
         edns.options_mut().remove(EdnsCode::Padding);
-        let Ok(octets) = message.to_vec() else { return };
+        let mut octets = Vec::new();
+        if response(request, message).destructive_emit(&mut BinEncoder::new(&mut octets)).is_err() {
+            return;
+        }
         let len = octets.len() + OPTION_HEAD_LEN;
         let missing = len.next_multiple_of(PADDING_BLOCK) - len;
         if let (Some(edns), true) = (&mut message.edns, len + missing <= MESSAGE_MAX) {

@@ -20,7 +20,7 @@ use super::proxy;
 use super::relay::{self, udp::Relay};
 use super::rrl::{Judgement, Limiter};
 use super::sys::batch::{Batch, Envelope};
-use super::sys::{self, Calls, source};
+use super::sys::{self, Calls, Ready, source};
 use super::transfer::Transfers;
 
 /// Receive buffer asked for, in octets: what arrives during a hiccup waits here. The system may give less.
@@ -169,10 +169,14 @@ impl Worker {
     fn run(mut self) {
         while !self.stop.load(Ordering::Relaxed) {
             // With nobody waiting for nsd there is one thing to wait for, and so one system call.
-            let wait = self.relay.as_ref().is_none_or(Relay::is_idle);
-            let received = self.receive(wait);
-            if !wait && !self.collect() && !received {
-                self.wait_for_any();
+            if self.relay.as_ref().is_none_or(Relay::is_idle) {
+                self.receive(true);
+            } else {
+                let ready = self.wait_for_any();
+                if ready.has(0) {
+                    self.receive(false);
+                }
+                self.collect(ready);
             }
             self.block.add(&mut self.tally);
         }
@@ -251,11 +255,11 @@ impl Worker {
         true
     }
 
-    /// Hands on what nsd has answered. False: nothing.
-    fn collect(&mut self) -> bool {
+    /// Hands on what nsd has answered.
+    fn collect(&mut self, ready: Ready) {
         let now_ms = self.now_ms();
         let Worker { socket, live, limits, calls, relay: Some(relay), limiter, outbox, tally, .. } = self else {
-            return false;
+            return;
         };
         let table = live.load();
         let outgoing = &mut Outgoing {
@@ -267,20 +271,21 @@ impl Worker {
             limiter: limiter.as_deref(),
             now_s: now_s(),
         };
-        let any = relay.collect(now_ms, outgoing, tally);
+        relay.collect(|socket| ready.has(1 + socket), now_ms, outgoing, tally);
         outgoing.flush();
-        any
     }
 
-    /// Until a client or nsd says something, or the next request has waited long enough.
-    fn wait_for_any(&self) {
-        let Some(relay) = &self.relay else { return };
+    /// Until a client (place 0) or nsd (the others) says something, or the next request has waited
+    /// long enough.
+    fn wait_for_any(&self) -> Ready {
+        let Some(relay) = &self.relay else { return Ready::default() };
         let until_ms = relay.next_timeout_ms(self.now_ms()).unwrap_or(0).min(TICK_MS.into());
         let sockets = std::iter::once(&self.socket).chain(relay.sockets());
         // At most TICK_MS, which fits. One more: a deadline is reached, not almost.
-        if sys::wait(sockets, until_ms as u16 + 1).is_err() {
+        sys::wait(sockets, until_ms as u16 + 1).unwrap_or_else(|_| {
             thread::sleep(Duration::from_millis(ERROR_PAUSE_MS));
-        }
+            Ready::default()
+        })
     }
 
     fn now_ms(&self) -> u64 {

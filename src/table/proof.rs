@@ -44,7 +44,9 @@ impl<'t> Walk<'t, '_> {
                 wildcard.iter().for_each(|wildcard| self.prove_nsec(nodes, wildcard));
             }
             Denial::Nsec3(chain) => {
-                self.prove_encloser(chain, encloser);
+                // That of the closest encloser that can be proven: it may be further up.
+                let above = self.prove_encloser(chain, encloser);
+                let wildcard = above.and_then(|above| LowerName::of(&[b"\x01*", above.wire()]));
                 wildcard.iter().for_each(|wildcard| self.proofs.add(chain.covering(wildcard.wire())));
             }
         }
@@ -86,11 +88,14 @@ impl<'t> Walk<'t, '_> {
         self.proofs.add(nsec_at_or_before(nodes, &self.zone.tree, relative));
     }
 
-    /// RFC 5155 section 7.2.1: the encloser is there, the name one label longer is not.
-    fn prove_encloser(&mut self, chain: &Nsec3, encloser: NodeId) {
-        let (name, own) = (self.name, self.full_name(encloser));
-        self.prove_match(chain, &own);
-        self.proofs.add(chain.covering(self.next_closer(&name, encloser)));
+    /// RFC 5155 section 7.2.1: the closest encloser is there, the name one label longer is not. An
+    /// opt-out span may have left out `encloser` and names above it; returns the one that was proven.
+    fn prove_encloser(&mut self, chain: &Nsec3, encloser: NodeId) -> Option<LowerName> {
+        let name = self.name;
+        let (place, next_closer) = chain.closest_encloser(self.next_closer(&name, encloser))?;
+        self.proofs.add(place);
+        self.proofs.add(chain.covering(next_closer));
+        LowerName::of(&[without_first_label(next_closer)])
     }
 
     /// The record of a name that is there; where an opt-out span has left it out, what shows that.

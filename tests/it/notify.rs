@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::support::authority::Authority;
 use crate::support::daemon::{Daemon, address, program, wait_for};
 use crate::support::host::Host;
-use crate::support::nsd::free_address;
+use crate::support::nsd::{Nsd, free_address};
 use crate::support::smtp::{PASSWORD, Smtp, USER};
 
 /// What a hook does with the next requests; the last one stays.
@@ -269,6 +269,72 @@ fn all_down_and_recovery() {
     assert_eq!((&up["kinds"][0], &up["severity"]), (&"recovery".into(), &"good".into()), "{up}");
     let metrics = metrics(site.http);
     assert!(metrics.contains(r#"nsd_failover_pool_all_down{pool="web"} 0"#), "{metrics}");
+}
+
+/// Where nsd alone answers: the record tells of the export, and the caches' time counts from its end.
+#[test]
+fn exports_and_their_failures_are_part_of_the_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let hook = Hook::start(&[Reply::Status(200)]);
+    let zone = "$TTL 1h\n@ IN SOA ns hostmaster 1 1h 30m 7d 5m\n IN NS ns\nns IN A 192.0.2.1\n\
+                www 300 IN A 127.0.0.11 ; Enable failover\n";
+    let nsd = Nsd::start(&[("example.org", zone.as_bytes())]);
+    let broken = folder.path().join("broken");
+    fs::write(&broken, "").unwrap();
+    let check = format!("test ! -e {} && exec nsd-checkzone \"$@\"", broken.display());
+    let mut fishfinger = Host::http("127.0.0.11:0", "fishfinger");
+    let port = fishfinger.port();
+    let _blowfish = Host::http(&format!("127.0.0.12:{port}"), "blowfish");
+    let config = format!(
+        r#"
+        [nsd]
+        address = "{address}"
+        control = {control:?}
+        checkzone = ["sh", "-c", {check:?}, "sh"]
+        [node.fishfinger]
+        ipv4 = "127.0.0.11"
+        [node.blowfish]
+        ipv4 = "127.0.0.12"
+        [check.web]
+        http = "http://{{node}}/index.txt"
+        port = {port}
+        interval = "500ms"
+        fast-interval = "200ms"
+        [pool.web]
+        nodes = ["fishfinger", "blowfish"]
+        checks = ["web"]
+        preempt = "never"
+        [zone."example.org"]
+        file = "{file}"
+        pool = "web"
+        [notify.hook]
+        webhook = "http://{hook}/"
+        "#,
+        address = nsd.address(),
+        control = nsd.control_argv(),
+        file = nsd.zone_path("example.org").display(),
+        hook = hook.address,
+    );
+    let daemon = Daemon::start(folder.path(), &config);
+    wait_for("first round of probes", || (daemon.status()["ready"] == true).then_some(()));
+    fishfinger.stop();
+    let told = |kind: &str| {
+        let found = |got: &Got| got.body["kinds"].as_array().unwrap().contains(&kind.into());
+        wait_for(kind, || hook.got().into_iter().find(found)).body
+    };
+    let failed = told("export-failed");
+    assert_eq!((&failed["kinds"][0], &failed["exports"][0]["result"]), (&"transition".into(), &"refused".into()));
+    assert_eq!(failed["caches_until_unix_ms"], Value::Null, "nsd still gives the old answer");
+    fs::remove_file(&broken).unwrap();
+    let _ = daemon.verb(&["export", "example.org"]);
+    let over = told("recovery");
+    assert_eq!(over["exports"][0]["result"], "served", "{over}");
+    let all = hook.got().len();
+    assert!(daemon.verb(&["switch", "web", "fishfinger"]).status.success());
+    let moved = wait_for("the move back", || hook.got().get(all).cloned()).body;
+    let served_ms = moved["exports"][0]["unix_ms"].as_i64().unwrap();
+    assert_eq!((&moved["severity"], &moved["exports"][0]["result"]), (&"notice".into(), &"served".into()), "{moved}");
+    assert_eq!(moved["caches_until_unix_ms"].as_i64().unwrap(), served_ms + 300_000);
 }
 
 /// (table, the line): exit 2, and no secret in what is said.

@@ -14,7 +14,7 @@ use nsd_failover::control::log::{Entry, Log};
 use nsd_failover::director::effect::Transition;
 use nsd_failover::director::event::{ExportReport, ExportResult};
 use nsd_failover::director::status::{
-    CheckStatus, NodeStatus, OverrideStatus, PoolFamilyStatus, PoolStatus, Status, ZoneStatus,
+    CheckStatus, NodeStatus, OverrideStatus, PoolFamilyStatus, PoolStatus, SecondaryStatus, Status, ZoneStatus,
 };
 use nsd_failover::health::family::Family;
 use tokio::sync::{mpsc, watch};
@@ -280,7 +280,7 @@ fn a_log(entries: usize, evil: &str) -> Vec<Entry> {
     (0..entries).map(|number| Entry::Transition(transition(number))).collect()
 }
 
-/// Octets, and the quickest of three in milliseconds: the others measure our neighbours.
+/// Octets, and the quickest of ten in milliseconds: the others measure our neighbours.
 fn fetch(url: &str) -> (usize, f64) {
     let once = || {
         let arguments =
@@ -291,7 +291,7 @@ fn fetch(url: &str) -> (usize, f64) {
         assert_eq!(words[0], "200");
         (words[1].parse::<usize>().unwrap(), words[2].parse::<f64>().unwrap() * 1_000.0)
     };
-    let tries = [once(), once(), once()];
+    let tries: Vec<(usize, f64)> = (0..10).map(|_| once()).collect();
     (tries[0].0, tries.iter().map(|(_, ms)| *ms).fold(f64::INFINITY, f64::min))
 }
 
@@ -336,6 +336,10 @@ fn on_a_phone_and_in_the_dark() {
     status.nodes[1].checks[0] = check("web", Family::Ipv4, "down", status.unix_ms);
     status.nodes[2].checks[0].cert_expiry_unix_s = Some(status.unix_ms / 1_000 + 5 * 86_400 + 60);
     status.zones[0].serial_at_nsd = Some(1);
+    let secondary =
+        |server: &str, serial| SecondaryStatus { server: server.into(), serial, ..SecondaryStatus::default() };
+    status.zones[1].secondaries =
+        vec![secondary("192.0.2.53:53", Some(1_700_000_000)), secondary("[2001:db8::53]:53", None)];
     let long = "a".repeat(63);
     status.pools[1].order[0] = format!("{long}.{long}.{long}.example.org");
     status.pools[1].families[0].primary = Some(status.pools[1].order[0].clone());
@@ -359,9 +363,15 @@ fn on_a_phone_and_in_the_dark() {
             .sum();
         assert_eq!(brightness < 384, scheme == "dark", "{name}: {ground}");
         let text = browser.text("body");
-        for words in
-            ["\u{2716} down", "L4TOUT", "! ends in 5 days", "! 1", "nsd serves serial 1, decided is 1700000000"]
-        {
+        for words in [
+            "\u{2716} down",
+            "L4TOUT",
+            "! ends in 5 days",
+            "! 1",
+            "nsd serves serial 1, decided is 1700000000",
+            "\u{2714} 1700000000 at 192.0.2.53:53",
+            "! not seen at [2001:db8::53]:53",
+        ] {
             assert!(text.contains(words), "{name}: no `{words}` in {text}");
         }
         browser.screenshot(&picture(&format!("{name}.png")));

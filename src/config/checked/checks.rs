@@ -146,7 +146,7 @@ impl Checker {
     }
 
     fn http_check(&mut self, source: &Source, table: &file::Check, url: &file::Text) -> Http {
-        self.check_url(source, url, &["http", "https"]);
+        self.url(source, url, &["http", "https"]);
         self.statuses(source, table, 100..=599, "HTTP");
         if let Some(port) = table.port.as_ref().filter(|port| *port.get_ref() == 0) {
             self.at(source, port.span(), "port 0 cannot be asked", "write 1 to 65535");
@@ -179,7 +179,7 @@ impl Checker {
     }
 
     fn gemini_check(&mut self, source: &Source, table: &file::Check, url: &file::Text) -> Gemini {
-        self.check_url(source, url, &["gemini"]);
+        self.url(source, url, &["gemini"]);
         self.statuses(source, table, 10..=69, "Gemini");
         Gemini {
             url: url.get_ref().clone(),
@@ -251,7 +251,7 @@ impl Checker {
         ("{node}".to_owned(), usual)
     }
 
-    fn check_url(&mut self, source: &Source, url: &file::Text, schemes: &[&str]) {
+    fn url(&mut self, source: &Source, url: &file::Text, schemes: &[&str]) {
         let written = url.get_ref();
         let parsed = match Url::parse(&fill(written)) {
             Ok(parsed) => parsed,

@@ -32,6 +32,8 @@ pub const LOG_MAX: usize = 15;
 /// Longest sentence and longest name on the page, in characters; the log and the JSON have them whole.
 const SENTENCE_MAX: usize = 300;
 const NAME_MAX: usize = 100;
+/// Secondaries of a zone that are listed; `status` has them all.
+const SECONDARIES_MAX: usize = 4;
 
 /// What a page is made from.
 pub struct Source<'a> {
@@ -296,12 +298,7 @@ impl Page<'_> {
             page.html.add(format_args!("<tr{class}>"));
             page.cell(clip(&zone.name, NAME_MAX));
             page.cell(zone.serial);
-            match zone.serial_at_nsd {
-                _ if !zone.secondaries.is_empty() => page.secondaries(zone),
-                None => page.cell("not seen"),
-                Some(serial) if zone.export && behind => page.cell(format_args!("! {serial}")),
-                Some(serial) => page.cell(format_args!("{}{serial}", if zone.export { "\u{2714} " } else { "" })),
-            }
+            page.cell(serials(zone));
             page.cell(clip(&zone.pools.join(", "), NAME_MAX));
             match &zone.last_export {
                 None => page.cell(if zone.export { "none since the start" } else { "off" }),
@@ -318,18 +315,6 @@ impl Page<'_> {
     }
 
     /// The serial at each secondary, those that are behind marked.
-    fn secondaries(&mut self, zone: &ZoneStatus) {
-        let serial =
-            |secondary: &SecondaryStatus| secondary.serial.map_or("not seen".to_owned(), |serial| serial.to_string());
-        let one = |secondary: &SecondaryStatus| {
-            let mark = if secondary.serial == Some(zone.serial) { "\u{2714}" } else { "!" };
-            let problem = if secondary.problem.is_empty() { "" } else { ": " };
-            format!("{mark} {} at {}{problem}{}", serial(secondary), secondary.server, secondary.problem)
-        };
-        let all: Vec<String> = zone.secondaries.iter().map(one).collect();
-        self.cell(clip(&all.join(", "), SENTENCE_MAX));
-    }
-
     fn log(&mut self, log: &[Entry]) {
         self.html.add(format_args!("<section id=\"log\"><h2>Last transitions</h2>\n<ol>\n"));
         for entry in log.iter().rev() {
@@ -357,6 +342,29 @@ fn holder(pool: &PoolStatus, of: impl Fn(&PoolFamilyStatus) -> Option<&str>) -> 
             each.join(", ")
         }
     }
+}
+
+/// What nsd and each secondary serve of a zone, marked where it is not what was decided.
+fn serials(zone: &ZoneStatus) -> String {
+    let mark = |is_right: bool| if is_right { '\u{2714}' } else { '!' };
+    let mut words: Vec<String> = Vec::new();
+    match zone.serial_at_nsd {
+        Some(serial) if zone.export => words.push(format!("{} {serial}", mark(serial == zone.serial))),
+        Some(serial) => words.push(serial.to_string()),
+        None if zone.export || zone.secondaries.is_empty() => words.push("not seen".to_owned()),
+        None => {}
+    }
+    // Those that lag behind first.
+    let mut secondaries: Vec<&SecondaryStatus> = zone.secondaries.iter().collect();
+    secondaries.sort_by_key(|secondary| secondary.serial == Some(zone.serial));
+    for secondary in secondaries.iter().take(SECONDARIES_MAX) {
+        let serial = secondary.serial.map_or("not seen".to_owned(), |serial| serial.to_string());
+        words.push(format!("{} {serial} at {}", mark(secondary.serial == Some(zone.serial)), secondary.server));
+    }
+    if secondaries.len() > SECONDARIES_MAX {
+        words.push(format!("and {} more", secondaries.len() - SECONDARIES_MAX));
+    }
+    words.join(", ")
 }
 
 /// "1 pool", "2 pools".

@@ -122,14 +122,26 @@ impl Relay {
         }
     }
 
-    /// Hands nsd's replies on, and SERVFAIL to those who have waited too long. True if there was any.
-    pub fn collect(&mut self, now_ms: u64, outgoing: &mut Outgoing<'_>, tally: &mut Tally) -> bool {
-        let mut any = false;
-        for socket in 0..self.sockets.len() {
+    /// Hands on what has arrived at the sockets that are ready, and SERVFAIL to those who have waited
+    /// too long.
+    pub fn collect(
+        &mut self,
+        is_ready: impl Fn(usize) -> bool,
+        now_ms: u64,
+        outgoing: &mut Outgoing<'_>,
+        tally: &mut Tally,
+    ) {
+        for socket in (0..self.sockets.len()).filter(|socket| is_ready(*socket)) {
             for _ in 0..COLLECT_MAX {
                 match self.replies.receive(&self.sockets[socket], false, self.calls) {
                     Ok(()) if self.replies.is_empty() => break,
-                    Ok(()) => self.hand_on(socket, outgoing, tally),
+                    Ok(()) => {
+                        self.hand_on(socket, outgoing, tally);
+                        // What is left in the socket is announced again.
+                        if !self.replies.is_full() {
+                            break;
+                        }
+                    }
                     Err(error) => {
                         if error.kind() == io::ErrorKind::ConnectionRefused {
                             self.refused(socket, outgoing, tally);
@@ -137,15 +149,12 @@ impl Relay {
                         break;
                     }
                 }
-                any = true;
             }
         }
         while let Some(waiting) = self.pending.take_expired(now_ms) {
             outgoing.fail(&waiting.query, &waiting.envelope, tally);
             tally.relayed(Relayed::Timeout);
-            any = true;
         }
-        any
     }
 
     /// The replies just received: each to whom it belongs.

@@ -46,6 +46,14 @@ impl Authority {
         self.server_until(names, (2001, 1, 1))
     }
 
+    /// A certificate for these names and its key, as PEM, for other people's servers.
+    pub fn pair(&self, names: &[&str]) -> (String, String) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
     /// The same, with a certificate that ends in so many days.
     pub fn server_for_days(&self, names: &[&str], days: u64) -> Arc<ServerConfig> {
         let end = jiff::Timestamp::now().as_second() + i64::try_from(days).unwrap() * 86_400;
@@ -60,14 +68,6 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
         (server(certificate.der().clone(), &key), certificate.pem())
-    }
-
-    /// A certificate for these names and its key, as PEM, for other people's servers.
-    pub fn pair(&self, names: &[&str]) -> (String, String) {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
-        (certificate.pem(), key.serialize_pem())
     }
 
     fn server_until(&self, names: &[&str], until: (i32, u8, u8)) -> Arc<ServerConfig> {

@@ -81,11 +81,16 @@ impl Browser {
 
     /// The text of the first element that a CSS selector finds, as a person sees it.
     pub fn text(&self, selector: &str) -> String {
-        let found = self.session("POST", "element", &json!({ "using": "css selector", "value": selector }));
-        let Some(id) = found.as_object().and_then(|found| found.values().next()?.as_str()) else {
-            return String::new();
-        };
-        self.session("GET", &format!("element/{id}/text"), &Value::Null).as_str().unwrap_or_default().to_owned()
+        loop {
+            let found = self.session("POST", "element", &json!({ "using": "css selector", "value": selector }));
+            let Some(id) = found.as_object().and_then(|found| found.values().next()?.as_str()) else {
+                return String::new();
+            };
+            // A live page may have put another in its place meanwhile: then that one is asked.
+            if let Value::String(text) = self.session("GET", &format!("element/{id}/text"), &Value::Null) {
+                return text;
+            }
+        }
     }
 
     /// Types into the first element that a CSS selector finds.

@@ -41,5 +41,8 @@ pub mod publish;
 // F5: the control socket, its client, and the read-only HTTP listener.
 pub mod control;
 
+// F5: incidents, and the mail, webhooks and programs that tell of them.
+pub mod notify;
+
 // F6: binds, loads, spawns, carries out effects, shuts down; and the demo.
 pub mod daemon;

@@ -1,6 +1,8 @@
 //! From what the files say to what is true: every name resolved, every value in range. All
 //! problems are collected, so that one run of `check` shows them all.
 
+mod notify;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
@@ -80,6 +82,7 @@ impl Checker {
             zones,
             keys: std::mem::take(&mut self.keys),
             catalog,
+            notify: self.notify(sources),
         }
     }
 

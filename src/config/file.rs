@@ -31,6 +31,7 @@ pub struct File {
     pub zone_defaults: Option<Spanned<Zone>>,
     pub key: Tables<Key>,
     pub catalog: Option<Spanned<Catalog>>,
+    pub notify: Tables<Notify>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -115,4 +116,24 @@ pub struct Catalog {
     pub allow_transfer: Option<Spanned<Vec<Text>>>,
     pub notify: Option<Spanned<Vec<Text>>>,
     pub key: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Notify {
+    pub mail: Option<Text>,
+    pub from: Option<Text>,
+    pub sendmail: Option<Spanned<Vec<String>>>,
+    pub smtp: Option<Text>,
+    pub tls: Option<Text>,
+    pub user: Option<Text>,
+    pub password_file: Option<Text>,
+    pub webhook: Option<Text>,
+    pub webhook_file: Option<Text>,
+    pub template: Option<Text>,
+    pub token_file: Option<Text>,
+    pub ca_file: Option<Text>,
+    pub exec: Option<Spanned<Vec<String>>>,
+    pub events: Option<Spanned<Vec<Text>>>,
+    pub timeout: Option<Text>,
 }

@@ -5,6 +5,7 @@ mod checked;
 mod declared;
 pub mod file;
 mod load;
+pub mod notify;
 pub mod nsd_conf;
 pub mod problem;
 mod transfer;
@@ -49,6 +50,7 @@ pub struct Config {
     /// TSIG keys, by name.
     pub keys: Vec<Key>,
     pub catalog: Option<Catalog>,
+    pub notify: Vec<notify::Notify>,
 }
 
 /// The nsd beside us.

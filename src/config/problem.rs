@@ -26,7 +26,7 @@ impl Problem {
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Problem {
-        self.hint = Some(hint.into());
+        self.hint = Some(one_line(&hint.into()));
         self
     }
 }
@@ -65,7 +65,9 @@ fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     (line, column)
 }
 
-/// Messages of the TOML parser may span lines; ours never do.
+/// Messages of the TOML parser may span lines, and names that are quoted may hold anything; what is
+/// shown is one line that moves no cursor.
 fn one_line(message: &str) -> String {
-    message.split_whitespace().collect::<Vec<_>>().join(" ")
+    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.replace(char::is_control, "\u{fffd}")
 }

@@ -53,7 +53,7 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    /// `file` is the zone's own file.
+    /// `file` is the zone's own file, as messages name it.
     pub fn new(base: &Path, file: &Path) -> FileSource {
         let own = fs::canonicalize(file).ok().map(|real| (real, file.display().to_string()));
         FileSource { base: base.to_owned(), own }

@@ -142,29 +142,48 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(move || work(&order)).await.unwrap_or_else(|panic| Err(panic.to_string()))
 }
 
-/// What `nsd-failover render` prints: the file with these roles in it.
+/// A file of a zone as an export would have it.
+pub struct Text {
+    pub file: String,
+    pub then: Vec<u8>,
+}
+
+/// A zone's own file, and the included files that an export would change.
+pub fn texts(
+    zone: &config::Zone,
+    pools: &[Pool],
+    decision: &Decision,
+    serial: Option<u32>,
+) -> Result<Vec<Text>, String> {
+    let parsed = load::parse(zone, pools).map_err(|lines| lines.join("\n"))?;
+    let serial = serial.unwrap_or_else(|| next_serial(zone.serial, parsed.zone.serial(), None, None));
+    let rendered = export::render(&parsed.zone, &parsed.binding, pools, &decision.pools, serial);
+    let edited = match rendered.map_err(|error| error.to_string())? {
+        Rendered::Changed(edited) => edited,
+        Rendered::Unchanged => Edited::default(),
+    };
+    let then = edited.zone.unwrap_or_else(|| parsed.held.zone.to_vec());
+    let own = Text { file: zone.file.display().to_string(), then };
+    let included = edited.included.into_iter().map(|EditedFile { file, bytes }| Text { file, then: bytes });
+    Ok([own].into_iter().chain(included).collect())
+}
+
+/// What `nsd-failover render` prints: the zone's own file with these roles in it, and behind it the
+/// included files that would change, each below its name.
 pub fn render(
     zone: &config::Zone,
     pools: &[Pool],
     decision: &Decision,
     serial: Option<u32>,
 ) -> Result<Vec<u8>, String> {
-    let parsed = load::parse(zone, pools).map_err(|lines| lines.join("\n"))?;
-    let serial = serial.unwrap_or_else(|| next_serial(zone.serial, parsed.zone.serial(), None, None));
-    match export::render(&parsed.zone, &parsed.binding, pools, &decision.pools, serial)
-        .map_err(|error| error.to_string())?
-    {
-        Rendered::Changed(Edited { zone, included }) => {
-            let mut text = zone.unwrap_or_else(|| parsed.held.zone.to_vec());
-            // One output: the included files follow, each under its name.
-            for file in included {
-                text.extend_from_slice(format!("; {}\n", file.file).as_bytes());
-                text.extend_from_slice(&file.bytes);
-            }
-            Ok(text)
+    let mut out = Vec::new();
+    for (number, text) in texts(zone, pools, decision, serial)?.into_iter().enumerate() {
+        if number > 0 {
+            out.extend_from_slice(format!("; {}\n", text.file).as_bytes());
         }
-        Rendered::Unchanged => Ok(parsed.held.zone.to_vec()),
+        out.extend_from_slice(&text.then);
     }
+    Ok(out)
 }
 
 enum Prepared {

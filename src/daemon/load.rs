@@ -23,6 +23,7 @@ use crate::zone::source::Included;
 use crate::control::Exit;
 
 use super::failure::Failure;
+use super::notices::{Followers, followers};
 use super::{parent, transfers};
 
 /// What a configuration leads to.
@@ -48,6 +49,7 @@ pub struct LoadedZone {
     pub failover_records: usize,
     /// What its parent must hold, where we answer for the whole zone.
     pub delegation: Vec<String>,
+    pub followers: Vec<Followers>,
 }
 
 /// What the files of a zone held when they were read; compared by content, since an edit may keep
@@ -180,7 +182,8 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec
     let failover_records = zone.failover_records().count();
     let records = zone.records().len();
     let delegation = if config.serve == Serve::Zone { parent::records(&zone) } else { Vec::new() };
-    let zone = LoadedZone { config: config.clone(), held, records, failover_records, delegation };
+    let followers = followers(&zone, &binding);
+    let zone = LoadedZone { config: config.clone(), held, records, failover_records, delegation, followers };
     Ok(One { zone, settings, table, warnings })
 }
 

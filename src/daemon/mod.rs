@@ -11,6 +11,7 @@ mod init;
 mod journal;
 mod listen;
 mod load;
+mod notices;
 mod notify;
 mod parent;
 mod persist;

@@ -20,6 +20,7 @@ use crate::director::state::State;
 use crate::director::status::Status;
 use crate::dns::name::Name;
 use crate::failover::pool::Pool;
+use crate::notify::Notifier;
 use crate::probe::Prober;
 use crate::publish::generations::Generation;
 use crate::publish::{Control, Limits, NsdSettings, Publisher};
@@ -31,6 +32,7 @@ use super::exports;
 use super::failure::Failure;
 use super::journal::Journal;
 use super::load::{self, Loaded};
+use super::notices;
 use super::persist::StateDir;
 use super::serving::{Counted, Serving};
 use super::transfers;
@@ -55,6 +57,8 @@ const SERIALS_MAX: usize = 64;
 const SERIALS_PATIENCE: Duration = Duration::from_secs(3);
 /// The snapshot that the status page and API show is at most this old while only probes come in.
 const STATUS_AGE: Duration = Duration::from_secs(1);
+/// How long notifications may still take then.
+const NOTIFY_PATIENCE: Duration = Duration::from_secs(5);
 /// A daemon with nothing to do still turns this often; its snapshot counts as stale after
 /// [`crate::director::alarm::STALE_MS`].
 const IDLE: Duration = Duration::from_secs(9);
@@ -97,12 +101,16 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
     let transfers = Transfers::new(Arc::clone(&live), seen_in);
     transfers.configure(transfers::settings(&config, &loaded));
     let counted = serving.start(&live, &transfers, &config)?;
+    let notifier = Notifier::start(&super::host(), notices::destinations(&config.notify), status.clone());
     let handle = Handle {
         status,
         log: Arc::clone(&journal.log),
         host: super::host().into(),
         commands: commands_in,
-        counters: counted.families(),
+        counters: {
+            let (counted, told) = (counted.families(), notices::families(&notifier));
+            Arc::new(move || counted().into_iter().chain(told()).collect())
+        },
     };
     serving.start_control(handle);
     let exports = Arc::new(Semaphore::new(EXPORTS_MAX));
@@ -127,6 +135,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
         status: status_in,
         back,
         counted,
+        notifier,
     };
     daemon.journal.note(format!("started: {} zones, {} pools", daemon.loaded.zones.len(), daemon.pools.len()));
     ready();
@@ -174,6 +183,7 @@ struct Daemon {
     counted: Counted,
     journal: Journal,
     saver: Saver,
+    notifier: Notifier,
     status: watch::Sender<Arc<Status>>,
     /// When the snapshot must be renewed, if it is stale.
     status_due: Option<Instant>,
@@ -271,7 +281,7 @@ impl Daemon {
             Effect::Swap(decision) => self.swap(&decision),
             Effect::Probe(target) => self.probe(target),
             Effect::Export { zone, serial, .. } => self.export(zone, serial),
-            Effect::Notify(transition) => self.tell(&transition),
+            Effect::Notify(transition) => self.tell(transition),
             Effect::Persist => self.saver.save(self.director.state()),
         }
     }
@@ -350,6 +360,9 @@ impl Daemon {
         if report.result != ExportResult::Unchanged {
             self.journal.record(Entry::Export(report.clone()));
         }
+        if self.notifier.is_wanted() {
+            self.notifier.exported(report.clone());
+        }
         self.handle(Event::Exported(report.clone()));
         self.waiters.exported(&report);
     }
@@ -367,8 +380,8 @@ impl Daemon {
         self.reload(None);
     }
 
-    fn tell(&self, transition: &Transition) {
-        self.journal.record(Entry::Transition(transition.clone()));
+    fn tell(&self, transition: Arc<Transition>) {
+        self.journal.record(Entry::Transition(Transition::clone(&transition)));
         let zones = self.loaded.zones.iter().enumerate();
         for (index, zone) in zones.filter(|(index, _)| self.director.is_held(*index)) {
             let origin = &zone.config.origin;
@@ -377,6 +390,10 @@ impl Daemon {
                     format!("{origin}: nsd does not hear of this: held since a rollback, `export {origin}` ends that");
                 self.journal.note(words);
             }
+        }
+        if self.notifier.is_wanted() {
+            self.notifier
+                .moved(notices::moved(transition, &self.pools, &self.loaded, |zone| self.director.is_held(zone)));
         }
     }
 
@@ -523,6 +540,7 @@ impl Daemon {
                 self.prober = Arc::new(prober);
                 let settings = Box::new(loaded.settings.clone());
                 self.loaded = loaded;
+                self.notifier.replace(notices::destinations(&config.notify));
                 self.config = Config { listen: self.config.listen.clone(), ..config };
                 self.transfers.configure(transfers::settings(&self.config, &self.loaded));
                 self.rehearsed = false;
@@ -576,6 +594,7 @@ impl Daemon {
         }
         self.saver.save(self.director.final_state());
         self.saver.finish().await;
+        self.notifier.stop(NOTIFY_PATIENCE).await;
     }
 }
 

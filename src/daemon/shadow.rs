@@ -4,14 +4,15 @@
 //! decision, and where somebody else (a cron job) wrote another one, the log says so.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::config::zones::read_file;
 use crate::config::{self, Config};
 use crate::director::effect::Decision;
-use crate::config::zones::read_file;
 use crate::failover::pool::Pool;
 use crate::zone::document::DOCUMENT_MAX;
 
@@ -67,14 +68,16 @@ fn tell(told: &mut BTreeMap<String, String>, zone: String, difference: Option<St
 
 /// Each zone with what differs, if anything does.
 fn compare(seen: &Seen) -> Vec<(String, Option<String>)> {
-    let compare_one = |zone: &config::Zone| match read_file(&zone.file, DOCUMENT_MAX) {
-        Err(error) => Some(format!("cannot read {}: {error}", zone.file.display())),
-        Ok(bytes) => match exports::render(zone, &seen.pools, &seen.decision, None) {
-            Err(reason) => Some(reason),
-            Ok(ours) => difference(&bytes, &ours),
-        },
+    let compare_one = |zone: &config::Zone| match exports::texts(zone, &seen.pools, &seen.decision, None) {
+        Err(reason) => Some(reason),
+        Ok(texts) => texts.iter().find_map(|text| match read_file(Path::new(&text.file), DOCUMENT_MAX) {
+            Err(error) => Some(format!("cannot read {}: {error}", text.file)),
+            Ok(theirs) => difference(&theirs, &text.then),
+        }),
     };
-    seen.zones.iter().map(|zone| (zone.origin.to_string(), compare_one(zone))).collect()
+    // Nobody else writes a zone that the configuration declares.
+    let zones = seen.zones.iter().filter(|zone| zone.text.is_none());
+    zones.map(|zone| (zone.origin.to_string(), compare_one(zone))).collect()
 }
 
 /// The first tagged line that differs, and how many more do.

@@ -15,6 +15,7 @@
 pub mod alarm;
 pub mod effect;
 pub mod event;
+pub mod incident;
 pub mod orders;
 pub mod settings;
 pub mod state;

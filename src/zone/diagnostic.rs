@@ -5,6 +5,8 @@ use std::ops::Range;
 
 /// How many errors, and how many warnings, are kept of one file; the rest is only counted.
 pub const DIAGNOSTICS_MAX: usize = 100;
+/// Stands for whatever could move the cursor, or end the one line of a message.
+const SIGN: &str = "\u{fffd}";
 /// How much of a long line is shown around the place, in characters.
 const EXCERPT_MAX: usize = 160;
 
@@ -46,10 +48,10 @@ impl Diagnostic {
         let place = Place::of(bytes, span);
         Diagnostic {
             severity,
-            file: file.to_owned(),
+            file: file.replace(char::is_control, SIGN),
             line: place.line,
             column: place.column,
-            message: message.into(),
+            message: message.into().replace(char::is_control, SIGN),
             hint: None,
             excerpt: place.excerpt,
         }
@@ -58,7 +60,7 @@ impl Diagnostic {
     /// The same with a hint; an empty one is none.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into()).filter(|hint| !hint.is_empty());
+        self.hint = Some(hint.into().replace(char::is_control, SIGN)).filter(|hint| !hint.is_empty());
         self
     }
 
@@ -236,6 +238,12 @@ mod tests {
         let diagnostic = at("a\n\twww\tA 1.2.3 ; x\n", 9..14).hint("four");
         let expected = "f.zone:2:8: error: no\n  |\n2 | \twww\tA 1.2.3 ; x\n  | \t   \t  ^^^^^\n  = four\n";
         assert_eq!(diagnostic.rendered(), expected);
+    }
+
+    #[test]
+    fn one_line_whatever_the_names() {
+        let odd = Diagnostic::new(Severity::Error, "a\nb", b"", 0..0, "x\ry\x1b").hint("z\n");
+        assert_eq!(odd.to_string(), "a\u{fffd}b:1:1: error: x\u{fffd}y\u{fffd}; z\u{fffd}");
     }
 
     #[test]

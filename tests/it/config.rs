@@ -165,6 +165,62 @@ fn each_mistake_is_one_line() {
     }
 }
 
+/// A hidden primary: (what stands in the zone's table or behind it, the one line it gives).
+const TRANSFERS: &[(&str, &str)] = &[
+    ("notify = [\"192.0.2.53\"]\nallow-transfer = [\"192.0.2.0/24 side\", \"side\", \"::/0\"]", ""),
+    ("key = \"side\"\nnotify = [\"192.0.2.53:5353\", \"[2001:db8::53]:53 SIDE.\"]", ""),
+    ("notify = [\"192.0.2.53\"]\n[catalog]\nzone = \"catalog.example\"\nnotify = [\"192.0.2.53\"]", ""),
+    (
+        "notify = [\"ns1\"]",
+        "c.toml:8:11: error: `ns1` is no ADDRESS:PORT: write for example \"127.0.0.1:53\" or \"[::1]:53\"",
+    ),
+    ("notify = [\"192.0.2.53 sied\"]", "c.toml:8:11: error: key `sied` is not configured; did you mean `side`?"),
+    ("notify = [\"192.0.2.53 side x\"]", "c.toml:8:11: error: `x` is one word too many: an address and a key are all"),
+    (
+        "allow-transfer = [\"192.0.2.1/24\"]",
+        "c.toml:8:19: error: `192.0.2.1/24`: the address has bits behind its prefix; write an address, ADDRESS/BITS, the name of a key, or an address and a key",
+    ),
+    ("allow-transfer = [\"any\"]", "c.toml:8:19: error: key `any` is not configured; add [key.\"any\"]"),
+    ("key = \"side\"", "c.toml:8:7: error: nothing is signed with this key; add allow-transfer or notify"),
+    (
+        "serve = \"off\"\nnotify = [\"192.0.2.53\"]",
+        "c.toml:8:9: error: a transfer hands out the whole zone, and this serves less; write serve = \"zone\", or remove allow-transfer and notify",
+    ),
+    (
+        "[key.two]",
+        "c.toml:8:6: error: key two. has no secret-file; write secret-file = \"/path/to/secret\", with the secret in base64",
+    ),
+    (
+        "[key.two]\nsecret-file = \"x\"\nalgorithm = \"hmac-md5\"",
+        "c.toml:10:13: error: `hmac-md5` is none of \"hmac-sha256\", \"hmac-sha384\", \"hmac-sha512\", \"hmac-sha1\"",
+    ),
+    (
+        "notify = [\"192.0.2.53\"]\n[catalog]\nzone = \"example.org.\"\nnotify = [\"192.0.2.53\"]",
+        "c.toml:10:8: error: example.org. is a zone of its own; give the catalog a name of its own",
+    ),
+    (
+        "[catalog]\nzone = \"catalog.example\"\nnotify = [\"192.0.2.53\"]",
+        "c.toml:8:1: error: the catalog has no member; give a zone allow-transfer or notify",
+    ),
+];
+
+#[test]
+fn transfers_are_checked() {
+    for (text, expected) in TRANSFERS {
+        let text = format!(
+            "version = 1\nlisten = [\"127.0.0.1:5353\"]\n\n[key.side]\nsecret-file = \"side.key\"\n[zone.\"example.org\"]\nfile = \"z\"\n{text}\n"
+        );
+        let expected: Vec<&str> = if expected.is_empty() { vec![] } else { vec![expected] };
+        assert_eq!(problems(&text), expected, "{text}");
+    }
+    let nsd = GOOD.replace("pool = \"web\"\n", "pool = \"web\"\nnotify = [\"192.0.2.53\"]\n");
+    let zone = Config::parse(Path::new("c.toml"), &nsd).unwrap().zones.remove(0);
+    assert_eq!((zone.serve, zone.export_file), (Serve::Zone, None), "a relay and an [nsd] change nothing");
+    let allow = zone.transfer.unwrap().allow;
+    assert!(allow[0].lets("192.0.2.53".parse().unwrap(), None), "who is told may come");
+    assert!(!allow[0].lets("192.0.2.54".parse().unwrap(), None));
+}
+
 #[test]
 fn a_missing_file_and_a_folder() {
     let folder = tempfile::tempdir().unwrap();

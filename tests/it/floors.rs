@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["failover"],
     &["table", "export"],
     &["director"],
-    &["config", "probe", "serve", "publish", "control"],
+    &["config", "probe", "serve", "publish", "control", "notify"],
     &["daemon"],
 ];
 

@@ -4,6 +4,7 @@
 mod answers;
 mod command_line;
 mod config;
+mod config_zones;
 mod control;
 mod director;
 mod failover;
@@ -21,5 +22,6 @@ mod publish_included;
 mod simulation;
 mod support;
 mod transfer;
+mod zone_limits;
 mod zone_peers;
 mod zone_text;

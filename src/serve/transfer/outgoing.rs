@@ -173,5 +173,6 @@ fn put_frame(chunk: &mut Vec<u8>, message: &[u8]) {
 }
 
 async fn write<W: AsyncWrite + Unpin>(stream: &mut W, octets: &[u8]) -> io::Result<()> {
-    timeout(CHUNK_WAIT, stream.write_all(octets)).await?
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "it does not read");
+    timeout(CHUNK_WAIT, stream.write_all(octets)).await.map_err(late)?
 }

@@ -1,6 +1,8 @@
 //! The sidecar as hidden primary: dig, nsd and Knot take its zones.
 
+mod failures;
 mod journal;
 mod requests;
 mod secondaries;
+mod serials;
 mod support;

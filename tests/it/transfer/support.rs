@@ -114,7 +114,7 @@ pub fn dig_all(server: SocketAddr, arguments: &[&str]) -> String {
 
 /// The records of a transfer in their order, as `dig` prints them with single blanks; empty: none.
 pub fn transfer(server: SocketAddr, arguments: &[&str]) -> Vec<String> {
-    let text = dig_all(server, &[&["+noall", "+answer", "+onesoa"][..2], arguments].concat());
+    let text = dig_all(server, &[&["+noall", "+answer"], arguments].concat());
     let records = text.lines().filter(|line| !line.starts_with(';') && !line.trim().is_empty());
     let records = records.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
     records.filter(|line| !line.contains(" ANY TSIG ")).collect()
@@ -136,7 +136,7 @@ pub struct Group {
 }
 
 impl Group {
-    fn start(address: SocketAddr, folder: tempfile::TempDir, command: &mut Command) -> Group {
+    pub fn start(address: SocketAddr, folder: tempfile::TempDir, command: &mut Command) -> Group {
         let log = fs::File::create(folder.path().join("stderr")).unwrap();
         command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().expect("the program is installed");
@@ -163,13 +163,18 @@ impl Drop for Group {
 
 /// nsd as a secondary of `example.org`. `key`: signs, and wants NOTIFY signed.
 pub fn nsd(at: SocketAddr, primary: SocketAddr, key: bool) -> Group {
+    nsd_with(at, primary, key, "xfrd-reload-timeout: 0")
+}
+
+/// The same with another line in the `server:` section.
+pub fn nsd_with(at: SocketAddr, primary: SocketAddr, key: bool, line: &str) -> Group {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().display();
     let (port, name) = (at.port(), if key { "sidecar" } else { "NOKEY" });
     let text = format!(
         "server:\n ip-address: 127.0.0.1@{port}\n server-count: 1\n username: \"\"\n chroot: \"\"\n database: \"\"\n \
          zonesdir: {dir}\n pidfile: {dir}/nsd.pid\n xfrdfile: {dir}/xfrd.state\n zonelistfile: {dir}/zone.list\n \
-         xfrdir: {dir}\n rrl-ratelimit: 0\n verbosity: 3\n logfile: {dir}/nsd.log\n xfrd-reload-timeout: 0\n\
+         xfrdir: {dir}\n rrl-ratelimit: 0\n verbosity: 3\n logfile: {dir}/nsd.log\n {line}\n\
          remote-control:\n control-enable: no\n\
          key:\n name: sidecar\n algorithm: hmac-sha256\n secret: \"{SECRET}\"\n\
          zone:\n name: example.org\n zonefile: {dir}/secondary.zone\n \

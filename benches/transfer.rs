@@ -1,0 +1,222 @@
+//! What a secondary waits for: the whole of a large zone, from us and from nsd and Knot; and a swap,
+//! until nsd serves it. `cargo bench --bench transfer [whole|swap]`; needs nsd and Knot.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+#[path = "../tests/it/support/mod.rs"]
+mod support;
+#[path = "../tests/it/transfer/support.rs"]
+mod transfer;
+
+use support::nsd::free_address;
+use transfer::{Group, Primary, ZONE};
+
+const RECORDS: usize = 500_000;
+const ROUNDS: usize = 7;
+const SWAPS: usize = 10;
+/// What nsd waits between two reloads with its default `xfrd-reload-timeout: 1`.
+const THROTTLE: Duration = Duration::from_secs(1);
+
+fn main() {
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let wants = |name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
+    if wants("whole") {
+        whole();
+    }
+    if wants("swap") {
+        swap();
+    }
+}
+
+/// AXFR of the same zone from three servers in turn; one process of each, a client that only counts.
+fn whole() {
+    let text = large_zone(RECORDS);
+    let ours = Primary::start(&text, "allow-transfer = [\"127.0.0.1\"]");
+    let nsd = nsd_primary(&text, None);
+    let knot = knot_primary(&text);
+    let servers = [("nsd-failover", ours.address), ("nsd", nsd.address), ("knot", knot.address)];
+    let mut took = [const { Vec::new() }; 3];
+    let mut sent = [(0, 0, 0); 3];
+    for _ in 0..ROUNDS {
+        for (at, (_, address)) in servers.iter().enumerate() {
+            let began = Instant::now();
+            sent[at] = fetch(*address);
+            took[at].push(began.elapsed());
+        }
+    }
+    println!("AXFR of {RECORDS} records, median of {ROUNDS}, servers in turn");
+    println!("{:>14} {:>9} {:>10} {:>9} {:>11}", "server", "time", "records", "messages", "octets");
+    for (at, (name, _)) in servers.iter().enumerate() {
+        let (records, messages, octets) = sent[at];
+        println!("{name:>14} {:>6.1} ms {records:>10} {messages:>9} {octets:>11}", milliseconds(median(&mut took[at])));
+    }
+}
+
+/// From an order to the answer of a secondary nsd: swaps far apart, and swaps in a hurry. Beside it an
+/// nsd whose file is written anew and that notifies another nsd.
+fn swap() {
+    let text = format!("{ZONE}{}", names(10_000));
+    let at = free_address();
+    let primary = Primary::start(&text, &format!("notify = [\"{at}\"]"));
+    let secondary = transfer::nsd_with(at, primary.address, false, "xfrd-reload-timeout: 1");
+    wait_serial(secondary.address, || primary.serial().unwrap());
+    let mut apart = Vec::new();
+    for round in 0..SWAPS {
+        std::thread::sleep(THROTTLE * 2);
+        apart.push(one_swap(&primary, &secondary, round));
+    }
+    let mut hurried = Vec::new();
+    for round in 0..SWAPS {
+        hurried.push(one_swap(&primary, &secondary, round));
+    }
+    println!("from a swap to the answer of a secondary nsd (10,000 names, xfrd-reload-timeout 1), {SWAPS} each");
+    row("swaps 2 s apart", &mut apart);
+    row("one upon the other", &mut hurried);
+    row("nsd to nsd, 2 s apart", &mut nsd_to_nsd(&text));
+    println!("nsd's own throttle is {} ms at most; to hold: 100 ms more", THROTTLE.as_millis());
+}
+
+fn one_swap(primary: &Primary, secondary: &Group, round: usize) -> Duration {
+    let before = primary.serial().unwrap();
+    let node = if round.is_multiple_of(2) { "blowfish" } else { "fishfinger" };
+    let began = Instant::now();
+    primary.switch(node);
+    wait_serial(secondary.address, || before + 1);
+    began.elapsed()
+}
+
+fn nsd_to_nsd(text: &str) -> Vec<Duration> {
+    let at = free_address();
+    let first = nsd_primary(text, Some(at));
+    let second = transfer::nsd_with(at, first.address, false, "xfrd-reload-timeout: 1");
+    let mut took = Vec::new();
+    for round in 0..=SWAPS {
+        let serial = 100 + round;
+        let began = Instant::now();
+        let text = text.replace("hostmaster 100 ", &format!("hostmaster {serial} "));
+        std::fs::write(first.folder.path().join("example.org.zone"), text).unwrap();
+        let conf = first.folder.path().join("nsd.conf");
+        Command::new("nsd-control").arg("-c").arg(conf).args(["reload", "example.org"]).output().unwrap();
+        wait_serial(second.address, || serial as u32);
+        took.push(began.elapsed());
+        std::thread::sleep(THROTTLE * 2);
+    }
+    // The first brings the whole zone.
+    took.split_off(1)
+}
+
+fn row(name: &str, took: &mut [Duration]) {
+    let worst = took.iter().max().copied().unwrap_or_default();
+    println!("{name:>24}: median {:>7.1} ms, worst {:>7.1} ms", milliseconds(median(took)), milliseconds(worst));
+}
+
+/// Asks until the server has this serial; the answer is parsed here, so that no process is started.
+fn wait_serial(server: SocketAddr, wanted: impl Fn() -> u32) {
+    let wanted = wanted();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(server).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    wait_until(|| {
+        socket.send(&query(6)).ok()?;
+        let mut reply = [0; 512];
+        let len = socket.recv(&mut reply).ok()?;
+        let message = domain::base::Message::from_octets(&reply[..len]).ok()?;
+        let soa = message.answer().ok()?.limit_to::<domain::rdata::Soa<_>>().next()?.ok()?;
+        (soa.data().serial().into_int() == wanted).then_some(())
+    });
+}
+
+fn wait_until(mut look: impl FnMut() -> Option<()>) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while look().is_none() {
+        assert!(Instant::now() < deadline, "it never comes");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Records, messages and octets of a whole transfer.
+fn fetch(server: SocketAddr) -> (usize, usize, usize) {
+    let mut stream = TcpStream::connect(server).unwrap();
+    let query = query(252);
+    stream.write_all(&[&(query.len() as u16).to_be_bytes()[..], &query].concat()).unwrap();
+    let mut stream = std::io::BufReader::with_capacity(1 << 18, stream);
+    let (mut records, mut messages, mut octets) = (0, 0, 0);
+    let mut message = vec![0; 65_535];
+    while records < RECORDS + 4 {
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).unwrap();
+        let length = usize::from(u16::from_be_bytes(length));
+        stream.read_exact(&mut message[..length]).unwrap();
+        assert_eq!(message[3] & 0x0f, 0, "the server says no");
+        records += usize::from(u16::from_be_bytes([message[6], message[7]]));
+        messages += 1;
+        octets += length + 2;
+    }
+    (records, messages, octets)
+}
+
+fn query(qtype: u8) -> Vec<u8> {
+    [&b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x07example\x03org\0\0"[..], &[qtype], b"\0\x01"].concat()
+}
+
+/// SOA, two NS and an A beside the names: with the SOA at the end four more than `records`.
+fn large_zone(records: usize) -> String {
+    let head = "$TTL 300\n@ IN SOA ns1 hostmaster 100 3600 600 604800 300\n@ IN NS ns1\nns1 IN A 192.0.2.53\n";
+    format!("{head}{}", names(records))
+}
+
+fn names(count: usize) -> String {
+    (0..count)
+        .map(|number| format!("host-{number} IN A 10.{}.{}.{}\n", number >> 16, number >> 8 & 255, number & 255))
+        .collect()
+}
+
+fn nsd_primary(text: &str, secondary: Option<SocketAddr>) -> Group {
+    let (at, folder) = (free_address(), tempfile::tempdir().unwrap());
+    let dir = folder.path().display();
+    std::fs::write(folder.path().join("example.org.zone"), text).unwrap();
+    let notify = secondary.map(|at| format!(" notify: 127.0.0.1@{} NOKEY\n", at.port())).unwrap_or_default();
+    let conf = format!(
+        "server:\n ip-address: 127.0.0.1@{}\n server-count: 1\n username: \"\"\n chroot: \"\"\n database: \"\"\n \
+         zonesdir: {dir}\n pidfile: {dir}/nsd.pid\n xfrdfile: {dir}/xfrd.state\n zonelistfile: {dir}/zone.list\n \
+         xfrdir: {dir}\n rrl-ratelimit: 0\n\
+         remote-control:\n control-enable: yes\n control-interface: {dir}/nsd.sock\n\
+         zone:\n name: example.org\n zonefile: example.org.zone\n provide-xfr: 127.0.0.1 NOKEY\n{notify}",
+        at.port()
+    );
+    let path = folder.path().join("nsd.conf");
+    std::fs::write(&path, conf).unwrap();
+    let group = Group::start(at, folder, Command::new("nsd").args(["-d", "-c"]).arg(path));
+    wait_serial(at, || 100);
+    group
+}
+
+fn knot_primary(text: &str) -> Group {
+    let (at, folder) = (free_address(), tempfile::tempdir().unwrap());
+    let dir = folder.path().display();
+    std::fs::write(folder.path().join("example.org.zone"), text).unwrap();
+    let conf = format!(
+        "server:\n    rundir: {dir}\n    listen: 127.0.0.1@{}\n    udp-workers: 1\n    tcp-workers: 1\n    background-workers: 1\n\
+         database:\n    storage: {dir}\nacl:\n  - id: all\n    address: 127.0.0.1\n    action: transfer\n\
+         zone:\n  - domain: example.org\n    storage: {dir}\n    file: example.org.zone\n    acl: all\n",
+        at.port()
+    );
+    let path = folder.path().join("knot.conf");
+    std::fs::write(&path, conf).unwrap();
+    let group = Group::start(at, folder, Command::new("knotd").arg("-c").arg(path));
+    wait_serial(at, || 100);
+    group
+}
+
+fn median(took: &mut [Duration]) -> Duration {
+    took.sort();
+    took[took.len() / 2]
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}

@@ -1,0 +1,32 @@
+//! What people are told of, in the words of the configuration (`events = [...]`).
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A pool has moved, or its standby is another.
+    Transition,
+    /// Nobody is up in a pool, or nobody can know.
+    AllDown,
+    /// nsd does not have a decision.
+    ExportFailed,
+    /// A certificate ends soon, or has ended.
+    Certificate,
+    /// What one of the others told of is over.
+    Recovery,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 5] = [Kind::Transition, Kind::AllDown, Kind::ExportFailed, Kind::Certificate, Kind::Recovery];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Transition => "transition",
+            Kind::AllDown => "all-down",
+            Kind::ExportFailed => "export-failed",
+            Kind::Certificate => "certificate",
+            Kind::Recovery => "recovery",
+        }
+    }
+}

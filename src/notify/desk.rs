@@ -1,0 +1,358 @@
+//! Makes incidents of what happens. Pure.
+//!
+//! ```text
+//! moved ──▶ pending ──(its exports have ended, or 15 s are over)──▶ incident
+//!              ▲ the same generation and kind: one incident for all its pools
+//! exported ────┘ or, for none that waits: an incident of its own, once, until it is well again
+//! look ──────▶ certificates: an incident for each threshold that is passed, and when it is renewed
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::director::alarm::{self, cert_words, certificates, days_left};
+use crate::director::effect::Transition;
+use crate::director::event::ExportReport;
+use crate::director::incident::Kind;
+use crate::director::status::Status;
+use crate::health::time::Now;
+
+use super::incident::{Certificate, Change, Incident, MOVES_MAX, Move, Severity, rfc3339, severity_of};
+
+/// So long an incident waits for others of its generation, in milliseconds.
+const GATHER_MS: u64 = 300;
+/// So long it waits for its exports; then it goes without them.
+const EXPORT_PATIENCE_MS: u64 = 15_000;
+/// Exports that one incident tells of; those that failed before the others.
+const EXPORTS_MAX: usize = 50;
+
+/// A transition with what the daemon knows of its zones.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    pub transition: Arc<Transition>,
+    pub zones: Vec<ZoneMoved>,
+    /// Names that follow the pool's primary, and the answers of some of them.
+    pub names: usize,
+    pub answers: Vec<Change>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ZoneMoved {
+    /// With the final dot.
+    pub origin: String,
+    /// Largest TTL of the failover records that follow the pool, in seconds.
+    pub ttl_max_s: u32,
+    /// An export brings the decision to nsd.
+    pub exported: bool,
+    /// Only nsd answers for it: the old answer goes on leaving until the export is served.
+    pub answered_by_nsd: bool,
+}
+
+#[derive(Debug)]
+pub struct Desk {
+    host: String,
+    pending: Vec<Pending>,
+    /// Pools where nobody is up, zones whose export failed: told of once.
+    open: BTreeSet<(Kind, String)>,
+    /// How near the end of each certificate (node, check) was when people were told.
+    certificates: BTreeMap<(String, String), Near>,
+    count: u64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Near {
+    Warning,
+    Critical,
+    Ended,
+}
+
+#[derive(Debug)]
+struct Pending {
+    incident: Incident,
+    zones: Vec<ZoneMoved>,
+    /// Zones whose export has not ended, by origin.
+    waiting: BTreeSet<String>,
+    /// When nsd was seen to serve a zone, in Unix milliseconds.
+    served: BTreeMap<String, i64>,
+    gathered_ms: u64,
+    deadline_ms: u64,
+}
+
+impl Pending {
+    fn due_ms(&self) -> u64 {
+        if self.waiting.is_empty() { self.gathered_ms } else { self.deadline_ms }
+    }
+}
+
+impl Desk {
+    /// `host` is this host's name.
+    pub fn new(host: &str) -> Desk {
+        Desk {
+            host: host.to_owned(),
+            pending: Vec::new(),
+            open: BTreeSet::new(),
+            certificates: BTreeMap::new(),
+            count: 0,
+        }
+    }
+
+    pub fn moved(&mut self, moved: Moved, now: Now) {
+        let Moved { transition, zones, names, answers } = moved;
+        let Some((kinds, severity)) = self.classify(&transition) else { return };
+        let told = Move {
+            pool: transition.pool.clone(),
+            families: transition.families.clone(),
+            from: transition.from.clone(),
+            to: transition.to.clone(),
+            rule: transition.rule.clone(),
+            reason: transition.reason.clone(),
+            probes: transition.probes.clone(),
+            zones: transition.zones.clone(),
+            names,
+            answers,
+        };
+        let moves = !transition.families.is_empty();
+        let same = self.pending.iter_mut().find(|pending| {
+            let incident = &pending.incident;
+            incident.generation == Some(transition.generation)
+                && incident.kinds[0] == kinds[0]
+                && now.monotonic_ms <= pending.gathered_ms
+        });
+        let pending = match same {
+            Some(pending) => pending,
+            None => {
+                let mut incident = self.incident(kinds.clone(), severity, transition.unix_ms);
+                incident.generation = Some(transition.generation);
+                self.pending.push(Pending {
+                    incident,
+                    zones: Vec::new(),
+                    waiting: BTreeSet::new(),
+                    served: BTreeMap::new(),
+                    gathered_ms: now.monotonic_ms.saturating_add(GATHER_MS),
+                    deadline_ms: now.monotonic_ms.saturating_add(EXPORT_PATIENCE_MS),
+                });
+                self.pending.last_mut().expect("just pushed")
+            }
+        };
+        for kind in kinds {
+            add_kind(&mut pending.incident, kind);
+        }
+        pending.incident.severity = pending.incident.severity.max(severity);
+        match pending.incident.moves.len() < MOVES_MAX {
+            true => pending.incident.moves.push(told),
+            false => pending.incident.moves_left_out += 1,
+        }
+        if moves {
+            pending.waiting.extend(zones.iter().filter(|zone| zone.exported).map(|zone| zone.origin.clone()));
+            pending.zones.extend(zones);
+        }
+    }
+
+    pub fn exported(&mut self, report: &ExportReport, now: Now) {
+        let bad = severity_of(report.result);
+        let key = (Kind::ExportFailed, report.zone.clone());
+        let news = match bad {
+            Some(_) => self.open.insert(key),
+            None => self.open.remove(&key),
+        };
+        let mut told = false;
+        for pending in &mut self.pending {
+            let is_its = pending.incident.generation.is_some_and(|generation| report.generation >= generation);
+            if !is_its || !pending.waiting.remove(&report.zone) {
+                continue;
+            }
+            match bad {
+                None => drop(pending.served.insert(report.zone.clone(), report.unix_ms)),
+                Some(severity) => {
+                    told = true;
+                    add_kind(&mut pending.incident, Kind::ExportFailed);
+                    pending.incident.severity = pending.incident.severity.max(severity);
+                }
+            }
+            let exports = &mut pending.incident.exports;
+            match exports.len() < EXPORTS_MAX {
+                true => exports.push(report.clone()),
+                false if bad.is_some() => exports[EXPORTS_MAX - 1] = report.clone(),
+                false => {}
+            }
+        }
+        if !news || told {
+            return;
+        }
+        let (kind, severity, words) = match bad {
+            Some(severity) => (Kind::ExportFailed, severity, "export failed"),
+            None => (Kind::Recovery, Severity::Good, "nsd has the decision again"),
+        };
+        let mut incident = self.incident(vec![kind], severity, report.unix_ms);
+        incident.summary = format!("{} {words}: {}", report.zone, report.detail);
+        incident.generation = Some(report.generation);
+        incident.exports = vec![report.clone()];
+        self.ready(incident, now);
+    }
+
+    /// Looks at the certificates.
+    pub fn look(&mut self, status: &Status, now: Now) {
+        for node in &status.nodes {
+            for (check, expires_unix_s) in certificates(node) {
+                let key = (node.name.clone(), check.to_owned());
+                let near = near(expires_unix_s, now.unix_ms);
+                let before = self.certificates.get(&key).copied();
+                if near == before {
+                    continue;
+                }
+                match near {
+                    Some(near) => drop(self.certificates.insert(key, near)),
+                    None => drop(self.certificates.remove(&key)),
+                }
+                // A step back that is still too near (a clock that was set) is no news.
+                let (kind, severity) = match near {
+                    None => (Kind::Recovery, Severity::Good),
+                    Some(_) if near < before => continue,
+                    Some(Near::Warning) => (Kind::Certificate, Severity::Warning),
+                    Some(Near::Critical | Near::Ended) => (Kind::Certificate, Severity::Critical),
+                };
+                let words = cert_words(expires_unix_s, now.unix_ms);
+                let mut incident = self.incident(vec![kind], severity, now.unix_ms);
+                incident.summary = format!("{}: the certificate that {check} sees {words}", node.name);
+                incident.certificate = Some(Certificate {
+                    node: node.name.clone(),
+                    check: check.to_owned(),
+                    expires_unix_s,
+                    expires: rfc3339(expires_unix_s.saturating_mul(1_000)),
+                    days_left: days_left(expires_unix_s, now.unix_ms),
+                });
+                self.ready(incident, now);
+            }
+        }
+    }
+
+    /// When [`Desk::take_due`] has something to give, in monotonic milliseconds.
+    pub fn next_ms(&self) -> Option<u64> {
+        self.pending.iter().map(Pending::due_ms).min()
+    }
+
+    /// The incidents that are complete, or have waited long enough.
+    pub fn take_due(&mut self, now: Now) -> Vec<Incident> {
+        let (due, rest) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition(|pending: &Pending| pending.due_ms() <= now.monotonic_ms);
+        self.pending = rest;
+        due.into_iter().map(complete).collect()
+    }
+
+    /// All of them, as they are: nothing more will happen.
+    pub fn take_all(&mut self) -> Vec<Incident> {
+        std::mem::take(&mut self.pending).into_iter().map(complete).collect()
+    }
+
+    /// What a transition is to people; `None`: they know already.
+    fn classify(&mut self, transition: &Transition) -> Option<(Vec<Kind>, Severity)> {
+        let key = (Kind::AllDown, transition.pool.clone());
+        let moved = !transition.families.is_empty();
+        if alarm::is_all_down(&transition.rule) {
+            let news = self.open.insert(key);
+            return (news || moved).then(|| (with_move(Kind::AllDown, moved), Severity::Critical));
+        }
+        if self.open.remove(&key) {
+            return Some((with_move(Kind::Recovery, moved), Severity::Good));
+        }
+        let unplanned = moved && matches!(transition.rule.as_str(), "failover" | "family");
+        Some((vec![Kind::Transition], if unplanned { Severity::Warning } else { Severity::Notice }))
+    }
+
+    fn incident(&mut self, kinds: Vec<Kind>, severity: Severity, unix_ms: i64) -> Incident {
+        self.count += 1;
+        Incident {
+            id: format!("{}-{unix_ms}-{}", self.host, self.count),
+            kinds,
+            severity,
+            host: self.host.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            time: rfc3339(unix_ms),
+            unix_ms,
+            summary: String::new(),
+            generation: None,
+            moves: Vec::new(),
+            moves_left_out: 0,
+            exports: Vec::new(),
+            exports_pending: Vec::new(),
+            caches_until_unix_ms: None,
+            certificate: None,
+        }
+    }
+
+    fn ready(&mut self, incident: Incident, now: Now) {
+        self.pending.push(Pending {
+            incident,
+            zones: Vec::new(),
+            waiting: BTreeSet::new(),
+            served: BTreeMap::new(),
+            gathered_ms: now.monotonic_ms,
+            deadline_ms: now.monotonic_ms,
+        });
+    }
+}
+
+fn with_move(kind: Kind, moved: bool) -> Vec<Kind> {
+    if moved { vec![kind, Kind::Transition] } else { vec![kind] }
+}
+
+fn add_kind(incident: &mut Incident, kind: Kind) {
+    if !incident.kinds.contains(&kind) {
+        incident.kinds.push(kind);
+    }
+}
+
+fn near(expires_unix_s: i64, now_unix_ms: i64) -> Option<Near> {
+    let severity = alarm::cert_severity(expires_unix_s, now_unix_ms)?;
+    Some(match severity {
+        _ if days_left(expires_unix_s, now_unix_ms) < 0 => Near::Ended,
+        alarm::Severity::Critical => Near::Critical,
+        _ => Near::Warning,
+    })
+}
+
+/// The last words: what can be said only when the exports have ended.
+fn complete(pending: Pending) -> Incident {
+    let Pending { mut incident, zones, waiting, served, .. } = pending;
+    if !incident.moves.is_empty() {
+        incident.summary = summary(&incident);
+        incident.caches_until_unix_ms = caches_until(&zones, &served, incident.unix_ms);
+    }
+    incident.exports_pending = waiting.into_iter().collect();
+    incident
+}
+
+/// The last moment at which an old answer left, and its TTL. Not known while nsd, and only nsd,
+/// still gives old answers.
+fn caches_until(zones: &[ZoneMoved], served: &BTreeMap<String, i64>, moved_unix_ms: i64) -> Option<i64> {
+    let mut until = None;
+    for zone in zones {
+        let left_unix_ms = match (zone.answered_by_nsd, served.get(&zone.origin)) {
+            (false, _) => moved_unix_ms,
+            (true, Some(served_unix_ms)) => moved_unix_ms.max(*served_unix_ms),
+            (true, None) => return None,
+        };
+        let held_until = left_unix_ms.saturating_add(i64::from(zone.ttl_max_s).saturating_mul(1_000));
+        until = until.max(Some(held_until));
+    }
+    until
+}
+
+fn summary(incident: &Incident) -> String {
+    let first = &incident.moves[0];
+    let name = |node: &Option<String>| node.clone().unwrap_or_else(|| "nobody".to_owned());
+    let all = incident.moves.len() + incident.moves_left_out;
+    let pools = match all {
+        1 => first.pool.clone(),
+        _ => format!("{} and {} more pools", first.pool, all - 1),
+    };
+    match first.families.as_slice() {
+        [] => format!("{pools}: {}", first.reason),
+        _ => format!("{pools}: {} -> {}: {}", name(&first.from), name(&first.to), first.reason),
+    }
+}
+
+#[cfg(test)]
+#[path = "desk_tests.rs"]
+mod tests;

@@ -1,0 +1,190 @@
+//! What is told of, when, and how often.
+
+use crate::director::event::ExportResult;
+use crate::director::status::{CheckStatus, NodeStatus};
+use crate::health::family::Family;
+
+use super::*;
+
+const UNIX_MS: i64 = 1_700_000_000_000;
+
+fn at(ms: u64) -> Now {
+    Now { monotonic_ms: ms, unix_ms: UNIX_MS + i64::try_from(ms).unwrap() }
+}
+
+/// A transition of a pool at generation 7, with one zone that is exported.
+fn moved(pool: &str, rule: &str, families: &[Family]) -> Moved {
+    let transition = Transition {
+        generation: 7,
+        unix_ms: UNIX_MS,
+        pool: pool.into(),
+        families: families.to_vec(),
+        from: Some("fishfinger".into()),
+        to: Some("blowfish".into()),
+        rule: rule.into(),
+        reason: "fishfinger is down".into(),
+        zones: vec!["foo.zone.".into()],
+        probes: vec!["fishfinger ipv4 web: L4CON refused".into()],
+    };
+    let zone = ZoneMoved { origin: "foo.zone.".into(), ttl_max_s: 300, exported: true, answered_by_nsd: false };
+    Moved { transition: Arc::new(transition), zones: vec![zone], names: 3, answers: Vec::new() }
+}
+
+fn report(result: ExportResult, generation: u64, ms: i64) -> ExportReport {
+    ExportReport {
+        zone: "foo.zone.".into(),
+        generation,
+        serial: 42,
+        result,
+        detail: "as it went".into(),
+        unix_ms: UNIX_MS + ms,
+        duration_ms: 80,
+    }
+}
+
+fn kinds(incidents: &[Incident]) -> Vec<Vec<Kind>> {
+    incidents.iter().map(|incident| incident.kinds.clone()).collect()
+}
+
+#[test]
+fn a_transition_waits_for_its_export_and_tells_of_both() {
+    let mut desk = Desk::new("here");
+    desk.moved(moved("web", "failover", &Family::ALL), at(0));
+    assert!(desk.take_due(at(5_000)).is_empty());
+    desk.exported(&report(ExportResult::Served, 7, 900), at(5_000));
+    let told = desk.take_due(at(5_000));
+    assert_eq!(kinds(&told), [[Kind::Transition]]);
+    let incident = &told[0];
+    assert_eq!((incident.severity, incident.generation), (Severity::Warning, Some(7)));
+    assert_eq!(incident.summary, "web: fishfinger -> blowfish: fishfinger is down");
+    assert_eq!((incident.exports.len(), incident.exports_pending.len()), (1, 0));
+    assert_eq!(incident.moves[0].probes.len(), 1);
+    // We answer ourselves: the last old answer left with the swap.
+    assert_eq!(incident.caches_until_unix_ms, Some(UNIX_MS + 300_000));
+    assert_eq!(desk.next_ms(), None);
+}
+
+#[test]
+fn where_nsd_answers_the_old_answer_leaves_until_the_export_is_served() {
+    let mut by_nsd = moved("web", "failover", &Family::ALL);
+    by_nsd.zones[0].answered_by_nsd = true;
+    let mut desk = Desk::new("here");
+    desk.moved(by_nsd.clone(), at(0));
+    desk.exported(&report(ExportResult::Served, 7, 900), at(900));
+    assert_eq!(desk.take_due(at(900))[0].caches_until_unix_ms, Some(UNIX_MS + 900 + 300_000));
+    // It fails: nobody knows.
+    desk.moved(by_nsd, at(1_000));
+    desk.exported(&report(ExportResult::RolledBack, 7, 1_500), at(1_500));
+    let told = desk.take_due(at(1_500));
+    assert_eq!(kinds(&told), [[Kind::Transition, Kind::ExportFailed]]);
+    assert_eq!(told[0].caches_until_unix_ms, None);
+}
+
+#[test]
+fn an_export_that_does_not_end_is_not_waited_for_for_ever() {
+    let mut desk = Desk::new("here");
+    desk.moved(moved("web", "failover", &Family::ALL), at(0));
+    assert_eq!(desk.next_ms(), Some(EXPORT_PATIENCE_MS));
+    let told = desk.take_due(at(EXPORT_PATIENCE_MS));
+    assert_eq!(told[0].exports_pending, ["foo.zone."]);
+}
+
+#[test]
+fn pools_that_move_together_are_one_incident() {
+    let mut desk = Desk::new("here");
+    for pool in 0..1_000 {
+        desk.moved(moved(&format!("pool{pool}"), "failover", &Family::ALL), at(1));
+    }
+    desk.exported(&report(ExportResult::Served, 8, 2), at(100));
+    let told = desk.take_due(at(10_000));
+    assert_eq!(told.len(), 1);
+    assert_eq!((told[0].moves.len(), told[0].moves_left_out), (MOVES_MAX, 1_000 - MOVES_MAX));
+    assert!(told[0].summary.starts_with("pool0 and 999 more pools: fishfinger -> blowfish"), "{}", told[0].summary);
+    // The same pool at another generation is another incident.
+    desk.moved(moved("pool0", "failover", &Family::ALL), at(20_000));
+    assert_eq!(desk.take_all().len(), 1);
+}
+
+#[test]
+fn a_failing_export_is_told_of_once_and_when_it_is_well_again() {
+    let mut desk = Desk::new("here");
+    for ms in 0..3 {
+        desk.exported(&report(ExportResult::Refused, 7, ms), at(0));
+    }
+    let told = desk.take_due(at(0));
+    assert_eq!(kinds(&told), [[Kind::ExportFailed]]);
+    assert_eq!(told[0].summary, "foo.zone. export failed: as it went");
+    desk.exported(&report(ExportResult::Served, 7, 3), at(0));
+    desk.exported(&report(ExportResult::Served, 7, 4), at(0));
+    assert_eq!(kinds(&desk.take_due(at(0))), [[Kind::Recovery]]);
+}
+
+#[test]
+fn all_down_is_told_of_once_and_when_it_is_over() {
+    let mut desk = Desk::new("here");
+    desk.moved(moved("web", "all-down-keep", &[]), at(0));
+    desk.moved(moved("web", "cut-off", &[]), at(1));
+    let told = desk.take_due(at(1_000));
+    assert_eq!((kinds(&told), told[0].severity), (vec![vec![Kind::AllDown]], Severity::Critical));
+    // No primary has moved: there is nothing to wait for, and no cache holds anything old.
+    assert_eq!(told[0].caches_until_unix_ms, None);
+    desk.moved(moved("web", "steady", &[]), at(2_000));
+    assert_eq!(kinds(&desk.take_due(at(3_000))), [[Kind::Recovery]]);
+    desk.moved(moved("web", "all-down-withdraw", &Family::ALL), at(4_000));
+    desk.moved(moved("web", "failover", &Family::ALL), at(30_000));
+    assert_eq!(
+        kinds(&desk.take_due(at(60_000))),
+        [[Kind::AllDown, Kind::Transition], [Kind::Recovery, Kind::Transition]]
+    );
+}
+
+#[test]
+fn what_was_ordered_or_planned_is_no_warning() {
+    for (rule, severity) in
+        [("hold", Severity::Notice), ("rotation", Severity::Notice), ("failover", Severity::Warning)]
+    {
+        let mut desk = Desk::new("here");
+        desk.moved(moved("web", rule, &Family::ALL), at(0));
+        assert_eq!(desk.take_all()[0].severity, severity, "{rule}");
+    }
+}
+
+#[test]
+fn a_certificate_is_told_of_at_each_threshold_and_when_it_is_renewed() {
+    let status = |days: i64| {
+        let check = |family| CheckStatus {
+            check: "web".into(),
+            family,
+            verdict: "up".into(),
+            against: 0,
+            needed: 3,
+            word: "L7OK".into(),
+            detail: String::new(),
+            duration_ms: None,
+            last_probe_unix_ms: None,
+            since_unix_ms: None,
+            cert_expiry_unix_s: Some(UNIX_MS / 1_000 + days * 86_400 + 60),
+            history: String::new(),
+        };
+        let checks = Family::ALL.map(check).to_vec();
+        Status {
+            nodes: vec![NodeStatus { name: "fishfinger".into(), checks, ..NodeStatus::default() }],
+            ..Status::default()
+        }
+    };
+    let mut desk = Desk::new("here");
+    let mut told = |days| {
+        desk.look(&status(days), at(0));
+        let told = desk.take_due(at(0));
+        assert!(told.len() < 2, "one for both families: {told:?}");
+        told.first().map(|incident| (incident.kinds[0], incident.severity))
+    };
+    assert_eq!(told(60), None);
+    assert_eq!(told(13), Some((Kind::Certificate, Severity::Warning)));
+    assert_eq!(told(12), None);
+    assert_eq!(told(2), Some((Kind::Certificate, Severity::Critical)));
+    assert_eq!(told(-1), Some((Kind::Certificate, Severity::Critical)));
+    assert_eq!(told(-2), None);
+    assert_eq!(told(5), None, "a step back that is no renewal");
+    assert_eq!(told(89), Some((Kind::Recovery, Severity::Good)));
+}

@@ -1,0 +1,104 @@
+//! The serial of a zone that secondaries take from us: they see nothing else of it, so that it must
+//! be a new one whenever the zone is, and never an older one.
+
+use nsd_failover::director::Director;
+use nsd_failover::director::effect::Effect;
+use nsd_failover::director::event::{Action, Event, Order};
+use nsd_failover::director::settings::{Settings, ZoneSettings};
+use nsd_failover::director::state::State;
+use nsd_failover::export::serial::SerialScheme;
+use nsd_failover::failover::pool::{Families, Node, Pool, PoolRoles, Preempt, Roles, Rotate, WhenAllDown};
+use nsd_failover::health::time::Now;
+
+const NOW: Now = Now { monotonic_ms: 0, unix_ms: 1_767_323_045_000 };
+/// What the file says.
+const IN_FILE: u32 = 100;
+/// The most serials that may be in service unwritten.
+const LEAP: u32 = 64;
+
+fn settings(content: u64, serial_in_file: u32) -> Settings {
+    let node = |name: &str, last| Node { name: name.to_owned(), ipv4: Some([192, 0, 2, last].into()), ipv6: None };
+    let pool = Pool {
+        name: "web".to_owned(),
+        nodes: vec![node("a", 1), node("b", 2)],
+        checks: Vec::new(),
+        rotate: Rotate::Never,
+        preempt: Preempt::Never,
+        when_all_down: WhenAllDown::Keep,
+        families: Families::Together,
+        min_hold_ms: 0,
+        ttl_min_s: None,
+    };
+    let ipv4 = Roles { primary: Some(0), standby: Some(1) };
+    let zone = ZoneSettings {
+        origin: "example.org".parse().unwrap(),
+        pools: vec![0],
+        scheme: SerialScheme::Increment,
+        serial_in_file,
+        roles_in_file: vec![Some(PoolRoles { ipv4, ipv6: Roles::default() })],
+        export: false,
+        content: Some(content),
+    };
+    Settings { pools: vec![pool], checks: Vec::new(), zones: vec![zone] }
+}
+
+/// The serials that the events put in service, one after the other.
+fn serials(director: &mut Director, events: Vec<Event>) -> Vec<u32> {
+    let effects = events.into_iter().flat_map(|event| director.handle(event, NOW));
+    let swaps = effects.filter_map(|effect| match effect {
+        Effect::Swap(decision) => Some(decision.serials[0]),
+        _ => None,
+    });
+    swaps.collect()
+}
+
+fn switch(node: &str) -> Event {
+    let action = Action::Switch { pool: "web".to_owned(), node: node.to_owned() };
+    Event::Ordered(Order { action, reason: None, for_s: None })
+}
+
+/// A director that has moved once.
+fn moved_once() -> Director {
+    let mut director = Director::new(settings(1, IN_FILE), None, NOW);
+    assert_eq!(serials(&mut director, vec![Event::Tick, switch("b")]), [IN_FILE, IN_FILE + 1]);
+    director
+}
+
+/// The first serial after a restart.
+fn after_restart(saved: State, settings: Settings) -> u32 {
+    let mut director = Director::new(settings, Some(saved), NOW);
+    serials(&mut director, vec![Event::Tick])[0]
+}
+
+#[test]
+fn a_restart_in_good_order_keeps_it() {
+    assert_eq!(after_restart(moved_once().final_state(), settings(1, IN_FILE)), IN_FILE + 1);
+}
+
+#[test]
+fn after_a_crash_it_leaps_over_what_may_have_been_in_service() {
+    assert_eq!(after_restart(moved_once().state(), settings(1, IN_FILE)), IN_FILE + 1 + LEAP + 1);
+}
+
+#[test]
+fn an_edit_without_a_new_serial_gets_one() {
+    let saved = || moved_once().final_state();
+    assert_eq!(after_restart(saved(), settings(2, IN_FILE)), IN_FILE + 2, "edited while we were away");
+    assert_eq!(after_restart(saved(), settings(2, IN_FILE + 9)), IN_FILE + 9, "with a serial of its own");
+    assert_eq!(after_restart(saved(), settings(2, 7)), IN_FILE + 2, "with an older one");
+    let mut director = moved_once();
+    let reload = |content, serial| vec![Event::Reloaded(Box::new(settings(content, serial)))];
+    assert_eq!(serials(&mut director, reload(1, IN_FILE)), [IN_FILE + 1], "nothing has changed");
+    assert_eq!(serials(&mut director, reload(2, IN_FILE)), [IN_FILE + 2]);
+    assert_eq!(serials(&mut director, reload(3, IN_FILE + 50)), [IN_FILE + 50]);
+}
+
+#[test]
+fn a_secondary_that_is_ahead_is_overtaken() {
+    let mut director = moved_once();
+    let seen = |serial| vec![Event::SerialSeen { zone: 0, serial }];
+    assert_eq!(serials(&mut director, seen(IN_FILE)), [] as [u32; 0], "it is behind: it will come");
+    assert_eq!(serials(&mut director, seen(5_000)), [5_001], "the state was lost");
+    assert_eq!(serials(&mut director, seen(5_000)), [] as [u32; 0], "once is enough");
+    assert_eq!(serials(&mut director, vec![switch("a")]), [5_002]);
+}

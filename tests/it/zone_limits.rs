@@ -1,0 +1,90 @@
+//! Zone files that nobody wrote by hand: huge lines, a million parentheses, files that include
+//! themselves, folders and devices. One clear diagnostic, in bounded time and memory.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nsd_failover::config::zones::FileSource;
+use nsd_failover::zone::Zone;
+use nsd_failover::zone::diagnostic::{DIAGNOSTICS_MAX, Diagnostic};
+
+/// Far more than it takes without optimisation on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+const HEAD: &str = "$TTL 60\n@ SOA ns h 1 2 3 4 5\n@ NS ns.example.net.\n";
+
+/// What is said about a zone of this text, whose files lie in `folder`.
+fn said(folder: &Path, text: Vec<u8>) -> Vec<Diagnostic> {
+    let began = Instant::now();
+    let own = folder.join("zone");
+    let mut source = FileSource::new(folder, &own);
+    let parsed = Zone::load(&"example.org".parse().unwrap(), &own.display().to_string(), text, &mut source);
+    let list = parsed.map_or_else(|list| list, |zone| zone.warnings().to_vec());
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    assert!(list.len() <= 2 * DIAGNOSTICS_MAX + 1);
+    for found in &list {
+        assert!(found.to_string().len() < 1_000 && found.rendered().len() < 2_000, "{found}");
+    }
+    list
+}
+
+#[test]
+fn monsters() {
+    let folder = tempfile::tempdir().unwrap();
+    let mb = 1 << 20;
+    for (start, piece, count, part) in [
+        ("a TXT ", "x", 100 * mb, "longer than 255 octets"),
+        ("", "x", 100 * mb, "is no domain name"),
+        ("a TXT \"", "x\n", mb, "the quote that opens here is never closed"),
+        ("a TXT ", "x ", 5 * mb, "record with more than 65,552 fields"),
+        ("a TXT ", "(", mb, "parenthesis inside parentheses"),
+        ("a TXT x ", ")", mb, "closing parenthesis without an opening one"),
+        ("a TXT ", "\"x\"", mb, "record with more than 65,552 fields"),
+        ("a TXT ", "\\", 8 * mb + 1, "longer than 255 octets"),
+        ("", "\0", mb, "is no domain name"),
+        ("", "a FOO\n", mb, "`FOO` is no record type"),
+        ("", "$INCLUDE /dev/null\n", 50_000, "it is not a regular file"),
+        ("", "$GENERATE 1-1000000 $ A 192.0.2.1\n", 100, "makes the zone too large"),
+    ] {
+        let list = said(folder.path(), [HEAD.as_bytes(), start.as_bytes(), &piece.repeat(count).into_bytes()].concat());
+        assert!(list.iter().any(|found| found.message.contains(part)), "{start}{piece}: {:?}", list.first());
+    }
+}
+
+#[test]
+fn files_that_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let own = format!("{HEAD}$INCLUDE zone\n");
+    fs::write(at("zone"), &own).unwrap();
+    fs::write(at("ring"), "$INCLUDE ring2\n").unwrap();
+    fs::write(at("ring2"), "$INCLUDE ring\n").unwrap();
+    fs::create_dir(at("folder")).unwrap();
+    std::os::unix::fs::symlink("nowhere", at("dangling")).unwrap();
+    std::os::unix::fs::symlink("loop", at("loop")).unwrap();
+    for (name, part) in [
+        ("zone", "it includes itself"),
+        ("ring", "it includes itself"),
+        ("folder", "it is not a regular file"),
+        ("/dev/zero", "it is not a regular file"),
+        ("dangling", "No such file"),
+        ("loop", "symbolic links"),
+        ("../../../../etc/shadow/x", "cannot include"),
+    ] {
+        let list = said(folder.path(), format!("{HEAD}$INCLUDE {name}\n").into_bytes());
+        assert!(list.iter().any(|found| found.is_error() && found.message.contains(part)), "{name}: {list:?}");
+    }
+    // The file itself is known by its own name.
+    let list = said(folder.path(), own.into_bytes());
+    assert_eq!(list.len(), 1, "{list:?}");
+    assert_eq!((list[0].file.as_str(), list[0].line), (at("zone").to_str().unwrap(), 4));
+}
+
+#[test]
+fn a_pipe_does_not_block() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let list = said(folder.path(), format!("{HEAD}$INCLUDE pipe\n").into_bytes());
+    assert!(list[0].message.contains("it is not a regular file"), "{list:?}");
+}

@@ -10,7 +10,7 @@ use nsd_failover::dns::name::Name;
 use nsd_failover::dns::record::Record;
 use nsd_failover::failover::pool::{Families, Node, Pool, PoolRoles, Preempt, Roles, Rotate, Slot, WhenAllDown};
 use nsd_failover::health::family::PerFamily;
-use nsd_failover::table::respond::{Limits, Response, Transport, respond};
+use nsd_failover::table::respond::{Client, Limits, Response, Transport, respond};
 use nsd_failover::table::zone_table::{Mode, ZoneTable};
 use nsd_failover::table::{Catalog, Live, Table};
 use nsd_failover::zone::tag::Role;
@@ -69,11 +69,12 @@ fn answers(live: &Live, names: usize, rtype: u16, exists: bool) -> u64 {
         })
         .collect();
     let limits = Limits::new(Transport::Udp, false);
+    let client = Client { address: [192, 0, 2, 9].into(), now_s: 1 };
     let table = live.load();
     let mut out = [0; 1232];
     let began = Instant::now();
     for query in queries.iter().cycle().take(ANSWERS) {
-        let response = respond(&table, black_box(query), &limits, &mut out);
+        let response = respond(&table, black_box(query), &limits, &client, &mut out);
         assert!(matches!(response, Response::Reply(_)));
         black_box(&out);
     }
@@ -116,6 +117,7 @@ fn pool() -> Pool {
         families: Families::Together,
         min_hold_ms: 0,
         ttl_min_s: None,
+        anchors: Vec::new(),
     }
 }
 

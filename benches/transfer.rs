@@ -1,5 +1,6 @@
-//! What a secondary waits for: the whole of a large zone, from us and from nsd and Knot; and a swap,
-//! until nsd serves it. `cargo bench --bench transfer [whole|swap]`; needs nsd and Knot.
+//! What a secondary waits for: the whole of a large zone, from us and from nsd and Knot; a difference;
+//! and a swap, from the order until nsd serves it.
+//! `cargo bench --bench transfer [whole|difference|swap]`; needs nsd and Knot.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::io::{Read, Write};
@@ -27,6 +28,9 @@ fn main() {
     if wants("whole") {
         whole();
     }
+    if wants("difference") {
+        difference();
+    }
     if wants("swap") {
         swap();
     }
@@ -44,7 +48,7 @@ fn whole() {
     for _ in 0..ROUNDS {
         for (at, (_, address)) in servers.iter().enumerate() {
             let began = Instant::now();
-            sent[at] = fetch(*address);
+            sent[at] = fetch(*address, &query(252), RECORDS + 4);
             took[at].push(began.elapsed());
         }
     }
@@ -53,6 +57,29 @@ fn whole() {
     for (at, (name, _)) in servers.iter().enumerate() {
         let (records, messages, octets) = sent[at];
         println!("{name:>14} {:>6.1} ms {records:>10} {messages:>9} {octets:>11}", milliseconds(median(&mut took[at])));
+    }
+}
+
+/// A swap of ten names in a zone of a million: what IXFR sends, and how long it takes. The first one
+/// works out which names follow which pool.
+fn difference() {
+    let tagged: String = (0..10).map(|number| format!("moves-{number} IN A 192.0.2.10 ; Enable failover\n")).collect();
+    let primary = Primary::start(&format!("{ZONE}{tagged}{}", names(1_000_000)), "allow-transfer = [\"127.0.0.1\"]");
+    println!("IXFR after a swap of 12 names in a zone of 1,000,000");
+    for round in 0..5_usize {
+        let before = primary.serial().unwrap();
+        let node = if round.is_multiple_of(2) { "blowfish" } else { "fishfinger" };
+        order(&primary, node);
+        let mut query = query(251);
+        query[9] = 1;
+        query.extend_from_slice(b"\xc0\x0c\0\x06\0\x01\0\0\0\0\0\x16\0\0");
+        query.extend_from_slice(&before.to_be_bytes());
+        query.extend_from_slice(&[0; 16]);
+        let began = Instant::now();
+        // Four SOA records, and twelve names out and in.
+        let (records, messages, octets) = fetch(primary.address, &query, 4 + 24);
+        let took = milliseconds(began.elapsed());
+        println!("{:>14} {took:>6.1} ms {records:>10} {messages:>9} {octets:>11}", format!("swap {}", round + 1));
     }
 }
 
@@ -84,9 +111,24 @@ fn one_swap(primary: &Primary, secondary: &Group, round: usize) -> Duration {
     let before = primary.serial().unwrap();
     let node = if round.is_multiple_of(2) { "blowfish" } else { "fishfinger" };
     let began = Instant::now();
-    primary.switch(node);
+    order(primary, node);
     wait_serial(secondary.address, || before + 1);
     began.elapsed()
+}
+
+/// `switch web NODE` over the control socket, without the start of a process.
+fn order(primary: &Primary, node: &str) {
+    let body = format!("{{\"action\":{{\"switch\":{{\"pool\":\"web\",\"node\":\"{node}\"}}}}}}");
+    let mut stream = std::os::unix::net::UnixStream::connect(primary.folder.path().join("control.sock")).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "POST /api/v1/order HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
 }
 
 fn nsd_to_nsd(text: &str) -> Vec<Duration> {
@@ -138,15 +180,14 @@ fn wait_until(mut look: impl FnMut() -> Option<()>) {
     }
 }
 
-/// Records, messages and octets of a whole transfer.
-fn fetch(server: SocketAddr) -> (usize, usize, usize) {
+/// Records, messages and octets of a transfer of so many records.
+fn fetch(server: SocketAddr, query: &[u8], wanted: usize) -> (usize, usize, usize) {
     let mut stream = TcpStream::connect(server).unwrap();
-    let query = query(252);
-    stream.write_all(&[&(query.len() as u16).to_be_bytes()[..], &query].concat()).unwrap();
+    stream.write_all(&[&(query.len() as u16).to_be_bytes()[..], query].concat()).unwrap();
     let mut stream = std::io::BufReader::with_capacity(1 << 18, stream);
     let (mut records, mut messages, mut octets) = (0, 0, 0);
     let mut message = vec![0; 65_535];
-    while records < RECORDS + 4 {
+    while records < wanted {
         let mut length = [0; 2];
         stream.read_exact(&mut length).unwrap();
         let length = usize::from(u16::from_be_bytes(length));

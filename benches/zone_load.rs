@@ -102,5 +102,6 @@ fn pool() -> Pool {
         families: Families::Together,
         min_hold_ms: 0,
         ttl_min_s: None,
+        anchors: Vec::new(),
     }
 }

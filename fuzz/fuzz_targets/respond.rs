@@ -9,9 +9,11 @@ use libfuzzer_sys::fuzz_target;
 use nsd_failover::dns::message::Query;
 use nsd_failover::dns::name::Name;
 use nsd_failover::dns::record::Record;
-use nsd_failover::table::respond::{Limits, PAYLOAD_MAX, Response, Transport, respond};
+use nsd_failover::table::respond::{Answer, Client, Limits, PAYLOAD_MAX, Response, Transport, respond};
 use nsd_failover::table::zone_table::{Mode, ZoneTable};
 use nsd_failover::table::{Catalog, Table};
+
+const CLIENT: Client = Client { address: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), now_s: 1 };
 
 /// A zone with a node of every kind that the walk tells apart.
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
@@ -43,10 +45,10 @@ fuzz_target!(|message: &[u8]| {
         for relay in [false, true] {
             let limits = Limits::new(transport, relay);
             let parsed = Query::read(message);
-            match respond(&TABLE, message, &limits, &mut out) {
+            match respond(&TABLE, message, &limits, &CLIENT, &mut out) {
                 Response::Drop => assert!(message.len() < 12 || message[2] & 0x80 != 0),
                 Response::Relay => assert!(relay && parsed.is_ok()),
-                Response::Reply(length) => {
+                Response::Reply(Answer { len: length, .. }) => {
                     assert_eq!(out[..2], message[..2]);
                     assert_eq!((message[2] & 0x80, out[2] & 0x80), (0, 0x80));
                     assert!(transport == Transport::Stream || length <= PAYLOAD_MAX.into());

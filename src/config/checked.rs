@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 use crate::failover::pool::{Families, Node, Pool, Preempt, Rotate, WhenAllDown};
-use crate::health::check::{Check, Http, Kind};
-use crate::health::family::Family;
+use crate::health::check::Check;
 
 use super::file;
 use super::load::{Source, beside};
@@ -20,16 +19,10 @@ use super::problem::{Problem, did_you_mean};
 use super::value::{choice, duration_ms, socket_addr};
 use super::{Config, DEFAULT_CONTROL, DEFAULT_STATE_DIR, Key, Nsd};
 
+mod checks;
 mod zones;
 
-const INTERVAL_MS: u64 = 10_000;
-const FAST_INTERVAL_MS: u64 = 1_000;
-const TIMEOUT_MS: u64 = 5_000;
-const RISE: u32 = 2;
-const FALL: u32 = 3;
 const PREEMPT_MS: u64 = 300_000;
-/// Most probes that `rise` and `fall` may ask for.
-const STREAK_MAX: u32 = 1_000;
 
 /// Checks what was read; the first source is the main file.
 pub fn check(file: &Path, sources: &[Source]) -> Result<Config, Vec<Problem>> {
@@ -70,6 +63,7 @@ impl Checker {
         self.keys = self.read_keys(sources);
         let zones = self.zones(sources, &pools, &listen, nsd.as_ref());
         let catalog = self.catalog(sources, &zones);
+        let dns = self.dns(sources, nsd.as_ref());
         Config {
             file: file.to_owned(),
             listen,
@@ -77,6 +71,9 @@ impl Checker {
             control: self.path(sources, |tables| &tables.control, DEFAULT_CONTROL),
             state_dir: self.path(sources, |tables| &tables.state_dir, DEFAULT_STATE_DIR),
             nsd,
+            dns,
+            rrl: self.rrl(sources),
+            tls: self.tls(sources),
             pools,
             checks,
             zones,
@@ -88,9 +85,14 @@ impl Checker {
 
     fn listen(&mut self, sources: &[Source]) -> Vec<SocketAddr> {
         let Some((source, texts)) = self.single(sources, |tables| tables.listen.as_ref()) else { return Vec::new() };
+        self.addresses(source, texts.get_ref(), 53)
+    }
+
+    /// Addresses to listen on, each once.
+    pub(super) fn addresses(&mut self, source: &Source, texts: &[file::Text], usual_port: u16) -> Vec<SocketAddr> {
         let mut listen: Vec<SocketAddr> = Vec::new();
-        for text in texts.get_ref() {
-            match self.address(source, text, Some(53)) {
+        for text in texts {
+            match self.address(source, text, Some(usual_port)) {
                 Some(address) if listen.contains(&address) => {
                     self.at(source, text.span(), format!("{address} is listed twice"), "remove one");
                 }
@@ -131,6 +133,7 @@ impl Checker {
             address,
             relay: table.relay.as_ref().is_some_and(|relay| *relay.get_ref()),
             verify: verify.filter_map(|text| self.address(source, text, Some(53))).collect(),
+            proxy_protocol: table.proxy_protocol.unwrap_or(false),
             control: self.argv(source, table.control.as_ref(), "nsd-control"),
             control_socket: table.control_socket.as_ref().map(|text| beside(&source.file, text.get_ref())),
             checkzone: match without {
@@ -175,112 +178,6 @@ impl Checker {
             nodes.insert(name.clone(), Node { name, ipv4, ipv6 });
         }
         nodes
-    }
-
-    fn checks(&mut self, sources: &[Source]) -> Vec<Check> {
-        let entries = self.entries(sources, "check", |tables| &tables.check);
-        entries.into_iter().filter_map(|entry| self.one_check(&entry)).collect()
-    }
-
-    fn one_check(&mut self, entry: &Entry<'_, file::Check>) -> Option<Check> {
-        let (source, table) = (entry.source, entry.table);
-        let interval_ms = self.duration(source, table.interval.as_ref(), INTERVAL_MS);
-        let fast_interval_ms = self.duration(source, table.fast_interval.as_ref(), FAST_INTERVAL_MS.min(interval_ms));
-        let timeout_ms = self.duration(source, table.timeout.as_ref(), TIMEOUT_MS.min(interval_ms));
-        if let Some(timeout) = table.timeout.as_ref().filter(|_| timeout_ms > interval_ms) {
-            let message = format!("timeout is longer than the interval of {interval_ms} ms");
-            self.at(source, timeout.span(), message, "a probe must end before the next begins");
-        }
-        if let Some(fast) = table.fast_interval.as_ref().filter(|_| fast_interval_ms > interval_ms) {
-            self.at(
-                source,
-                fast.span(),
-                format!("fast-interval is longer than the interval of {interval_ms} ms"),
-                "make it shorter",
-            );
-        }
-        let rise = self.streak(source, table.rise.as_ref(), RISE);
-        let fall = self.streak(source, table.fall.as_ref(), FALL);
-        let families = self.check_families(source, table.families.as_ref());
-        let kind = self.kind(entry)?;
-        let name = entry.name.get_ref().clone();
-        Some(Check { name, kind, interval_ms, fast_interval_ms, timeout_ms, rise, fall, families })
-    }
-
-    fn kind(&mut self, entry: &Entry<'_, file::Check>) -> Option<Kind> {
-        let (source, table) = (entry.source, entry.table);
-        let Some(http) = &table.http else {
-            let message = format!("check `{}` does not say what to test", entry.name.get_ref());
-            self.at(source, entry.name.span(), message, "give it http = \"https://{node}/\"");
-            return None;
-        };
-        self.http_url(source, http);
-        for status in table.status.iter().flat_map(|list| list.get_ref()) {
-            if !(100..=599).contains(status.get_ref()) {
-                self.at(source, status.span(), format!("{} is no HTTP status", status.get_ref()), "write 100 to 599");
-            }
-        }
-        if let Some(list) = table.status.as_ref().filter(|list| list.get_ref().is_empty()) {
-            self.at(source, list.span(), "no status is good", "leave the key out for [200]");
-        }
-        if let Some(port) = table.port.as_ref().filter(|port| *port.get_ref() == 0) {
-            self.at(source, port.span(), "port 0 cannot be asked", "write 1 to 65535");
-        }
-        Some(Kind::Http(Http {
-            url: http.get_ref().clone(),
-            expect: table.expect.as_ref().map(|text| text.get_ref().clone()),
-            status: match &table.status {
-                Some(list) => list.get_ref().iter().map(|status| *status.get_ref()).collect(),
-                None => vec![200],
-            },
-            port: table.port.as_ref().map(|port| *port.get_ref()),
-            ca_file: table.ca_file.as_ref().and_then(|text| self.readable(source, text)),
-            insecure: table.insecure.unwrap_or(false),
-        }))
-    }
-
-    fn http_url(&mut self, source: &Source, url: &file::Text) {
-        let text = url.get_ref();
-        if !text.contains("{node}") && !text.contains("{ip}") {
-            self.at(source, url.span(), "the URL names no node", "write {node} (or {ip}) where the host stands");
-            return;
-        }
-        let filled = text.replace("{node}", "node.example").replace("{ip}", "192.0.2.1");
-        match reqwest::Url::parse(&filled) {
-            Err(error) => {
-                self.at(source, url.span(), format!("`{text}` is no URL: {error}"), "write https://{node}/path")
-            }
-            Ok(parsed) if !matches!(parsed.scheme(), "http" | "https") => {
-                self.at(
-                    source,
-                    url.span(),
-                    format!("`{}` is no scheme for http", parsed.scheme()),
-                    "write http:// or https://",
-                );
-            }
-            Ok(parsed) if !matches!(parsed.host_str(), Some("node.example" | "192.0.2.1")) => {
-                self.at(
-                    source,
-                    url.span(),
-                    "the host is not the node",
-                    "write {node} (or {ip}) as the host: the connection goes to the node",
-                );
-            }
-            Ok(_) => {}
-        }
-    }
-
-    fn check_families(&mut self, source: &Source, list: Option<&Spanned<Vec<file::Text>>>) -> Vec<Family> {
-        let Some(list) = list else { return Family::ALL.to_vec() };
-        if list.get_ref().is_empty() {
-            self.at(source, list.span(), "no family is left", "leave the key out for both");
-        }
-        let words = [("ipv4", Family::Ipv4), ("ipv6", Family::Ipv6)];
-        let mut families: Vec<Family> =
-            list.get_ref().iter().filter_map(|text| self.choice(source, Some(text), &words)).collect();
-        families.sort();
-        families.dedup();
-        families
     }
 
     fn pools(&mut self, sources: &[Source], nodes: &BTreeMap<String, Node>, checks: &[Check]) -> Vec<Pool> {
@@ -334,7 +231,16 @@ impl Checker {
             families: self.choice(source, table.families.as_ref(), &families).unwrap_or_default(),
             min_hold_ms: table.min_hold.as_ref().map_or(0, |text| self.duration(source, Some(text), 0)),
             ttl_min_s: table.ttl_min.as_ref().and_then(|text| self.whole_seconds(source, text)),
+            anchors: self.anchors(source, table),
         }
+    }
+
+    fn anchors(&mut self, source: &Source, table: &file::Pool) -> Vec<SocketAddr> {
+        let texts = table.anchors.iter().flat_map(|list| list.get_ref());
+        let mut anchors: Vec<SocketAddr> = texts.filter_map(|text| self.address(source, text, Some(53))).collect();
+        anchors.sort();
+        anchors.dedup();
+        anchors
     }
 
     /// Whether the check is there but broken: then its own problem is enough.
@@ -419,20 +325,7 @@ impl Checker {
         choice(text.get_ref(), words).map_err(|message| self.wrong(source, text, message)).ok()
     }
 
-    fn streak(&mut self, source: &Source, number: Option<&Spanned<u32>>, default: u32) -> u32 {
-        let Some(number) = number else { return default };
-        if !(1..=STREAK_MAX).contains(number.get_ref()) {
-            self.at(
-                source,
-                number.span(),
-                format!("{} is out of range", number.get_ref()),
-                format!("write 1 to {STREAK_MAX}"),
-            );
-        }
-        *number.get_ref()
-    }
-
-    fn readable(&mut self, source: &Source, text: &file::Text) -> Option<PathBuf> {
+    pub(super) fn readable(&mut self, source: &Source, text: &file::Text) -> Option<PathBuf> {
         let path = beside(&source.file, text.get_ref());
         match std::fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => return Some(path),

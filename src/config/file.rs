@@ -19,6 +19,9 @@ pub struct File {
     pub control: Option<Text>,
     pub state_dir: Option<Text>,
     pub nsd: Option<Spanned<Nsd>>,
+    pub dns: Option<Spanned<Dns>>,
+    pub rrl: Option<Spanned<Rrl>>,
+    pub tls: Option<Spanned<Tls>>,
     pub node: Tables<Node>,
     pub check: Tables<Check>,
     pub pool: Tables<Pool>,
@@ -40,6 +43,7 @@ pub struct Nsd {
     pub address: Option<Text>,
     pub relay: Option<Spanned<bool>>,
     pub verify: Option<Spanned<Vec<Text>>>,
+    pub proxy_protocol: Option<bool>,
     pub control: Option<Spanned<Vec<String>>>,
     pub control_socket: Option<Text>,
     pub checkzone: Option<Spanned<Vec<String>>>,
@@ -57,11 +61,31 @@ pub struct Node {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Check {
     pub http: Option<Text>,
+    pub tls: Option<Text>,
+    pub tcp: Option<Text>,
+    pub gemini: Option<Text>,
+    pub smtp: Option<Text>,
+    pub dns: Option<Text>,
+    pub exec: Option<Spanned<Vec<String>>>,
+    pub file: Option<Text>,
+    pub method: Option<Text>,
+    pub headers: Option<Spanned<BTreeMap<Text, Text>>>,
     pub expect: Option<Text>,
+    pub expect_regex: Option<Text>,
     pub status: Option<Spanned<Vec<Spanned<u16>>>>,
+    pub redirects: Option<Spanned<u8>>,
     pub port: Option<Spanned<u16>>,
     pub ca_file: Option<Text>,
-    pub insecure: Option<bool>,
+    pub insecure: Option<Spanned<bool>>,
+    pub cert_min_days: Option<Spanned<u32>>,
+    /// "pool", or a list of names.
+    pub names: Option<Spanned<toml::Value>>,
+    pub send: Option<Text>,
+    pub starttls: Option<Spanned<bool>>,
+    pub query: Option<Text>,
+    pub rcode: Option<Text>,
+    pub serial_of: Option<Text>,
+    pub max_age: Option<Text>,
     pub interval: Option<Text>,
     pub fast_interval: Option<Text>,
     pub timeout: Option<Text>,
@@ -81,6 +105,7 @@ pub struct Pool {
     pub when_all_down: Option<Text>,
     pub families: Option<Text>,
     pub ttl_min: Option<Text>,
+    pub anchors: Option<Spanned<Vec<Text>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -136,4 +161,42 @@ pub struct Notify {
     pub exec: Option<Spanned<Vec<String>>>,
     pub events: Option<Spanned<Vec<Text>>>,
     pub timeout: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Dns {
+    pub nsid: Option<Text>,
+    pub identity: Option<Text>,
+    pub version: Option<Text>,
+    pub hide_version: Option<Spanned<bool>>,
+    pub proxy_from: Option<Spanned<Vec<Text>>>,
+    pub cookies: Option<Spanned<bool>>,
+    pub cookie_secret_file: Option<Text>,
+    pub edns_size: Option<Spanned<u16>>,
+    pub tcp_connections: Option<Spanned<u32>>,
+    pub tcp_per_client: Option<Spanned<u32>>,
+    pub tcp_queries: Option<Spanned<u32>>,
+    pub tcp_timeout: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Rrl {
+    pub rate: Option<Spanned<u32>>,
+    pub slip: Option<Spanned<u32>>,
+    pub ipv4_prefix: Option<Spanned<u8>>,
+    pub ipv6_prefix: Option<Spanned<u8>>,
+    pub size: Option<Spanned<u32>>,
+    pub exempt: Option<Spanned<Vec<Text>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Tls {
+    pub cert: Option<Text>,
+    pub key: Option<Text>,
+    pub listen_tls: Option<Spanned<Vec<Text>>>,
+    pub listen_quic: Option<Spanned<Vec<Text>>>,
+    pub listen_https: Option<Spanned<Vec<Text>>>,
 }

@@ -3,6 +3,7 @@
 
 mod checked;
 mod declared;
+pub mod dns;
 pub mod file;
 mod load;
 pub mod notify;
@@ -44,6 +45,11 @@ pub struct Config {
     pub control: PathBuf,
     pub state_dir: PathBuf,
     pub nsd: Option<Nsd>,
+    pub dns: dns::Dns,
+    /// Absent: answers are not limited.
+    pub rrl: Option<dns::Rrl>,
+    /// Absent: no encrypted transport.
+    pub tls: Option<dns::Tls>,
     pub pools: Vec<Pool>,
     pub checks: Vec<Check>,
     pub zones: Vec<Zone>,
@@ -62,6 +68,8 @@ pub struct Nsd {
     pub relay: bool,
     /// More addresses at which each export is verified.
     pub verify: Vec<SocketAddr>,
+    /// Whether it is told who asks, by the PROXY protocol (nsd 4.8 and later).
+    pub proxy_protocol: bool,
     /// `nsd-control` with its arguments.
     pub control: Vec<String>,
     /// nsd's control socket, used in place of `nsd-control`.

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::director::alarm::STALE_MS;
 use crate::director::event::{ExportReport, Order};
+use crate::director::explain::Explanation;
 use crate::director::status::Status;
 
 use super::log::{Entry, Log};
@@ -69,10 +70,14 @@ pub enum Request {
     },
     /// Read configuration and zones again.
     Reload,
+    /// Why this pool is as it is; changes nothing.
+    Explain {
+        pool: String,
+    },
 }
 
 /// What became of a request.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Answer {
     pub outcome: Outcome,
     /// One line for people.
@@ -83,6 +88,9 @@ pub struct Answer {
     /// The exports that it led to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exports: Vec<ExportReport>,
+    /// What was asked about a pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Box<Explanation>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -98,7 +106,7 @@ pub enum Outcome {
 
 impl Answer {
     pub fn new(outcome: Outcome, message: impl Into<String>) -> Answer {
-        Answer { outcome, message: message.into(), details: Vec::new(), exports: Vec::new() }
+        Answer { outcome, message: message.into(), details: Vec::new(), exports: Vec::new(), explanation: None }
     }
 
     pub fn done(message: impl Into<String>) -> Answer {
@@ -171,6 +179,7 @@ fn routes(ended: watch::Receiver<bool>) -> Router<Handle> {
         .route("/icon.svg", get(async || asset("image/svg+xml", page::ICON)))
         .route("/api/v1/status", get(status))
         .route("/api/v1/log", get(log))
+        .route("/api/v1/explain", get(explain))
         .route("/metrics", get(show_metrics))
         .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
@@ -241,6 +250,15 @@ struct LogQuery {
 
 async fn log(State(handle): State<Handle>, Query(query): Query<LogQuery>) -> Json<Vec<Entry>> {
     Json(handle.log.last(query.n.unwrap_or(LOG_DEFAULT)))
+}
+
+#[derive(Deserialize)]
+struct PoolQuery {
+    pool: String,
+}
+
+async fn explain(State(handle): State<Handle>, Query(query): Query<PoolQuery>) -> Answer {
+    pass_on(&handle, Request::Explain { pool: query.pool }).await
 }
 
 /// In the format that the scraper asks for: Prometheus names OpenMetrics, everything else reads the

@@ -55,6 +55,13 @@ impl Client {
         self.read(self.http.get(url(&format!("log?n={n}")))).await
     }
 
+    /// Why a pool is as it is.
+    pub async fn explain(&self, pool: &str) -> Result<Answer, ClientError> {
+        let mut url = reqwest::Url::parse(&url("explain")).expect("it is written above");
+        url.query_pairs_mut().append_pair("pool", pool);
+        self.change(self.http.get(url)).await
+    }
+
     pub async fn order(&self, order: &Order) -> Result<Answer, ClientError> {
         self.change(self.http.post(url("order")).json(order)).await
     }

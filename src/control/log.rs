@@ -92,6 +92,8 @@ impl Totals {
     fn count(&mut self, entry: &Entry) {
         let more = |count: &mut u64| *count = count.saturating_add(1);
         match entry {
+            // What is told although no primary moved is no transition.
+            Entry::Transition(transition) if transition.families.is_empty() => {}
             Entry::Transition(transition) => {
                 let key = (transition.pool.clone(), transition.rule.clone());
                 more(self.transitions.entry(key).or_default());

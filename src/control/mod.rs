@@ -9,6 +9,7 @@ pub mod client;
 pub mod listen;
 pub mod log;
 pub mod metrics;
+pub mod nagios;
 pub mod page;
 pub mod text;
 

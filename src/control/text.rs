@@ -5,12 +5,16 @@ use std::fmt::Write;
 
 use crate::director::effect::Transition;
 use crate::director::event::{Action, ExportReport, Order};
+use crate::director::explain::Explanation;
 use crate::director::status::{
     CheckStatus, NodeStatus, OverrideStatus, PoolFamilyStatus, PoolStatus, Status, ZoneStatus,
 };
 
 use super::api::Answer;
 use super::log::{Entry, result_word};
+
+/// Runs of probes that `explain` shows for each target.
+const RUNS_SHOWN: usize = 5;
 
 /// The whole status, problems marked with `!`.
 pub fn status(status: &Status, now_unix_ms: i64) -> String {
@@ -170,12 +174,51 @@ pub fn progress(check: &CheckStatus) -> String {
     format!("{}/{} to {other}", check.against, check.needed)
 }
 
+/// Why a pool is as it is: the decision, the probes that led to it, those of now, and what would
+/// change it.
+pub fn explanation(told: &Explanation, now_unix_ms: i64) -> String {
+    let mut text = Text(String::new());
+    text.pool(&told.pool, now_unix_ms);
+    text.line(format_args!("  {:<14} {}", "order", told.pool.order.join(", ")));
+    if let Some(ttl_max_s) = told.ttl_max_s {
+        text.line(format_args!("  {:<14} at most {ttl_max_s} s", "TTL"));
+    }
+    if !told.probes.is_empty() {
+        text.heading("probes that led to it");
+        told.probes.iter().for_each(|line| text.line(format_args!("  {line}")));
+    }
+    text.heading("probes of now");
+    for target in told.targets.iter().chain(&told.anchors) {
+        let (node, check, family) = (&target.node, &target.check, target.family);
+        text.line(format_args!("  {node} {family} {check}: {} ({})", target.verdict.as_str(), target.tally));
+        for run in target.runs.iter().rev().take(RUNS_SHOWN) {
+            let ago = span(now_unix_ms.saturating_sub(run.last_unix_ms));
+            let lasted = span(run.last_unix_ms.saturating_sub(run.first_unix_ms));
+            let count = if run.count == 1 { "once".to_owned() } else { format!("{} times in {lasted}", run.count) };
+            text.line(format_args!(
+                "    {ago:>11} ago  {:<8} {count}, {} ms: {}",
+                run.word, run.duration_ms, run.detail
+            ));
+        }
+    }
+    if !told.what_if.is_empty() {
+        text.heading("what would change it");
+        told.what_if.iter().for_each(|line| text.line(format_args!("  {line}")));
+    }
+    text.0
+}
+
 struct Text(String);
 
 impl Text {
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
         let line = clean(&line.to_string());
         writeln!(self.0, "{}", line.trim_end()).expect("a String takes every write");
+    }
+
+    fn heading(&mut self, words: &str) {
+        self.0.push('\n');
+        self.line(format_args!("{words}"));
     }
 
     fn pool(&mut self, pool: &PoolStatus, now_unix_ms: i64) {
@@ -188,6 +231,9 @@ impl Text {
             self.line(format_args!("  {:<14} {}", "changed", since(unix_ms, now_unix_ms)));
         }
         self.line(format_args!("  {:<14} {} [{}]", "why", pool.reason, pool.rule));
+        for alarm in pool.alarms.iter().filter(|alarm| **alarm != pool.reason) {
+            self.line(format_args!("! {:<14} {alarm}", "alarm"));
+        }
         if let Some(held) = &pool.hold {
             let node = held.node.as_deref().unwrap_or("?");
             self.line(format_args!("! {:<14} {node} {}", "held on", override_words(held)));

@@ -68,6 +68,40 @@ pub enum Verb {
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// As a Nagios plugin: one line with perfdata; exit 0 ok, 1 warning, 2 critical, 3 unknown
+        #[arg(long, conflicts_with = "json")]
+        nagios: bool,
+    },
+
+    /// Why a pool is as it is, and what would change it
+    #[command(after_help = "Example:\n  nsd-failover explain web")]
+    Explain {
+        pool: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+
+    /// Run the checks of a node once and show every step; needs no daemon. Exit 1 if one is bad
+    #[command(after_help = "Example:\n  nsd-failover probe fishfinger.example.org web")]
+    Probe {
+        node: String,
+        /// One check; by default all that its pools use
+        check: Option<String>,
+    },
+
+    /// Probe until a decision is made, and show what it would change; changes nothing
+    #[command(after_help = "Example:\n  nsd-failover plan --config new.toml")]
+    Plan,
+
+    /// Run recorded probes through this configuration: what would have moved, and when?
+    #[command(
+        after_help = "Example:\n  nsd-failover replay --config other.toml --log /var/lib/nsd-failover/probes.jsonl"
+    )]
+    Replay {
+        /// The record: `probes.jsonl` in the state directory; `log.jsonl` beside it tells what did move
+        #[arg(long, value_name = "FILE")]
+        log: PathBuf,
     },
 
     /// Make NODE primary and hold it there; returns when it is served

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::config::Config;
 use crate::control::client::{Client, ClientError, exit};
-use crate::control::{Exit, text};
+use crate::control::{Exit, nagios, text};
 use crate::director::event::{Action, Order};
 
 use super::cli::{OrderArgs, ReasonArgs};
@@ -25,12 +25,44 @@ pub async fn status(client: &Client, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+/// `status --nagios`: everything on stdout, with a plugin's exit status, also where there is no
+/// daemon to ask.
+pub async fn nagios(file: &Path) -> Result<(), Failure> {
+    let report = match connect(file) {
+        Err(failure) => nagios::unknown(&failure.to_string()),
+        Ok(client) => match client.status().await {
+            Ok(status) => nagios::report(&status, unix_ms()),
+            // Nothing fails over: nobody watches.
+            Err(error) => nagios::unreachable(&error.to_string()),
+        },
+    };
+    println!("{}", report.line);
+    match report.state {
+        nagios::State::Ok => Ok(()),
+        nagios::State::Warning => Err(Failure::new(Exit::Failed, Vec::new())),
+        nagios::State::Critical => Err(Failure::new(Exit::Usage, Vec::new())),
+        nagios::State::Unknown => Err(Failure::new(Exit::Unreachable, Vec::new())),
+    }
+}
+
 pub async fn log(client: &Client, count: usize, json: bool) -> Result<(), Failure> {
     for entry in client.log(count).await? {
         match json {
             true => println!("{}", serde_json::to_string(&entry).expect("an entry is plain data")),
             false => println!("{}", text::log_line(&entry)),
         }
+    }
+    Ok(())
+}
+
+pub async fn explain(client: &Client, pool: &str, json: bool) -> Result<(), Failure> {
+    let answer = client.explain(pool).await?;
+    let Some(told) = answer.explanation.as_ref().filter(|_| exit(&answer) == Exit::Ok) else {
+        return answered(Ok(answer));
+    };
+    match json {
+        true => println!("{}", serde_json::to_string_pretty(told).expect("an explanation is plain data")),
+        false => print!("{}", text::explanation(told, unix_ms())),
     }
     Ok(())
 }

@@ -1,24 +1,36 @@
 //! From a checked configuration to everything that is served and watched: the zone files read,
 //! parsed, bound to their pools and compiled. All or nothing: one bad zone and nothing changes.
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use ring::rand::{SecureRandom, SystemRandom};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use crate::config::dns::{Cookies, Dns, Tls};
 use crate::config::zones::{FileSource, link_remark, read_file};
 use crate::config::{self, Config, Serve};
-use crate::director::settings::{Settings, ZoneSettings};
+use crate::director::event::Target;
+use crate::director::settings::{Settings, ZoneSettings, anchor};
 use crate::dns::access::Key;
+use crate::dns::cookie::{SECRET_LEN, Secrets};
 use crate::export::serial::SerialScheme;
 use crate::failover::binding::Binding;
-use crate::failover::pool::{Pool, PoolRoles};
+use crate::failover::pool::{Node, Pool, PoolRoles};
+use crate::health::check::{Check, Kind, Names};
 use crate::table::Catalog;
 use crate::table::compile::CompileError;
+use crate::table::policy::Policy;
 use crate::table::transfer::fingerprint::Fingerprint;
 use crate::table::zone_table::{Mode, ZoneTable};
 use crate::zone::Zone;
 use crate::zone::diagnostic::{Diagnostic, Severity};
 use crate::zone::document::DOCUMENT_MAX;
 use crate::zone::source::Included;
+use crate::zone::tag::Role;
 
 use crate::control::Exit;
 
@@ -26,18 +38,33 @@ use super::failure::Failure;
 use super::notices::{Followers, followers};
 use super::{parent, transfers};
 
+/// Most names for which a TLS check asks.
+const NAMES_MAX: usize = 500;
+
 /// What a configuration leads to.
 pub struct Loaded {
     pub settings: Settings,
     pub catalog: Arc<Catalog>,
+    /// What the server says of itself.
+    pub policy: Arc<Policy>,
+    /// What the encrypted transports show.
+    pub certificate: Option<Arc<CertifiedKey>>,
     /// Parallel to [`Settings::zones`].
     pub zones: Vec<LoadedZone>,
     /// Indexes of the zones that are in the catalog, in its order.
     pub served: Vec<usize>,
+    /// What each target of the director means, by name.
+    pub targets: HashMap<Target, Arc<Looked>>,
     /// TSIG keys with their secrets.
     pub keys: Vec<Key>,
     /// What `check` shows though it stops nothing, a line each.
     pub warnings: Vec<String>,
+}
+
+/// What is looked at, and how.
+pub struct Looked {
+    pub check: Check,
+    pub node: Node,
 }
 
 /// A zone as it was when it was loaded.
@@ -68,8 +95,11 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
     let mut loaded = Loaded {
         settings: Settings { pools: config.pools.clone(), checks: config.checks.clone(), zones: Vec::new() },
         catalog: no_zones(),
+        policy: Arc::default(),
+        certificate: None,
         zones: Vec::new(),
         served: Vec::new(),
+        targets: HashMap::new(),
         keys: Vec::new(),
         warnings: Vec::new(),
     };
@@ -77,7 +107,16 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
         Ok(keys) => loaded.keys = keys,
         Err(errors) => lines.extend(errors),
     }
+    match policy(&config.dns) {
+        Ok(policy) => loaded.policy = Arc::new(policy),
+        Err(line) => lines.push(line),
+    }
+    match config.tls.as_ref().map(certificate).transpose() {
+        Ok(certificate) => loaded.certificate = certificate.map(Arc::new),
+        Err(line) => lines.push(line),
+    }
     let mut tables = Vec::new();
+    let mut names = vec![BTreeSet::new(); config.pools.len()];
     let catalog = config.catalog.as_ref().map(|catalog| catalog_zone(config, catalog));
     for zone in config.zones.iter().chain(&catalog) {
         match parse(zone, &config.pools).and_then(|parsed| one(zone, parsed, &config.pools)) {
@@ -87,6 +126,9 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
                     tables.push(Arc::new(table));
                 }
                 loaded.warnings.extend(one.warnings);
+                for (pool, name) in one.names {
+                    names[pool].insert(name);
+                }
                 loaded.zones.push(one.zone);
                 loaded.settings.zones.push(one.settings);
             }
@@ -96,8 +138,94 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
     if !lines.is_empty() {
         return Err(Failure::new(Exit::Usage, lines));
     }
+    name_checks(&mut loaded, &names);
+    loaded.targets = targets(&loaded.settings);
     loaded.catalog = Arc::new(Catalog::new(tables).map_err(|error| Failure::usage(error.to_string()))?);
     Ok(loaded)
+}
+
+/// Reads the file of cookie secrets, if there is one: each reload does, which is how they roll over.
+fn policy(dns: &Dns) -> Result<Policy, String> {
+    let boxed = |text: &Vec<u8>| text.clone().into_boxed_slice();
+    let cookies = match &dns.cookies {
+        Cookies::Off => None,
+        Cookies::Own => Secrets::new(vec![random_secret()?]),
+        Cookies::File(path) => {
+            let failed = |error: String| format!("{}: error: {error}", path.display());
+            let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+            Some(Secrets::from_text(&text).map_err(|error| failed(error.to_string()))?)
+        }
+    };
+    let (version, identity) = (dns.version.as_ref().map(boxed), dns.identity.as_ref().map(boxed));
+    Ok(Policy { nsid: boxed(&dns.nsid), version, identity, cookies })
+}
+
+/// Reads certificate and key; each reload does, which is how they are renewed.
+fn certificate(tls: &Tls) -> Result<CertifiedKey, String> {
+    let of = |path: &Path, error: String| format!("{}: error: {error}", path.display());
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&tls.cert).and_then(Iterator::collect);
+    let chain = chain.map_err(|error| of(&tls.cert, error.to_string()))?;
+    if chain.is_empty() {
+        return Err(of(&tls.cert, "it holds no certificate; write it in PEM form".to_owned()));
+    }
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| of(&tls.key, error.to_string()))?;
+    let provider = rustls::crypto::ring::default_provider();
+    // Fails where key and certificate do not belong together.
+    CertifiedKey::from_der(chain, key, &provider).map_err(|error| of(&tls.key, error.to_string()))
+}
+
+/// One for the whole life of the process: a reload must not make the cookies of all clients worthless.
+fn random_secret() -> Result<[u8; SECRET_LEN], String> {
+    static SECRET: OnceLock<[u8; SECRET_LEN]> = OnceLock::new();
+    let mut fresh = [0; SECRET_LEN];
+    SystemRandom::new().fill(&mut fresh).map_err(|_| "the system gives no random octets".to_owned())?;
+    Ok(*SECRET.get_or_init(|| fresh))
+}
+
+/// Says which names a check with `names = "pool"` asks for: those that follow the primary of its
+/// pools.
+fn name_checks(loaded: &mut Loaded, names: &[BTreeSet<String>]) {
+    for check in &mut loaded.settings.checks {
+        let Kind::Tls(tls) = &mut check.kind else { continue };
+        if tls.names != Names::Pool {
+            continue;
+        }
+        let users = loaded.settings.pools.iter().zip(names).filter(|(pool, _)| pool.checks.contains(&check.name));
+        let found: BTreeSet<&String> = users.flat_map(|(_, names)| names).collect();
+        if found.len() > NAMES_MAX || found.is_empty() {
+            let count = found.len();
+            let looked = if found.is_empty() { "the node's own name is" } else { "only the first 500 are" };
+            let name = &check.name;
+            loaded.warnings.push(format!("check `{name}`: warning: its pools have {count} names; {looked} asked for"));
+        }
+        let mut list: Vec<String> = found.into_iter().take(NAMES_MAX).cloned().collect();
+        if list.is_empty() {
+            list.push("{node}".to_owned());
+        }
+        tls.names = Names::List(list);
+    }
+}
+
+/// Every check of every node of a pool, over each family, and the anchors.
+fn targets(settings: &Settings) -> HashMap<Target, Arc<Looked>> {
+    let checks: HashMap<&str, &Check> = settings.checks.iter().map(|check| (check.name.as_str(), check)).collect();
+    let mut targets = HashMap::new();
+    for pool in &settings.pools {
+        for check in pool.checks.iter().filter_map(|name| checks.get(name.as_str())) {
+            for node in &pool.nodes {
+                let looked = Arc::new(Looked { check: (*check).clone(), node: node.clone() });
+                for family in &check.families {
+                    let target = Target { check: check.name.clone(), node: node.name.clone(), family: *family };
+                    targets.entry(target).or_insert_with(|| Arc::clone(&looked));
+                }
+            }
+        }
+        for address in &pool.anchors {
+            let (target, check, node) = anchor(*address);
+            targets.entry(target).or_insert_with(|| Arc::new(Looked { check, node }));
+        }
+    }
+    targets
 }
 
 /// What is served before anything was decided.
@@ -150,6 +278,8 @@ pub struct Parsed {
 
 struct One {
     zone: LoadedZone,
+    /// Names that follow the primary, with their pool.
+    names: BTreeSet<(usize, String)>,
     settings: ZoneSettings,
     table: Option<ZoneTable>,
     warnings: Vec<String>,
@@ -157,7 +287,8 @@ struct One {
 
 fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec<String>> {
     let Parsed { zone, binding, held, warnings } = parsed;
-    let mut fingerprint = config.transfer.as_ref().map(|_| Fingerprint::new(pools));
+    let mut fingerprint =
+        config.transfer.as_ref().map(|_| Fingerprint::new(binding.pools().iter().map(|pool| &pools[*pool])));
     let mut compile = |mode| compile(&zone, &binding, pools, mode, fingerprint.as_mut()).map_err(|line| vec![line]);
     let table = match config.serve {
         Serve::Off => None,
@@ -179,12 +310,17 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec
         export: config.export_file.is_some(),
         content,
     };
+    let names = zone.records().filter_map(|found| {
+        let slot = binding.slot(found.tag.as_ref()?).filter(|slot| slot.role == Role::Primary)?;
+        Some((slot.pool, found.record.owner.to_string().trim_end_matches('.').to_owned()))
+    });
+    let names = names.collect();
     let failover_records = zone.failover_records().count();
     let records = zone.records().len();
     let delegation = if config.serve == Serve::Zone { parent::records(&zone) } else { Vec::new() };
     let followers = followers(&zone, &binding);
     let zone = LoadedZone { config: config.clone(), held, records, failover_records, delegation, followers };
-    Ok(One { zone, settings, table, warnings })
+    Ok(One { zone, names, settings, table, warnings })
 }
 
 /// The catalog as a zone.

@@ -15,6 +15,10 @@ mod notices;
 mod notify;
 mod parent;
 mod persist;
+mod plan;
+mod probing;
+mod recorder;
+mod replay;
 pub mod run;
 mod serves;
 mod serving;
@@ -41,7 +45,8 @@ pub fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            // A verb that has said everything already has no lines.
+            failure.lines().iter().for_each(|line| eprintln!("{line}"));
             failure.exit.into()
         }
     }
@@ -58,6 +63,15 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Verb::Man { folder } => shell::man(folder.as_deref()),
         Verb::IsPrimary { node, name } => runtime()?.block_on(serves::run(&file, &node, &name)),
         Verb::Eject { to } => runtime()?.block_on(eject::run(&file, &to)),
+        Verb::Probe { node, check } => {
+            let config = Config::load(&file)?;
+            runtime()?.block_on(probing::probe(&config, &node, check.as_deref()))
+        }
+        Verb::Plan => {
+            let config = Config::load(&file)?;
+            runtime()?.block_on(plan::plan(&config))
+        }
+        Verb::Replay { log } => replay::replay(&Config::load(&file)?, &log),
         Verb::Run => {
             log_to_stderr(false);
             let config = Config::load(&file)?;
@@ -73,6 +87,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
                 Ok(())
             }
         },
+        Verb::Status { nagios: true, .. } => runtime()?.block_on(client::nagios(&file)),
         verb => {
             let client = client::connect(&file)?;
             runtime()?.block_on(ask(&client, verb))
@@ -83,7 +98,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
 /// The verbs that the running daemon answers.
 async fn ask(client: &crate::control::client::Client, verb: Verb) -> Result<(), Failure> {
     match verb {
-        Verb::Status { json } => client::status(client, json).await,
+        Verb::Status { json, .. } => client::status(client, json).await,
+        Verb::Explain { pool, json } => client::explain(client, &pool, json).await,
         Verb::Log { count, json } => client::log(client, count, json).await,
         Verb::Reload => client::reload(client).await,
         Verb::Export { zone, .. } => client::export(client, zone.as_deref()).await,
@@ -99,6 +115,9 @@ async fn ask(client: &crate::control::client::Client, verb: Verb) -> Result<(), 
         | Verb::Render { .. }
         | Verb::Run
         | Verb::Demo(_)
+        | Verb::Plan
+        | Verb::Probe { .. }
+        | Verb::Replay { .. }
         | Verb::Init(_)
         | Verb::IsPrimary { .. }
         | Verb::Completions { .. }

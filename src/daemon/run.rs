@@ -3,13 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::config::Config;
+use crate::config::dns::Dns;
 use crate::control::api::{Answer, Command, Handle, Request};
 use crate::control::log::Entry;
 use crate::control::text;
@@ -24,6 +27,7 @@ use crate::notify::Notifier;
 use crate::probe::Prober;
 use crate::publish::generations::Generation;
 use crate::publish::{Control, Limits, NsdSettings, Publisher};
+use crate::serve::encrypted::Certificate;
 use crate::serve::transfer::{Seen, Transfers};
 use crate::table::{Live, Table};
 
@@ -34,6 +38,7 @@ use super::journal::Journal;
 use super::load::{self, Loaded};
 use super::notices;
 use super::persist::StateDir;
+use super::recorder::Recorder;
 use super::serving::{Counted, Serving};
 use super::transfers;
 use super::waiters::Waiters;
@@ -100,7 +105,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
     let (seen_in, seen) = mpsc::channel(transfers::SEEN_MAX);
     let transfers = Transfers::new(Arc::clone(&live), seen_in);
     transfers.configure(transfers::settings(&config, &loaded));
-    let counted = serving.start(&live, &transfers, &config)?;
+    let counted = serving.start(&live, &transfers, &config, loaded.certificate.clone())?;
     let notifier = Notifier::start(&super::host(), notices::destinations(&config.notify), status.clone());
     let handle = Handle {
         status,
@@ -118,6 +123,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
         rehearsals: rehearsals(publisher.clone(), Arc::clone(&exports), back.clone()),
         prober: prober(&loaded)?,
         pools: loaded.settings.pools.clone().into(),
+        recorder: Recorder::start(state_dir.path()),
         saver: Saver::start(state_dir),
         probes: Arc::new(Semaphore::new(PROBES_MAX)),
         exports,
@@ -131,6 +137,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
         publisher,
         live,
         transfers,
+        certificate: serving.certificate(),
         journal,
         status: status_in,
         back,
@@ -180,10 +187,12 @@ struct Daemon {
     publisher: Option<Arc<Publisher>>,
     live: Arc<Live>,
     transfers: Arc<Transfers>,
+    certificate: Option<Arc<Certificate>>,
     counted: Counted,
     journal: Journal,
     saver: Saver,
     notifier: Notifier,
+    recorder: Recorder,
     status: watch::Sender<Arc<Status>>,
     /// When the snapshot must be renewed, if it is stale.
     status_due: Option<Instant>,
@@ -259,6 +268,9 @@ impl Daemon {
     }
 
     fn handle(&mut self, event: Event) {
+        if let Event::Probed { target, outcome } = &event {
+            self.recorder.observe(target, outcome, super::clock::unix_ms());
+        }
         let routine = matches!(event, Event::Tick | Event::Probed { .. } | Event::SerialSeen { .. });
         let effects = self.director.handle(event, self.clock.now());
         let quiet = effects.iter().all(|effect| matches!(effect, Effect::Probe(_) | Effect::Persist));
@@ -290,7 +302,8 @@ impl Daemon {
         let started = Instant::now();
         let serials: Vec<u32> = self.loaded.served.iter().map(|zone| decision.serials[*zone]).collect();
         let catalog = Arc::clone(&self.loaded.catalog);
-        let table = Table::new(catalog, decision.generation, &decision.pools, &decision.ttl_max_s, &serials);
+        let table = Table::new(catalog, decision.generation, &decision.pools, &decision.ttl_max_s, &serials)
+            .with_policy(Arc::clone(&self.loaded.policy));
         let old = self.live.swap(table);
         self.counted.swapped(started.elapsed());
         self.transfers.published();
@@ -301,13 +314,11 @@ impl Daemon {
     }
 
     fn probe(&self, target: Target) {
-        let check = self.config.checks.iter().find(|check| check.name == target.check).cloned();
-        let node = self.pools.iter().flat_map(|pool| &pool.nodes).find(|node| node.name == target.node).cloned();
-        let (Some(check), Some(node)) = (check, node) else { return };
+        let Some(looked) = self.loaded.targets.get(&target).cloned() else { return };
         let (prober, permits, back) = (Arc::clone(&self.prober), Arc::clone(&self.probes), self.back.clone());
         tokio::spawn(async move {
             let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
-            let outcome = prober.probe(&check, &node, target.family).await;
+            let outcome = prober.probe(&looked.check, &looked.node, target.family).await;
             // Nobody listens any more when the daemon stops.
             let _ = back.send(Back::Event(Event::Probed { target, outcome })).await;
         });
@@ -402,6 +413,14 @@ impl Daemon {
         match request {
             Request::Order(order) => self.order(order, reply),
             Request::Reload => self.reload(Some(reply)),
+            Request::Explain { pool } => {
+                let told = self.director.explain(&pool, self.clock.now()).map(Box::new);
+                let answer = match told {
+                    Some(told) => Answer { explanation: Some(told), ..Answer::done(pool) },
+                    None => Answer::refused(format!("pool `{pool}` is not configured")),
+                };
+                drop(reply.send(answer));
+            }
             Request::Export { zone } => self.export_now(zone.as_deref(), reply),
             Request::Rollback { zone, to } => self.roll_back(&zone, to, reply),
             Request::Generations { zone } => self.generations(&zone, reply),
@@ -515,7 +534,7 @@ impl Daemon {
             let read = move || {
                 let config = Config::load(&file)?;
                 let loaded = load::load(&config)?;
-                let prober = Prober::new(&config.checks).map_err(|error| Failure::usage(error.to_string()))?;
+                let prober = Prober::new(&loaded.settings.checks).map_err(|error| Failure::usage(error.to_string()))?;
                 Ok((config, loaded, prober))
             };
             let outcome = Box::new(blocking(read).await.and_then(|outcome| outcome));
@@ -541,6 +560,9 @@ impl Daemon {
                 let settings = Box::new(loaded.settings.clone());
                 self.loaded = loaded;
                 self.notifier.replace(notices::destinations(&config.notify));
+                if let (Some(shown), Some(certified)) = (&self.certificate, &self.loaded.certificate) {
+                    shown.replace(Arc::clone(certified));
+                }
                 self.config = Config { listen: self.config.listen.clone(), ..config };
                 self.transfers.configure(transfers::settings(&self.config, &self.loaded));
                 self.rehearsed = false;
@@ -664,9 +686,23 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
         ("control", old.control != new.control),
         ("state-dir", old.state_dir != new.state_dir),
         ("[nsd]", old.nsd != new.nsd),
+        ("[dns]", fixed_dns(&old.dns) != fixed_dns(&new.dns)),
+        ("[rrl]", old.rrl != new.rrl),
+        ("[tls]", old.tls.is_some() != new.tls.is_some() || listeners(old) != listeners(new)),
     ];
     let named = differs.into_iter().filter(|(_, differs)| *differs);
     named.map(|(key, _)| format!("{}: {key} has changed: restart to bring it into force", new.file.display())).collect()
+}
+
+fn listeners(config: &Config) -> Option<[&[SocketAddr]; 3]> {
+    config.tls.as_ref().map(|tls| [&tls.listen_tls[..], &tls.listen_quic, &tls.listen_https])
+}
+
+/// The part of `[dns]` that is fixed with the listeners; the rest is of the table.
+fn fixed_dns(dns: &Dns) -> ([u32; 5], &[IpNet]) {
+    let tcp = [dns.tcp_connections, dns.tcp_per_client, dns.tcp_queries, dns.tcp_timeout_ms];
+    let [connections, per_client, queries, timeout_ms] = tcp;
+    ([u32::from(dns.edns_size), connections, per_client, queries, timeout_ms], &dns.proxy_from)
 }
 
 pub fn publisher(config: &Config) -> Option<Publisher> {

@@ -6,19 +6,24 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+use rustls::sign::CertifiedKey;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::config::Config;
+use crate::config::dns::Rrl;
+use crate::config::{Config, Nsd};
 use crate::control::api::Handle;
 use crate::control::listen::{ControlSocket, serve_http, serve_socket};
 use crate::control::metrics;
 use crate::health::family::Family;
 use crate::serve::counters::{Counters, Relayed, SWAP_BOUNDS_NS, Snapshot, Transport};
+use crate::serve::encrypted::{Certificate, Sockets};
+use crate::serve::rrl::{self, Limiter};
 use crate::serve::sys::Calls;
 use crate::serve::transfer::Transfers;
-use crate::serve::{relay, tcp, udp};
+use crate::serve::{encrypted, relay, tcp, udp};
 use crate::table::Live;
 use crate::table::respond::{self, Limits};
 
@@ -33,6 +38,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(3);
 pub struct Serving {
     udp: Vec<UdpSocket>,
     tcp: Vec<TcpListener>,
+    encrypted: Sockets,
+    certificate: Option<Arc<Certificate>>,
     http: Option<TcpListener>,
     control: Option<ControlSocket>,
     servers: Vec<udp::Server>,
@@ -52,11 +59,14 @@ impl Serving {
             udp.extend(sockets);
             tcp.push(tcp::bind(address).map_err(|error| explain("DNS over TCP", address, &error))?);
         }
+        let encrypted = bind_encrypted(config)?;
         let http = config.http.map(|address| tcp::bind(address).map_err(|error| explain("http", address, &error)));
         let control = ControlSocket::bind(&config.control).map_err(|error| Failure::usage(error.to_string()))?;
         Ok(Serving {
             udp,
             tcp,
+            encrypted,
+            certificate: None,
             http: http.transpose()?,
             control: Some(control),
             servers: Vec::new(),
@@ -66,11 +76,22 @@ impl Serving {
     }
 
     /// Starts to answer DNS.
-    pub fn start(&mut self, live: &Arc<Live>, transfers: &Arc<Transfers>, config: &Config) -> Result<Counted, Failure> {
+    pub fn start(
+        &mut self,
+        live: &Arc<Live>,
+        transfers: &Arc<Transfers>,
+        config: &Config,
+        certificate: Option<Arc<CertifiedKey>>,
+    ) -> Result<Counted, Failure> {
         let counters = Arc::new(Counters::default());
-        let relay = config.nsd.as_ref().filter(|nsd| nsd.relay).map(|nsd| relay::Settings::new(nsd.address));
-        let limits = |transport| Limits::new(transport, relay.is_some());
-        let settings = udp::Settings { limits: limits(respond::Transport::Udp), relay, calls: Calls::default() };
+        let relay = config.nsd.as_ref().filter(|nsd| nsd.relay).map(relay_settings);
+        let proxies: Arc<[IpNet]> = config.dns.proxy_from.as_slice().into();
+        let limits =
+            |transport| Limits { payload_max: config.dns.edns_size, ..Limits::new(transport, relay.is_some()) };
+        let limiter = config.rrl.as_ref().map(|rrl| Arc::new(Limiter::new(limiter_settings(rrl))));
+        let calls = Calls::default();
+        let settings =
+            udp::Settings { limits: limits(respond::Transport::Udp), relay, limiter, proxies: proxies.clone(), calls };
         let started = udp::Server::start(std::mem::take(&mut self.udp), live, &settings, Some(transfers), &counters);
         self.servers.push(started.map_err(|error| Failure::failed(format!("cannot serve UDP: {error}")))?);
 
@@ -78,11 +99,28 @@ impl Serving {
         for listener in std::mem::take(&mut self.tcp) {
             let family = family_of(listener.local_addr()?);
             let block = counters.block(Transport::Tcp, family);
-            let settings = tcp::Settings::new(limits(respond::Transport::Stream));
+            let settings = tcp_settings(config, limits(respond::Transport::Stream));
             let (live, upstream, transfers) = (live.clone(), upstream.clone(), Some(transfers.clone()));
-            self.tasks.spawn(tcp::run(listener, live, upstream, transfers, settings, block, self.stopped()));
+            let (proxies, stopped) = (proxies.clone(), self.stopped());
+            self.tasks.spawn(tcp::run(listener, live, upstream, transfers, settings, proxies, block, stopped));
+        }
+        if let Some(certificate) = certificate.map(|certified| Arc::new(Certificate::new(certified))) {
+            self.certificate = Some(Arc::clone(&certificate));
+            let (sockets, live, counters) = (std::mem::take(&mut self.encrypted), live.clone(), counters.clone());
+            let (limits, stopped) = (limits(respond::Transport::Stream), self.stopped());
+            self.tasks.spawn(async move {
+                let ended = encrypted::run(sockets, certificate, live, upstream, limits, &counters, stopped).await;
+                if let Err(error) = ended {
+                    tracing::error!("the encrypted transports have ended: {error}");
+                }
+            });
         }
         Ok(Counted { counters, transfers: transfers.clone() })
+    }
+
+    /// What a reload may replace the certificate of.
+    pub fn certificate(&self) -> Option<Arc<Certificate>> {
+        self.certificate.clone()
     }
 
     /// Starts the status page and the control socket.
@@ -123,6 +161,49 @@ impl Serving {
         let mut stop = self.stop.subscribe();
         // An error means that we are gone ourselves: that is a stop too.
         async move { drop(stop.wait_for(|stop| *stop).await) }
+    }
+}
+
+fn bind_encrypted(config: &Config) -> Result<Sockets, Failure> {
+    let mut sockets = Sockets::default();
+    let Some(tls) = &config.tls else { return Ok(sockets) };
+    for address in &tls.listen_tls {
+        sockets.tls.push(tcp::bind(*address).map_err(|error| explain("DNS over TLS", *address, &error))?);
+    }
+    for address in &tls.listen_https {
+        sockets.https.push(tcp::bind(*address).map_err(|error| explain("DNS over HTTPS", *address, &error))?);
+    }
+    for address in &tls.listen_quic {
+        let bound = encrypted::bind_quic(*address);
+        sockets.quic.push(bound.map_err(|error| explain("DNS over QUIC", *address, &error))?);
+    }
+    Ok(sockets)
+}
+
+fn relay_settings(nsd: &Nsd) -> relay::Settings {
+    relay::Settings { proxy: nsd.proxy_protocol, ..relay::Settings::new(nsd.address) }
+}
+
+fn tcp_settings(config: &Config, limits: Limits) -> tcp::Settings {
+    let dns = &config.dns;
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    tcp::Settings {
+        connections_max: count(dns.tcp_connections),
+        connections_per_client: count(dns.tcp_per_client),
+        queries_max: dns.tcp_queries,
+        idle_ms: dns.tcp_timeout_ms,
+        ..tcp::Settings::new(limits)
+    }
+}
+
+fn limiter_settings(rrl: &Rrl) -> rrl::Settings {
+    rrl::Settings {
+        rate: rrl.rate,
+        slip: rrl.slip,
+        ipv4_prefix: rrl.ipv4_prefix,
+        ipv6_prefix: rrl.ipv6_prefix,
+        buckets: usize::try_from(rrl.size).unwrap_or(usize::MAX),
+        exempt: rrl.exempt.clone(),
     }
 }
 

@@ -224,12 +224,24 @@ fn of_zone(zone: &ZoneStatus) -> Option<Alarm> {
         return Some(alarm(Severity::Warning, Kind::ExportHeld, &zone.name, text));
     }
     if !zone.export || zone.serial_at_nsd == Some(zone.serial) {
-        return None;
+        return of_secondaries(zone);
     }
     let text = match zone.serial_at_nsd {
         Some(serial) => format!("nsd serves serial {serial}, decided is {}", zone.serial),
         None => "nsd was not seen to serve it".to_owned(),
     };
+    Some(alarm(Severity::Warning, Kind::Behind, &zone.name, text))
+}
+
+fn of_secondaries(zone: &ZoneStatus) -> Option<Alarm> {
+    let mut behind = zone.secondaries.iter().filter(|secondary| secondary.serial != Some(zone.serial));
+    let first = behind.next()?;
+    let serial = first.serial.map_or("no serial that was seen".to_owned(), |serial| format!("serial {serial}"));
+    let more = match behind.count() {
+        0 => String::new(),
+        more => format!(", and {more} more secondaries are behind"),
+    };
+    let text = format!("secondary {} serves {serial}, decided is {}{more}", first.server, zone.serial);
     Some(alarm(Severity::Warning, Kind::Behind, &zone.name, text))
 }
 

@@ -8,7 +8,8 @@ use super::event::Target;
 
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Put this decision in service at once, before anything else.
+    /// Put this decision in service at once, before anything else. With the generation of before,
+    /// nothing but TTL bounds is new in it.
     Swap(Arc<Decision>),
     /// Start a probe; its end must come back as [`super::event::Event::Probed`], whatever it is:
     /// until then the target is not probed again.

@@ -15,12 +15,14 @@
 pub mod alarm;
 pub mod effect;
 pub mod event;
+pub mod explain;
 pub mod incident;
 pub mod orders;
 pub mod settings;
 pub mod state;
 pub mod status;
 
+mod bounds;
 mod pools;
 mod recent;
 mod report;
@@ -36,13 +38,14 @@ use crate::failover::pool::{PoolRoles, Rotate};
 use crate::failover::rotation;
 use crate::health::time::Now;
 
+use bounds::Bound;
 use effect::{Decision, Effect, Transition};
 use event::{Action, Event, Order};
 use orders::{OrderError, Orders};
 use pools::PoolState;
 use settings::Settings;
 use state::State;
-use targets::Targets;
+use targets::{Observed, Targets};
 use timers::Timers;
 use zones::Zones;
 
@@ -74,6 +77,12 @@ pub struct Director {
     touched: BTreeSet<usize>,
     /// When a pool is to be decided again by itself: `preempt`, `min-hold`.
     reviews: Timers,
+    /// Upper bound of the TTL for each pool, as of the last look.
+    ttl_max_s: Vec<Option<u32>>,
+    /// Pools whose bound is to be looked at before [`Director::handle`] returns.
+    unbounded: BTreeSet<usize>,
+    /// When a bound changes by itself.
+    steps: Timers,
     /// The week whose rotation was looked at.
     week: i64,
     /// Pools without roles; until there is none, nothing is put in service.
@@ -125,6 +134,9 @@ impl Director {
             orders: saved.orders.clone(),
             touched: (0..settings.pools.len()).collect(),
             reviews: Timers::default(),
+            ttl_max_s: vec![None; settings.pools.len()],
+            unbounded: BTreeSet::new(),
+            steps: Timers::default(),
             week: rotation::week(now.unix_ms),
             undecided: 0,
             unreconciled: Some(Box::new(saved)),
@@ -149,6 +161,9 @@ impl Director {
         for (index, target) in self.targets.list.iter().enumerate() {
             for (pool, node) in &target.users {
                 self.pools[*pool].add_member(*node, index, &self.targets);
+            }
+            for pool in &target.anchored {
+                self.pools[*pool].anchors.push(index);
             }
         }
         for (index, zone) in self.settings.zones.iter().enumerate() {
@@ -200,8 +215,9 @@ impl Director {
 
     /// When the next [`Event::Tick`] is wanted, in monotonic milliseconds.
     pub fn next_wakeup_ms(&self) -> Option<u64> {
-        let deadlines =
-            [self.targets.next_ms(), self.reviews.next_ms(), self.zones.next_ms(), self.persist_ms, self.calendar_ms];
+        let (reviews_ms, steps_ms) = (self.reviews.next_ms(), self.steps.next_ms());
+        let (zones_ms, targets_ms) = (self.zones.next_ms(), self.targets.next_ms());
+        let deadlines = [targets_ms, reviews_ms, steps_ms, zones_ms, self.persist_ms, self.calendar_ms];
         deadlines.into_iter().flatten().min()
     }
 
@@ -258,8 +274,8 @@ impl Director {
             Event::Tick => {}
             Event::Probed { target, outcome } => {
                 let Some(seen) = self.targets.observe(&target, outcome, now) else { return };
+                self.look(&seen, now);
                 if seen.flipped || seen.settled {
-                    self.look(seen.target, seen.flipped, seen.settled);
                     self.persist_by(now.monotonic_ms.saturating_add(PERSIST_DELAY_MS));
                 }
             }
@@ -278,17 +294,47 @@ impl Director {
         }
     }
 
-    /// A target has flipped or settled: tell the pools that look at it.
-    fn look(&mut self, target: usize, flipped: bool, settled: bool) {
-        let state = &self.targets.list[target];
+    /// A probe has ended: tell the pools that look at the target, as far as it concerns them.
+    fn look(&mut self, seen: &Observed, now: Now) {
+        let state = &self.targets.list[seen.target];
+        let family = state.family();
+        let mut mates: Vec<usize> = Vec::new();
         for (pool, node) in &state.users {
             let pool_state = &mut self.pools[*pool];
-            if flipped {
-                pool_state.look(*node, state.family(), &self.targets);
+            if pool_state.needs_anchors() {
+                self.touched.insert(*pool);
             }
-            pool_state.unsettled -= usize::from(settled);
-            self.touched.insert(*pool);
+            if seen.flipped || seen.doubted {
+                pool_state.look(*node, family, &self.targets);
+                self.touched.insert(*pool);
+            }
+            if seen.settled {
+                pool_state.unsettled -= 1;
+                self.touched.insert(*pool);
+            }
+            if seen.counted && self.settings.pools[*pool].ttl_min_s.is_some() {
+                self.unbounded.insert(*pool);
+            }
+            // Is it this node, or our own network? The others are asked at once, so that nobody is
+            // promoted on an old answer.
+            if seen.doubted && state.is_doubted() {
+                mates.extend(pool_state.members().map(|(_, _, target)| target));
+            }
+            if (seen.doubted && state.is_doubted()) || (seen.flipped && pool_state.needs_anchors()) {
+                mates.extend(&pool_state.anchors);
+            }
         }
+        for pool in state.anchored.iter().filter(|pool| self.pools[**pool].needs_anchors()) {
+            self.touched.insert(*pool);
+            // We were cut off and are back: are they?
+            if seen.flipped {
+                mates.extend(self.pools[*pool].members().map(|(_, _, target)| target));
+            }
+        }
+        mates.sort_unstable();
+        mates.dedup();
+        mates.retain(|mate| *mate != seen.target);
+        mates.into_iter().for_each(|mate| self.targets.hurry(mate, now));
     }
 
     fn obey(&mut self, order: Order, now: Now) {
@@ -339,6 +385,9 @@ impl Director {
             nodes.iter().for_each(|node| self.touch_node(node));
             self.persist_by(now.monotonic_ms);
         }
+        while let Some(pool) = self.steps.take_due(now.monotonic_ms) {
+            self.unbounded.insert(pool);
+        }
         let week = rotation::week(now.unix_ms);
         if week != self.week {
             self.week = week;
@@ -358,6 +407,7 @@ impl Director {
             let after = state.memory;
             self.undecided -= usize::from(before.roles.is_none() && after.roles.is_some());
             self.reviews.set(index, review_ms);
+            self.unbounded.insert(index);
             self.untold.extend(told);
             if before.roles != after.roles {
                 moved.insert(index);
@@ -367,6 +417,7 @@ impl Director {
             }
         }
         let overtaken = self.zones.refresh(now);
+        let rebounded = self.bound(now);
         if self.undecided > 0 {
             return Vec::new();
         }
@@ -377,6 +428,10 @@ impl Director {
             let gap_ms = if self.unwritten < u64::from(UNWRITTEN_MAX) { PERSIST_GAP_MS } else { 0 };
             let free_ms = self.persisted_ms.map_or(0, |at_ms| at_ms.saturating_add(gap_ms));
             self.persist_by(free_ms.max(now.monotonic_ms));
+        } else if rebounded {
+            let ttl_max_s = self.ttl_max_s.clone();
+            self.decision = Arc::new(Decision { ttl_max_s, ..(*self.decision).clone() });
+            effects.push(Effect::Swap(Arc::clone(&self.decision)));
         }
         let mut told = mem::take(&mut self.untold);
         for transition in &mut told {
@@ -384,6 +439,19 @@ impl Director {
             transition.zones = self.zones_of(&transition.pool);
         }
         told
+    }
+
+    /// Looks at the bounds that may have changed. True if one has.
+    fn bound(&mut self, now: Now) -> bool {
+        let mut changed = false;
+        for pool in mem::take(&mut self.unbounded) {
+            let (settings, state) = (&self.settings.pools[pool], &self.pools[pool]);
+            let bound = Bound::new(settings, state, &self.orders, &self.targets, now);
+            self.steps.set(pool, bound.again_ms);
+            changed |= self.ttl_max_s[pool] != bound.ttl_max_s;
+            self.ttl_max_s[pool] = bound.ttl_max_s;
+        }
+        changed
     }
 
     fn put_in_service(&mut self, moved: &BTreeSet<usize>, now: Now) {
@@ -398,7 +466,7 @@ impl Director {
         self.decision = Arc::new(Decision {
             generation: self.decision.generation.saturating_add(1),
             pools: roles,
-            ttl_max_s: vec![None; self.settings.pools.len()],
+            ttl_max_s: self.ttl_max_s.clone(),
             serials: self.zones.list.iter().map(|zone| zone.serial).collect(),
         });
     }

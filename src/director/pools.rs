@@ -31,13 +31,21 @@ pub(super) struct PoolState {
     moved: Why,
     /// What holds the pool in a state that needs explaining, if anything does.
     standing: Option<Why>,
-    rule: Rule,
+    pub(super) rule: Rule,
+    /// Families that have no say, as of the last decision.
+    pub(super) silent: PerFamily<bool>,
+    /// Targets (by index) that are the pool's anchors.
+    pub(super) anchors: Vec<usize>,
+    /// When to decide again, in monotonic milliseconds.
+    pub(super) review_ms: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Why {
     pub(super) rule: String,
     pub(super) reason: String,
+    /// What the probes had said, a line for each target.
+    pub(super) probes: Vec<String>,
 }
 
 impl PoolState {
@@ -53,9 +61,12 @@ impl PoolState {
             unsettled: 0,
             zones: Vec::new(),
             since_unix_ms: None,
-            moved: Why { rule: "file".to_owned(), reason: "as found in the zone files".to_owned() },
+            moved: Why { rule: "file".to_owned(), reason: "as found in the zone files".to_owned(), probes: Vec::new() },
             standing: None,
             rule: Rule::Steady,
+            silent: PerFamily::default(),
+            anchors: Vec::new(),
+            review_ms: None,
         };
         if let Some(before) = before {
             let moved_ms = |family| before.moved_unix_ms[family].map(|unix_ms| to_monotonic(unix_ms, now));
@@ -63,7 +74,8 @@ impl PoolState {
             state.memory.rotated_week = before.rotated_week;
             state.since_unix_ms = before.since_unix_ms;
             if known.is_some() {
-                state.moved = Why { rule: before.rule.clone(), reason: before.reason.clone() };
+                let (rule, reason, probes) = (before.rule.clone(), before.reason.clone(), before.probes.clone());
+                state.moved = Why { rule, reason, probes };
             }
         }
         state
@@ -83,6 +95,50 @@ impl PoolState {
         self.view[node].seen[family] = members.map(seen).reduce(worse);
     }
 
+    /// The targets that speak about the pool's nodes.
+    pub(super) fn members(&self) -> impl Iterator<Item = (usize, Family, usize)> {
+        let of = |(node, members): (usize, &'_ PerFamily<Vec<usize>>)| {
+            Family::ALL
+                .map(|family| members[family].iter().map(move |target| (node, family, *target)).collect::<Vec<_>>())
+        };
+        self.members.iter().enumerate().flat_map(of).flatten()
+    }
+
+    /// Whether nobody is up over some family that is probed: then the anchors matter.
+    pub(super) fn needs_anchors(&self) -> bool {
+        !self.anchors.is_empty() && Family::ALL.into_iter().any(|family| self.nobody_is_up(family))
+    }
+
+    fn nobody_is_up(&self, family: Family) -> bool {
+        let mut seen = self.view.iter().filter_map(|node| node.seen[family]).peekable();
+        seen.peek().is_some() && seen.all(|seen| seen.verdict != Verdict::Up)
+    }
+
+    /// What the anchors of a family say. An answer from before the last node went down is worth
+    /// nothing: they must have been up since. And when they are up again after we were cut off, the
+    /// nodes must have failed since then.
+    pub(super) fn anchored(&self, family: Family, targets: &Targets) -> Option<Verdict> {
+        let seen = self.view.iter().flat_map(|node| [node.seen.ipv4, node.seen.ipv6]).flatten();
+        let down_ms = seen.filter(|seen| seen.verdict == Verdict::Down).map(|seen| seen.since_ms).max();
+        let members = self.members().map(|(_, _, index)| &targets.list[index]);
+        let down = members.filter(|target| target.counter.verdict() == Verdict::Down);
+        let asked_ms = down.map(|target| if target.is_doubted() { None } else { target.last_ended_ms }).min();
+        let anchors = self.anchors.iter().map(|index| &targets.list[*index]);
+        let said = anchors.filter(|target| target.family() == family).map(|target| {
+            let was_asked = target.last_good_ms >= down_ms;
+            let nodes_were_asked = asked_ms.is_none_or(|asked_ms| asked_ms >= target.since_ms);
+            match target.counter.verdict() {
+                Verdict::Up if !was_asked || !nodes_were_asked => Verdict::Unknown,
+                verdict => verdict,
+            }
+        });
+        said.reduce(|a, b| match (a, b) {
+            (Verdict::Up, _) | (_, Verdict::Up) => Verdict::Up,
+            (Verdict::Unknown, _) | (_, Verdict::Unknown) => Verdict::Unknown,
+            (Verdict::Down, Verdict::Down) => Verdict::Down,
+        })
+    }
+
     pub(super) fn drain(&mut self, node: usize, drained: bool) {
         self.view[node].drained = drained;
     }
@@ -96,21 +152,24 @@ impl PoolState {
         targets: &Targets,
         now: Now,
     ) -> (Vec<Transition>, Option<u64>) {
+        let anchors = PerFamily::from_fn(|family| self.anchored(family, targets));
         let nodes = std::mem::take(&mut self.view);
         let view = View {
             nodes: &nodes,
             hold: orders.hold(pool),
             confirmed: self.unsettled == 0,
-            anchors: None,
+            anchors,
             now_ms: monotonic(now),
             unix_ms: now.unix_ms,
         };
         let before = self.memory;
         let decision = decide(pool, &before, &view);
         self.memory = decision.memory;
-        let told = self.tell(pool, &before, &decision, &view, orders, targets);
+        let mut told = self.tell(pool, &before, &decision, &view, orders, targets);
+        told.extend(self.tell_families(pool, &decision, &view, targets));
         self.view = nodes;
-        (told, decision.review_ms.map(|at_ms| u64::try_from(at_ms).unwrap_or(0)))
+        self.review_ms = decision.review_ms.map(|at_ms| u64::try_from(at_ms).unwrap_or(0));
+        (told, self.review_ms)
     }
 
     fn tell(
@@ -153,7 +212,8 @@ impl PoolState {
         let family = Family::ALL.into_iter().find(|family| decision.rule[*family] == rule).unwrap_or(Family::Ipv4);
         if let Some(first) = told.first() {
             self.since_unix_ms = Some(view.unix_ms);
-            self.moved = Why { rule: first.rule.clone(), reason: first.reason.clone() };
+            let (rule, reason, probes) = (first.rule.clone(), first.reason.clone(), first.probes.clone());
+            self.moved = Why { rule, reason, probes };
             self.standing = None;
         } else if before.roles.is_some() && before.roles != decision.memory.roles {
             let standby = decision.memory.roles.and_then(any_standby);
@@ -161,13 +221,51 @@ impl PoolState {
             told.push(transition(Vec::new(), primary, primary, "standby", reason));
         }
         if news && told.iter().all(|told| told.families.is_empty()) {
-            let why = Why { rule: rule.as_str().to_owned(), reason: say(family) };
+            let why = Why { rule: rule.as_str().to_owned(), reason: say(family), probes: teller.probes() };
             if rule.is_alarm() || had_alarm {
                 told.push(transition(Vec::new(), primary, primary, &why.rule, why.reason.clone()));
             }
             self.standing = (rule != Rule::Steady).then_some(why);
         }
         told
+    }
+
+    /// A family over which nobody is up any more, or somebody again: nothing moves for it, but
+    /// people shall know.
+    fn tell_families(
+        &mut self,
+        pool: &Pool,
+        decision: &PoolDecision,
+        view: &View<'_>,
+        targets: &Targets,
+    ) -> Vec<Transition> {
+        let before = std::mem::replace(&mut self.silent, decision.silent);
+        let changed = Family::ALL.into_iter().filter(|family| before[*family] != decision.silent[*family]);
+        let primary = decision.memory.roles.and_then(any_primary);
+        let teller = Teller { pool, members: &self.members, targets, hold: None };
+        let transition = |family: Family| Transition {
+            generation: 0,
+            unix_ms: view.unix_ms,
+            pool: pool.name.clone(),
+            families: Vec::new(),
+            from: name(pool, primary),
+            to: name(pool, primary),
+            rule: if decision.silent[family] { "family-down" } else { "family-up" }.to_owned(),
+            reason: match decision.silent[family] {
+                true => silence(family),
+                false => format!("{family} has a say in the choice again"),
+            },
+            zones: Vec::new(),
+            probes: teller.probes(),
+        };
+        changed.map(transition).collect()
+    }
+
+    /// What is wrong with the pool although it has a primary, a sentence each.
+    pub(super) fn alarms(&self) -> Vec<String> {
+        let alarm = self.standing.as_ref().filter(|_| self.rule.is_alarm()).map(|why| why.reason.clone());
+        let silent = Family::ALL.into_iter().filter(|family| self.silent[*family]).map(silence);
+        alarm.into_iter().chain(silent).collect()
     }
 
     /// The rule and the sentence that explain the roles of today.
@@ -183,8 +281,26 @@ impl PoolState {
             since_unix_ms: self.since_unix_ms,
             rule: self.moved.rule.clone(),
             reason: self.moved.reason.clone(),
+            probes: self.moved.probes.clone(),
         }
     }
+
+    /// What is known of the nodes.
+    pub(super) fn view(&self) -> &[NodeView] {
+        &self.view
+    }
+
+    /// The same with another verdict on one node, over all families that it is probed over.
+    pub(super) fn imagine(&self, node: usize, verdict: Verdict, since_ms: i64) -> Vec<NodeView> {
+        let mut nodes = self.view.clone();
+        let seen = &mut nodes[node].seen;
+        *seen = PerFamily::from_fn(|family| seen[family].map(|_| Seen { verdict, doubt: false, since_ms }));
+        nodes
+    }
+}
+
+fn silence(family: Family) -> String {
+    format!("no node is up over {family}: it is left out of the choice; is our own {family} broken?")
 }
 
 /// What the probes of one pool say, in words.
@@ -256,7 +372,7 @@ fn mover(pool: &Pool, roles: &PoolRoles, family: Family) -> Option<usize> {
 }
 
 /// The rule to tell of, where the families have different ones: what people must hear of first.
-fn leading(pool: &Pool, decision: &PoolDecision) -> Rule {
+pub(super) fn leading(pool: &Pool, decision: &PoolDecision) -> Rule {
     let has = |family: &Family| pool.nodes.iter().any(|node| node.has(*family));
     let rules = || Family::ALL.into_iter().filter(has).map(|family| decision.rule[family]);
     let alarm = rules().find(|rule| rule.is_alarm());
@@ -277,7 +393,8 @@ fn name(pool: &Pool, node: Option<usize>) -> Option<String> {
 
 fn seen(target: &TargetState) -> Seen {
     // Without a verdict there is no "since"; long ago is never used.
-    Seen { verdict: target.counter.verdict(), since_ms: target.since_ms.unwrap_or(i64::MIN) }
+    let since_ms = target.since_ms.unwrap_or(i64::MIN);
+    Seen { verdict: target.counter.verdict(), doubt: target.is_doubted(), since_ms }
 }
 
 /// Of two checks the one that counts: a node is up when all say so, down when one says so.
@@ -290,9 +407,12 @@ fn worse(a: Seen, b: Seen) -> Seen {
     match rank(a).cmp(&rank(b)) {
         Ordering::Greater => a,
         Ordering::Less => b,
-        // Up since the last of them is up, down since the first of them is down.
-        Ordering::Equal if (a.since_ms > b.since_ms) == (a.verdict == Verdict::Up) => a,
-        Ordering::Equal => b,
+        // Up since the last of them is up, down since the first of them is down; one of them casts
+        // doubt on up, all of them on down.
+        Ordering::Equal if a.verdict == Verdict::Up => {
+            Seen { doubt: a.doubt || b.doubt, since_ms: a.since_ms.max(b.since_ms), ..a }
+        }
+        Ordering::Equal => Seen { doubt: a.doubt && b.doubt, since_ms: a.since_ms.min(b.since_ms), ..a },
     }
 }
 

@@ -30,7 +30,7 @@ impl Director {
         }
     }
 
-    fn pool_status(&self, pool: &Pool, state: &PoolState, now: Now) -> PoolStatus {
+    pub(super) fn pool_status(&self, pool: &Pool, state: &PoolState, now: Now) -> PoolStatus {
         let name = |node: Option<usize>| node.map(|node| pool.nodes[node].name.clone());
         let roles = state.memory.roles.unwrap_or_default();
         let families = Family::ALL.into_iter().filter(|family| pool.nodes.iter().any(|node| node.has(*family)));
@@ -50,6 +50,7 @@ impl Director {
             next_rotation_unix_ms: (pool.rotate == Rotate::Weekly).then(|| rotation::next_ms(now.unix_ms)),
             hold: self.orders.hold_status(&pool.name),
             order: preference(pool, now.unix_ms).map(|node| pool.nodes[node].name.clone()).collect(),
+            alarms: state.alarms(),
         }
     }
 

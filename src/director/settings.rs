@@ -1,9 +1,17 @@
 //! What the director is told to look after: made by the daemon from the configuration and zones.
 
+use std::net::SocketAddr;
+
 use crate::dns::name::Name;
 use crate::export::serial::SerialScheme;
-use crate::failover::pool::{Pool, PoolRoles};
-use crate::health::check::Check;
+use crate::failover::pool::{Node, Pool, PoolRoles};
+use crate::health::check::{Check, Kind, Tcp};
+use crate::health::family::Family;
+
+use super::event::Target;
+
+/// The name of the check of anchors; no other can have it.
+pub const ANCHOR: &str = "anchor";
 
 /// Everything that a (re)load brings.
 #[derive(Clone, Debug, Default)]
@@ -30,4 +38,25 @@ pub struct ZoneSettings {
     /// A number that changes whenever the zone says something else, for a zone that secondaries take
     /// from us: they see nothing but its serial.
     pub content: Option<u64>,
+}
+
+/// What an anchor is to the director and to the prober: a target by name, its check and its node.
+pub fn anchor(address: SocketAddr) -> (Target, Check, Node) {
+    let (family, ipv4, ipv6) = match address {
+        SocketAddr::V4(address) => (Family::Ipv4, Some(*address.ip()), None),
+        SocketAddr::V6(address) => (Family::Ipv6, None, Some(*address.ip())),
+    };
+    let name = address.to_string();
+    let target = Target { check: ANCHOR.to_owned(), node: name.clone(), family };
+    let check = Check {
+        name: ANCHOR.to_owned(),
+        kind: Kind::Tcp(Tcp { port: address.port(), ..Tcp::default() }),
+        interval_ms: 30_000,
+        fast_interval_ms: 1_000,
+        timeout_ms: 2_000,
+        rise: 1,
+        fall: 2,
+        families: vec![family],
+    };
+    (target, check, Node { name, ipv4, ipv6 })
 }

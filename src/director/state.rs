@@ -53,6 +53,9 @@ pub struct SavedPool {
     pub since_unix_ms: Option<i64>,
     pub rule: String,
     pub reason: String,
+    /// What the probes had said then.
+    #[serde(default)]
+    pub probes: Vec<String>,
 }
 
 /// Names of the nodes that hold the roles.

@@ -36,6 +36,9 @@ pub struct PoolStatus {
     pub hold: Option<OverrideStatus>,
     /// Nodes in today's order of preference.
     pub order: Vec<String>,
+    /// What is wrong although there is a primary, a sentence each.
+    #[serde(default)]
+    pub alarms: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 
 use crate::health::check::{Check, Outcome};
 use crate::health::family::Family;
+use crate::health::history::History;
 use crate::health::schedule::{Schedule, Slot};
 use crate::health::time::Now;
 use crate::health::verdict::{Counter, Thresholds, Verdict};
 
 use super::event::Target;
 use super::recent::Recent;
-use super::settings::Settings;
+use super::settings::{Settings, anchor};
 use super::state::{SavedTarget, State, monotonic, to_monotonic, to_unix};
 
 #[derive(Debug)]
@@ -32,6 +33,13 @@ pub(super) struct TargetState {
     pub(super) since_ms: Option<i64>,
     pub(super) last: Option<LastProbe>,
     pub(super) recent: Recent,
+    /// When the last good probe ended in this run, in monotonic milliseconds.
+    pub(super) last_good_ms: Option<i64>,
+    /// When the last probe ended in this run, in monotonic milliseconds.
+    pub(super) last_ended_ms: Option<i64>,
+    /// What the last probe said that could say anything.
+    last_said: Option<bool>,
+    pub(super) history: History,
     /// Probes that have ended in this run.
     ended: u32,
     /// Enough has been seen in this run to act upon: a verdict stands and a probe has ended since
@@ -39,6 +47,8 @@ pub(super) struct TargetState {
     pub(super) settled: bool,
     /// Pools and nodes in them, by index, that this target speaks about.
     pub(super) users: Vec<(usize, usize)>,
+    /// Pools that this target is an anchor of.
+    pub(super) anchored: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -53,6 +63,10 @@ pub(super) struct Observed {
     pub(super) flipped: bool,
     /// The target has settled with this outcome.
     pub(super) settled: bool,
+    /// The last outcome now speaks against the verdict, or does no longer.
+    pub(super) doubted: bool,
+    /// The counters have changed: the verdict is further from its change, or nearer to it.
+    pub(super) counted: bool,
 }
 
 impl Targets {
@@ -74,6 +88,13 @@ impl Targets {
                         }
                     }
                 }
+            }
+        }
+        for (pool_index, pool) in settings.pools.iter().enumerate() {
+            for address in &pool.anchors {
+                let (target, check, _) = anchor(*address);
+                let index = targets.find_or_add(target, &check);
+                targets.list[index].anchored.push(pool_index);
             }
         }
         targets.restore(saved, now);
@@ -99,6 +120,11 @@ impl Targets {
             ended: 0,
             settled: false,
             users: Vec::new(),
+            anchored: Vec::new(),
+            last_good_ms: None,
+            last_ended_ms: None,
+            last_said: None,
+            history: History::default(),
         });
         index
     }
@@ -129,6 +155,10 @@ impl Targets {
             state.since_ms = before.since_ms;
             state.last = before.last.clone();
             state.recent = before.recent.clone();
+            state.last_good_ms = before.last_good_ms;
+            state.last_ended_ms = before.last_ended_ms;
+            state.last_said = before.last_said;
+            state.history = before.history.clone();
             state.ended = before.ended;
             state.settled = before.settled;
             match slots[index] {
@@ -148,7 +178,13 @@ impl Targets {
         }
         let state = &mut self.list[index];
         let said = outcome.success;
+        let (counter, doubt) = (state.counter, state.is_doubted());
         let flipped = state.counter.observe(said, state.thresholds);
+        state.last_ended_ms = Some(monotonic(now));
+        if said == Some(true) {
+            state.last_good_ms = Some(monotonic(now));
+        }
+        state.history.push(&outcome, now.unix_ms);
         // What could not be judged is no reason to hurry.
         let soon = said.is_some() && state.counter.is_contested();
         let interval_ms = if soon { state.fast_interval_ms } else { state.interval_ms };
@@ -157,12 +193,22 @@ impl Targets {
             state.since_ms = Some(monotonic(now));
         }
         state.recent.push(said);
+        if said.is_some() {
+            state.last_said = said;
+        }
+        let counted = counter != state.counter;
         state.last = Some(LastProbe { outcome, unix_ms: now.unix_ms });
         state.ended = state.ended.saturating_add(1);
         let needed = state.thresholds.rise.max(state.thresholds.fall).max(1);
         let settled = !state.settled && (state.counter.verdict() != Verdict::Unknown || state.ended >= needed);
         state.settled |= settled;
-        Some(Observed { target: index, flipped, settled })
+        let doubted = doubt != state.is_doubted();
+        Some(Observed { target: index, flipped, settled, doubted, counted })
+    }
+
+    /// Looks at a target now, unless a probe is under way.
+    pub(super) fn hurry(&mut self, target: usize, now: Now) {
+        self.schedule.hurry(target, now.monotonic_ms);
     }
 
     /// The next target that is due, as under way from now on.
@@ -185,6 +231,23 @@ impl Targets {
 }
 
 impl TargetState {
+    /// Whether the last probe spoke against the verdict.
+    pub(super) fn is_doubted(&self) -> bool {
+        match self.counter.verdict() {
+            Verdict::Up => self.last_said == Some(false),
+            Verdict::Down => self.last_said == Some(true),
+            Verdict::Unknown => false,
+        }
+    }
+
+    /// In how many milliseconds the verdict can have changed, at the earliest.
+    pub(super) fn change_ms(&self) -> u64 {
+        let (against, needed) = self.counter.against(self.thresholds);
+        let first_ms = if self.counter.is_contested() { self.fast_interval_ms } else { self.interval_ms };
+        let more = u64::from(needed.saturating_sub(against).saturating_sub(1));
+        first_ms.saturating_add(more.saturating_mul(self.fast_interval_ms))
+    }
+
     pub(super) fn family(&self) -> Family {
         self.target.family
     }

@@ -1,7 +1,7 @@
 //! A query as it arrives: header, one question, EDNS. Reads in place, allocates nothing, follows no
 //! compression pointer, and looks at the counts before it looks at any record.
 
-use domain::base::iana::{Class, Opcode, OptRcode, Rcode, Rtype};
+use domain::base::iana::{Class, Opcode, OptRcode, OptionCode, Rcode, Rtype};
 
 use super::name::wire_len;
 
@@ -67,6 +67,9 @@ pub enum Malformed {
     Drop,
     /// A reply that is nothing but a header with this code.
     Reply(Rcode),
+    /// No question, but an OPT with a COOKIE option: its sender asks for a server cookie (RFC 7873
+    /// section 5.4). See [`CookieQuery`].
+    CookieOnly,
 }
 
 pub(super) const FORMERR: Malformed = Malformed::Reply(Rcode::FORMERR);
@@ -84,6 +87,9 @@ impl<'a> Query<'a> {
             return Err(Malformed::Reply(Rcode::NOTIMP));
         }
         let [questions, answers, authorities, additionals] = [word(2), word(3), word(4), word(5)];
+        if questions == 0 && CookieQuery::read(message).is_some() {
+            return Err(Malformed::CookieOnly);
+        }
         if questions != 1 || answers != 0 || authorities > 1 || additionals > ADDITIONAL_MAX {
             return Err(FORMERR);
         }
@@ -109,6 +115,29 @@ impl<'a> Query<'a> {
             return Err(FORMERR);
         }
         Ok(Query { id, flags, question, edns, is_signed })
+    }
+}
+
+/// A query without a question, from somebody who wants a server cookie (RFC 7873 section 5.4).
+#[derive(Clone, Copy, Debug)]
+pub struct CookieQuery<'a> {
+    pub id: u16,
+    pub flags: u16,
+    pub edns: Edns<'a>,
+}
+
+impl<'a> CookieQuery<'a> {
+    /// A header, and an OPT with a COOKIE option; nothing else.
+    pub fn read(message: &'a [u8]) -> Option<CookieQuery<'a>> {
+        let (header, rest) = message.split_first_chunk::<HEADER_LEN>()?;
+        let [id0, id1, f0, f1, counts @ ..] = *header;
+        if counts != [0, 0, 0, 0, 0, 0, 0, 1] {
+            return None;
+        }
+        let (record, rest) = Additional::read(rest).ok()?;
+        let edns = (record.rtype == Rtype::OPT && rest.is_empty()).then(|| Edns::read(&record).ok())??;
+        let cookie = edns.version == 0 && edns.options().any(|(code, _)| code == OptionCode::COOKIE.to_int());
+        cookie.then_some(CookieQuery { id: u16::from_be_bytes([id0, id1]), flags: u16::from_be_bytes([f0, f1]), edns })
     }
 }
 
@@ -316,6 +345,16 @@ mod tests {
         for (what, counts, body) in cases {
             assert_eq!(refused(0, *counts, body), FORMERR, "{what}");
         }
+    }
+
+    #[test]
+    fn a_cookie_may_come_without_a_question() {
+        let opt = b"\0\0\x29\x04\xd0\0\0\0\0\0\x0c\0\x0a\0\x08abcdefgh";
+        assert_eq!(refused(0, [0, 0, 0, 1], &[opt]), Malformed::CookieOnly);
+        assert_eq!(refused(0, [0, 0, 0, 1], &[OPT]), FORMERR, "no cookie");
+        assert_eq!(refused(0, [0, 0, 0, 1], &[opt, b"x"]), FORMERR, "something behind it");
+        assert_eq!(refused(0, [0, 0, 0, 2], &[opt, OPT]), FORMERR, "two OPTs");
+        assert_eq!(refused(flags::QR, [0, 0, 0, 1], &[opt]), Malformed::Drop);
     }
 
     #[test]

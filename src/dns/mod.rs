@@ -1,6 +1,7 @@
 //! Names, records and questions in wire form. Knows no zone, no file, no socket.
 
 pub mod access;
+pub mod cookie;
 pub mod message;
 pub mod name;
 pub mod rdata;

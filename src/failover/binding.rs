@@ -330,6 +330,7 @@ mod tests {
             families: Families::Together,
             min_hold_ms: 0,
             ttl_min_s: None,
+            anchors: Vec::new(),
         }
     }
 

@@ -24,7 +24,9 @@ pub struct Memory {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Seen {
     pub verdict: Verdict,
-    /// Since when, in monotonic milliseconds.
+    /// The last probe spoke against the verdict: no ground to move on.
+    pub doubt: bool,
+    /// Since when the verdict stands, in monotonic milliseconds.
     pub since_ms: i64,
 }
 
@@ -46,8 +48,8 @@ pub struct View<'a> {
     pub hold: Option<PerFamily<Option<usize>>>,
     /// Whether a full round of probes has ended since the start.
     pub confirmed: bool,
-    /// What the anchors say of our own network; `None` without anchors.
-    pub anchors: Option<Verdict>,
+    /// What the anchors say of our own network; `None` without anchors of the family.
+    pub anchors: PerFamily<Option<Verdict>>,
     /// Monotonic and Unix milliseconds.
     pub now_ms: i64,
     pub unix_ms: i64,
@@ -59,6 +61,8 @@ pub struct PoolDecision {
     /// With the new roles. They are `None` only as long as nothing is known and nothing confirmed.
     pub memory: Memory,
     pub rule: PerFamily<Rule>,
+    /// Families over which no node is up while others have one: they had no say in the choice.
+    pub silent: PerFamily<bool>,
     /// When to decide again even if nothing else happens, in monotonic milliseconds. The rotation
     /// and the expiry of orders, which follow the calendar, come on top.
     pub review_ms: Option<i64>,
@@ -134,8 +138,11 @@ impl Rule {
 /// | the answer is withdrawn, a candidate is up             | the first eligible node that is up       | failover |
 /// | the primary is drained, a candidate is up              | the first eligible node that is up       | drain |
 /// | the primary is down, a candidate is up                 | the first eligible node that is up       | failover |
+/// | the primary is down, but its last probe was good, or   | unchanged: wait for the next probes      | unknown |
+/// |   the last probe of every candidate that is up was bad |                                          |      |
 /// | the primary is down, nobody is known to be up,         | unchanged: wait and see                  | unknown |
 /// |   of some candidate nothing is known yet               |                                          |      |
+/// | nobody is up, the anchors are not asked yet            | unchanged: wait and see                  | unknown |
 /// | nobody is up, and the anchors fail too                 | unchanged: we are cut off, not they      | cut-off |
 /// | nobody is up                                           | unchanged                                | all-down-keep |
 /// |   ... `when-all-down = "first"`                        | the first eligible node                  | all-down-first |
@@ -153,9 +160,18 @@ impl Rule {
 /// A node is up when it is up over each family that it is probed over; with
 /// `families = "independent"` each family is decided on its own, with `"withdraw"` a node is up
 /// when one of its families is.
+///
+/// A family over which no node of the pool is up says nothing about the choice, as long as some
+/// node is up over the other: it is left out (and an alarm is raised), so that a host without IPv6
+/// of its own still fails over. With `"withdraw"` what such a family answers stays as it was. An
+/// anchor that is up over the family shows that our own network is not to blame: then it counts.
 pub fn decide(pool: &Pool, memory: &Memory, view: &View<'_>) -> PoolDecision {
-    let mut decision =
-        PoolDecision { memory: *memory, rule: PerFamily::from_fn(|_| Rule::Unconfirmed), review_ms: None };
+    let mut decision = PoolDecision {
+        memory: *memory,
+        rule: PerFamily::from_fn(|_| Rule::Unconfirmed),
+        silent: PerFamily::default(),
+        review_ms: None,
+    };
     match pool.families {
         Families::Independent => {
             for family in &Family::ALL {
@@ -187,6 +203,21 @@ fn first(pool: &Pool, week: i64) -> usize {
     }
 }
 
+/// The families of a line over which no node is up, unless that is true of all of them.
+fn silent(families: &[Family], view: &View<'_>) -> PerFamily<bool> {
+    let has_one_up = |family: Family| {
+        view.nodes.iter().any(|node| node.seen[family].is_some_and(|seen| seen.verdict == Verdict::Up))
+    };
+    let is_probed = |family: Family| view.nodes.iter().any(|node| node.seen[family].is_some());
+    if !families.iter().any(|family| has_one_up(*family)) {
+        return PerFamily::default();
+    }
+    PerFamily::from_fn(|family| {
+        let ours_works = view.anchors[family] == Some(Verdict::Up);
+        families.contains(&family) && is_probed(family) && !has_one_up(family) && !ours_works
+    })
+}
+
 /// The families of a pool that move together, and what their decision depends on.
 struct Line<'a> {
     pool: &'a Pool,
@@ -200,6 +231,8 @@ struct Line<'a> {
     /// The index of the node that is first in order of preference today.
     first: usize,
     week: i64,
+    /// Families that are left out.
+    silent: PerFamily<bool>,
 }
 
 /// What a line has decided about its primary.
@@ -220,7 +253,8 @@ impl<'a> Line<'a> {
         let week = rotation::week(view.unix_ms);
         let current = families.iter().find_map(|family| memory.roles?[*family].primary);
         let watched = view.nodes.iter().any(|node| families.iter().any(|family| node.seen[*family].is_some()));
-        Line { pool, families, memory, view, current, watched, first: first(pool, week), week }
+        let silent = silent(families, view);
+        Line { pool, families, memory, view, current, watched, first: first(pool, week), week, silent }
     }
 
     fn run(&self, decision: &mut PoolDecision) {
@@ -248,6 +282,7 @@ impl<'a> Line<'a> {
         }
         for family in self.families {
             decision.rule[*family] = choice.rule;
+            decision.silent[*family] = self.silent[*family] && self.view.confirmed;
             if moved && choice.rule.is_unplanned() {
                 decision.memory.moved_ms[*family] = Some(self.view.now_ms);
             }
@@ -271,15 +306,39 @@ impl<'a> Line<'a> {
                 (None, Some(_)) if self.pool.when_all_down == WhenAllDown::Withdraw => {
                     Choice::new(None, Rule::AllDownWithdraw)
                 }
-                (None, _) => Choice::new(self.order().find(|node| self.is_eligible(*node)), Rule::Start),
+                // Decided again at once: that nobody is up must be told.
+                (None, _) => Choice {
+                    review_ms: Some(self.view.now_ms),
+                    ..Choice::new(self.order().find(|node| self.is_eligible(*node)), Rule::Start)
+                },
             };
         };
         let (verdict, _) = self.standing(current);
         match candidate {
             Some(node) if self.view.nodes[current].drained => Choice::new(Some(node), Rule::Drain),
-            Some(node) if verdict == Verdict::Down => Choice::new(Some(node), Rule::Failover),
+            Some(_) if verdict == Verdict::Down => self.fail_over(current),
             None if verdict == Verdict::Down => self.all_down(current),
             _ => self.better(current, verdict),
+        }
+    }
+
+    /// The primary is down and somebody is up. When our own network dies, the nodes go down one
+    /// after the other, and come back so: whoever's last probe says otherwise is waited for.
+    fn fail_over(&self, current: usize) -> Choice {
+        let sure = self.order().find(|node| self.is_candidate(*node) && !self.is_in_doubt(*node, Verdict::Up));
+        match sure.filter(|_| !self.is_in_doubt(current, Verdict::Down)) {
+            Some(node) => Choice::new(Some(node), Rule::Failover),
+            None => Choice::new(Some(current), Rule::Unknown),
+        }
+    }
+
+    /// Whether the last probes speak against a node's verdict: one against up is enough, against
+    /// down it takes all.
+    fn is_in_doubt(&self, node: usize, verdict: Verdict) -> bool {
+        let mut said = self.seen(node).filter(|seen| seen.verdict == verdict);
+        match verdict {
+            Verdict::Down => said.all(|seen| seen.doubt),
+            Verdict::Up | Verdict::Unknown => said.any(|seen| seen.doubt),
         }
     }
 
@@ -289,14 +348,26 @@ impl<'a> Line<'a> {
         if eligible.clone().any(|node| self.standing(node).0 == Verdict::Unknown) {
             return Choice::new(Some(current), Rule::Unknown);
         }
-        if self.view.anchors == Some(Verdict::Down) {
-            return Choice::new(Some(current), Rule::CutOff);
+        match self.anchors() {
+            Some(Verdict::Down) => return Choice::new(Some(current), Rule::CutOff),
+            Some(Verdict::Unknown) => return Choice::new(Some(current), Rule::Unknown),
+            Some(Verdict::Up) | None => {}
         }
         match self.pool.when_all_down {
             WhenAllDown::Keep => Choice::new(Some(current), Rule::AllDownKeep),
             WhenAllDown::First => Choice::new(eligible.next().or(Some(current)), Rule::AllDownFirst),
             WhenAllDown::Withdraw => Choice::new(None, Rule::AllDownWithdraw),
         }
+    }
+
+    /// What the anchors of this line say: one that is up is enough.
+    fn anchors(&self) -> Option<Verdict> {
+        let said = self.families.iter().filter_map(|family| self.view.anchors[*family]);
+        said.reduce(|a, b| match (a, b) {
+            (Verdict::Up, _) | (_, Verdict::Up) => Verdict::Up,
+            (Verdict::Unknown, _) | (_, Verdict::Unknown) => Verdict::Unknown,
+            (Verdict::Down, Verdict::Down) => Verdict::Down,
+        })
     }
 
     /// The primary is not down: is a better one due?
@@ -362,9 +433,9 @@ impl<'a> Line<'a> {
             return true;
         }
         match self.view.nodes[node].seen[family].map(|seen| seen.verdict) {
-            Some(Verdict::Down) => false,
+            Some(Verdict::Down) if !self.silent[family] => false,
             // Nothing is known: as it was.
-            Some(Verdict::Unknown) => {
+            Some(Verdict::Unknown | Verdict::Down) => {
                 self.memory.roles.is_none_or(|roles| self.current != Some(node) || roles[family].primary == Some(node))
             }
             Some(Verdict::Up) | None => true,
@@ -373,7 +444,7 @@ impl<'a> Line<'a> {
 
     /// What is known of a node over all families of this line, and since when.
     fn standing(&self, node: usize) -> (Verdict, i64) {
-        let seen = self.families.iter().filter_map(|family| self.view.nodes[node].seen[*family]);
+        let seen = self.seen(node);
         let with = |verdict| seen.clone().filter(move |seen| seen.verdict == verdict).map(|seen| seen.since_ms);
         let (up, down) = (with(Verdict::Up), with(Verdict::Down));
         let latest_ms = seen.clone().map(|seen| seen.since_ms).max();
@@ -394,6 +465,12 @@ impl<'a> Line<'a> {
             None if up.count() == count => (Verdict::Up, latest_ms),
             None => (Verdict::Unknown, latest_ms),
         }
+    }
+
+    /// What is known of a node over the families that have a say.
+    fn seen(&self, node: usize) -> impl Iterator<Item = Seen> + Clone {
+        let families = self.families.iter().filter(|family| !self.silent[**family]);
+        families.filter_map(move |family| self.view.nodes[node].seen[*family])
     }
 
     /// Whether the primaries of this line differ from those before. The first roles are no move.

@@ -19,7 +19,7 @@ struct Case {
     views: Vec<NodeView>,
     hold: Option<PerFamily<Option<usize>>>,
     confirmed: bool,
-    anchors: Option<Verdict>,
+    anchors: PerFamily<Option<Verdict>>,
     now_ms: i64,
     unix_ms: i64,
 }
@@ -43,6 +43,7 @@ fn case(health: &str) -> Case {
         families: Families::Together,
         min_hold_ms: 0,
         ttl_min_s: None,
+        anchors: Vec::new(),
     };
     // Noon of Wednesday 2026-01-07, and on to a week in which the first node of two or three is first.
     let mut unix_ms = 1_767_787_200_000;
@@ -55,7 +56,7 @@ fn case(health: &str) -> Case {
         memory: Memory::default(),
         hold: None,
         confirmed: true,
-        anchors: None,
+        anchors: PerFamily::default(),
         now_ms: NOW_MS,
         unix_ms,
     };
@@ -66,6 +67,7 @@ fn case(health: &str) -> Case {
 
 impl Case {
     /// One word for each node, a letter for each family: `u`p, `d`own, `?` unknown, `-` not probed;
+    /// `U` and `D`: the last probe says otherwise;
     /// a trailing `x` drains it. Seen since `since_ms`.
     fn see(&mut self, health: &str, since_ms: i64) {
         for (view, word) in self.views.iter_mut().zip(health.split(' ')) {
@@ -73,8 +75,8 @@ impl Case {
             view.drained = letters.get(2) == Some(&'x');
             for (family, letter) in Family::ALL.into_iter().zip(&letters) {
                 let verdict = match letter {
-                    'u' => Some(Verdict::Up),
-                    'd' => Some(Verdict::Down),
+                    'u' | 'U' => Some(Verdict::Up),
+                    'd' | 'D' => Some(Verdict::Down),
                     '?' => Some(Verdict::Unknown),
                     _ => None,
                 };
@@ -82,7 +84,8 @@ impl Case {
                     Some(seen) if Some(seen.verdict) == verdict => seen.since_ms,
                     _ => since_ms,
                 };
-                view.seen[family] = verdict.map(|verdict| Seen { verdict, since_ms });
+                let doubt = letter.is_ascii_uppercase();
+                view.seen[family] = verdict.map(|verdict| Seen { verdict, doubt, since_ms });
             }
         }
     }
@@ -221,13 +224,69 @@ fn we_are_cut_off() {
         let mut case = case("dd dd");
         case.primary(Some(1), Some(0));
         case.pool.when_all_down = policy;
-        case.anchors = Some(Verdict::Down);
+        case.anchors = PerFamily { ipv4: Some(Verdict::Down), ipv6: None };
         check(&case, "b/a cut-off");
+        // They were not asked since the last node went down.
+        case.anchors.ipv6 = Some(Verdict::Unknown);
+        check(&case, "b/a unknown");
     }
     // One node answers: it is not our network.
     let mut case = case("dd uu");
-    case.anchors = Some(Verdict::Down);
+    case.anchors = PerFamily::from_fn(|_| Some(Verdict::Down));
     check(&case, "b/a failover");
+}
+
+/// Our own network dies, and all that we look at goes down, one after the other: nothing moves.
+#[test]
+fn who_is_in_doubt_is_waited_for() {
+    let mut case = case("dd uU uu");
+    check(&case, "c/b failover");
+    case.see("dd Uu uU", NOW_MS);
+    check(&case, "a/b unknown");
+    case.see("dd dd uU", NOW_MS);
+    check(&case, "a/b unknown");
+    case.see("dd dd dd", NOW_MS);
+    check(&case, "a/b all-down-keep");
+    // And it comes back, one after the other.
+    case.see("DD uu dd", NOW_MS);
+    check(&case, "a/b unknown");
+    case.see("Dd uu dd", NOW_MS);
+    check(&case, "b/a failover");
+    case.see("uu uu dd", NOW_MS);
+    check(&case, "a/b steady");
+}
+
+/// Our own host has no IPv6 (any more), and so no node is up over it.
+#[test]
+fn a_family_over_which_nobody_is_up_has_no_say() {
+    for letter in ['d', '?'] {
+        let health = |text: &str| text.replace('6', &letter.to_string());
+        for families in [Families::Together, Families::Withdraw] {
+            let mut case = case(&health("u6 u6 u6"));
+            case.pool.families = families;
+            check(&case, "a/b steady");
+            case.see(&health("d6 u6 u6"), NOW_MS);
+            let decision = case.decide();
+            // AAAA goes with A: nothing is withdrawn.
+            assert_eq!(text(&decision), "b/c failover", "{families:?} {letter}");
+            assert_eq!(decision.silent, PerFamily { ipv4: false, ipv6: true });
+            case.see(&health("d6 d6 d6"), NOW_MS);
+            let decision = case.decide();
+            assert_eq!(
+                (text(&decision).as_str(), decision.silent),
+                match letter {
+                    'd' => ("a/b all-down-keep", PerFamily::default()),
+                    _ if families == Families::Withdraw => ("a/b unknown", PerFamily::default()),
+                    _ => ("a/b all-down-keep", PerFamily::default()),
+                }
+            );
+        }
+    }
+    // An anchor over IPv6 is up: it is not our network, and what is broken there counts.
+    let mut case = case("ud ud");
+    case.pool.families = Families::Withdraw;
+    case.anchors.ipv6 = Some(Verdict::Up);
+    check(&case, "a/b -/- family");
 }
 
 #[test]
@@ -235,7 +294,8 @@ fn nobody_is_up() {
     let mut case = case("dd dd dd");
     case.primary(Some(1), Some(2));
     check(&case, "b/c all-down-keep");
-    case.anchors = Some(Verdict::Up);
+    // One anchor is enough.
+    case.anchors = PerFamily { ipv4: Some(Verdict::Up), ipv6: Some(Verdict::Down) };
     check(&case, "b/c all-down-keep");
     case.pool.when_all_down = WhenAllDown::First;
     check(&case, "a/b all-down-first");

@@ -1,6 +1,6 @@
 //! Pools and nodes as the decision and the table see them.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::health::family::{Family, PerFamily};
 use crate::zone::tag::Role;
@@ -40,6 +40,8 @@ pub struct Pool {
     pub min_hold_ms: u64,
     /// With it set, an answer's TTL never outlives the next moment at which it can change.
     pub ttl_min_s: Option<u32>,
+    /// Servers beyond our own network that are up unless we are cut off: a TCP connection tells.
+    pub anchors: Vec<SocketAddr>,
 }
 
 /// Whether the order of preference turns with the calendar.

@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod family;
+pub mod history;
 pub mod schedule;
 pub mod time;
 pub mod verdict;

@@ -21,6 +21,8 @@ pub struct Schedule {
     waiting: BinaryHeap<Reverse<(u64, usize)>>,
     /// For each target, when its last probe started; `None` unless it is under way.
     started_ms: Vec<Option<u64>>,
+    /// For each target, when it is due. What is in the heap with another time is passed over.
+    due_ms: Vec<u64>,
     in_flight: usize,
     random: u64,
 }
@@ -28,7 +30,7 @@ pub struct Schedule {
 impl Schedule {
     /// An empty schedule. The seed decides about all jitter that follows.
     pub fn new(seed: u64) -> Schedule {
-        Schedule { waiting: BinaryHeap::new(), started_ms: Vec::new(), in_flight: 0, random: seed }
+        Schedule { waiting: BinaryHeap::new(), started_ms: Vec::new(), due_ms: Vec::new(), in_flight: 0, random: seed }
     }
 
     /// Adds a target (0, 1, 2, ... in turn) whose first probe is due somewhere in the first
@@ -43,13 +45,36 @@ impl Schedule {
     pub fn add_at(&mut self, due_ms: u64) {
         let target = self.started_ms.len();
         self.started_ms.push(None);
+        self.due_ms.push(due_ms);
         self.waiting.push(Reverse((due_ms, target)));
     }
 
     /// Adds a target whose probe is under way.
     pub fn add_in_flight(&mut self, started_ms: u64) {
         self.started_ms.push(Some(started_ms));
+        self.due_ms.push(started_ms);
         self.in_flight += 1;
+    }
+
+    /// Moves the next probe of a target forward to now. Nothing happens if one is under way.
+    pub fn hurry(&mut self, target: usize, now_ms: u64) {
+        if self.is_in_flight(target) {
+            return;
+        }
+        if let Some(due_ms) = self.due_ms.get_mut(target).filter(|due_ms| **due_ms > now_ms) {
+            *due_ms = now_ms;
+            self.waiting.push(Reverse((now_ms, target)));
+        }
+    }
+
+    /// Takes what was moved forward off the top, where its old time stands.
+    fn prune(&mut self) {
+        while let Some(Reverse((due_ms, target))) = self.waiting.peek() {
+            if self.started_ms[*target].is_none() && self.due_ms[*target] == *due_ms {
+                break;
+            }
+            self.waiting.pop();
+        }
     }
 
     /// Takes the next target that is due, and counts it as under way. `None` when nothing is due
@@ -65,6 +90,7 @@ impl Schedule {
         self.waiting.pop();
         self.started_ms[target] = Some(now_ms);
         self.in_flight += 1;
+        self.prune();
         Some(target)
     }
 
@@ -75,7 +101,9 @@ impl Schedule {
         self.in_flight -= 1;
         let earlier_ms = self.below(interval_ms / JITTER_PARTS);
         let due_ms = started_ms.saturating_add(interval_ms).saturating_sub(earlier_ms).max(now_ms);
+        self.due_ms[target] = due_ms;
         self.waiting.push(Reverse((due_ms, target)));
+        self.prune();
     }
 
     pub fn is_in_flight(&self, target: usize) -> bool {
@@ -92,11 +120,8 @@ impl Schedule {
 
     /// For each target: when it is due, or that it is under way since.
     pub fn slots(&self) -> Vec<Slot> {
-        let mut slots: Vec<Slot> = self.started_ms.iter().map(|started| Slot::InFlight(started.unwrap_or(0))).collect();
-        for Reverse((due_ms, target)) in &self.waiting {
-            slots[*target] = Slot::Due(*due_ms);
-        }
-        slots
+        let slot = |(started, due_ms): (&Option<u64>, &u64)| started.map_or(Slot::Due(*due_ms), Slot::InFlight);
+        self.started_ms.iter().zip(&self.due_ms).map(slot).collect()
     }
 
     /// A number in `0..bound` (0 for 0), by splitmix64.
@@ -179,6 +204,21 @@ mod tests {
         assert!(due(7).iter().all(|wait| (9_500..=10_000).contains(wait)), "{:?}", due(7));
         assert_eq!(due(7), due(7));
         assert_ne!(due(7), due(8));
+    }
+
+    #[test]
+    fn hurried_once() {
+        let mut schedule = Schedule::new(4);
+        (0..3).for_each(|target| schedule.add_at(1_000 * (target + 1)));
+        schedule.hurry(2, 10);
+        schedule.hurry(2, 20);
+        assert_eq!((schedule.next_ms(), schedule.take_due(20)), (Some(10), Some(2)));
+        schedule.hurry(2, 30);
+        schedule.ended(2, 40, 10_000);
+        assert_eq!((schedule.take_due(1_000), schedule.take_due(2_000)), (Some(0), Some(1)));
+        // Its old time, 3,000, has no meaning any more.
+        assert!(schedule.next_ms().is_some_and(|due_ms| due_ms > 9_000), "{schedule:?}");
+        assert_eq!(schedule.take_due(9_000), None);
     }
 
     #[test]

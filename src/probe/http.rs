@@ -1,28 +1,24 @@
-//! The HTTP check: one GET over a new connection, pinned to the node's address.
+//! The HTTP check: one request over a new connection, pinned to the node's address.
 
 use std::error::Error;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use reqwest::{Client, Response, StatusCode, Url};
+use regex::bytes::Regex;
+use reqwest::{Client, Method, Response, StatusCode, Url};
 use rustls::ClientConfig;
 
-use crate::failover::pool::Node;
 use crate::health::check::Http;
 
-use super::Finding;
-use super::trace::{MarkConnected, Pinned, Step, reached};
+use super::stream::{self, Answer, Progress, Wanted};
+use super::trace::{MarkConnected, Pinned, note, reached};
+use super::{Aim, Finding};
 
-/// Of a body no more than this is read, in octets.
-const BODY_MAX: usize = 64 * 1024;
-
-/// So much of a wrong body is shown, in characters.
-const SHOWN_MAX: usize = 40;
-
-/// A client that keeps no connection (each probe makes its own), follows no redirect, knows no
-/// proxy and looks up no name.
-pub(super) fn client(tls: ClientConfig) -> reqwest::Result<Client> {
+/// A client that keeps no connection (each probe makes its own), follows no redirect by itself,
+/// knows no proxy and looks up no name.
+pub(super) fn client(mut tls: ClientConfig) -> reqwest::Result<Client> {
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Client::builder()
         .tls_backend_preconfigured(tls)
         .dns_resolver(Arc::new(Pinned))
@@ -37,53 +33,86 @@ pub(super) fn client(tls: ClientConfig) -> reqwest::Result<Client> {
 }
 
 /// One look. The caller holds the deadline.
-pub(super) async fn look(client: &Client, check: &Http, node: &Node, address: IpAddr) -> Finding {
-    let url = match url(check, node, address) {
+pub(super) async fn look(client: &Client, check: &Http, pattern: Option<&Regex>, aim: &Aim<'_>) -> Finding {
+    let mut url = match url(check, aim) {
         Ok(url) => url,
         Err(reason) => return Finding::cannot_say(reason),
     };
-    let answer = client.get(url).header("connection", "close").header("accept", "*/*").send().await;
-    let mut answer = match answer {
-        Ok(answer) => answer,
-        Err(error) => return failed(&error),
+    let host = url.host_str().map(str::to_owned);
+    let mut hops = 0;
+    let mut answer = loop {
+        // What is meant for one host (a password, say) is not told another.
+        let headers = if url.host_str() == host.as_deref() { check.headers.as_slice() } else { &[] };
+        let answer = match ask(client, check, headers, &url, aim).await {
+            Ok(answer) => answer,
+            Err(error) => return failed(&error),
+        };
+        note(format!("HTTP {} from {url}", answer.status().as_u16()));
+        match redirect(&answer, &url).filter(|_| hops < check.redirects) {
+            None => break answer,
+            Some(to) => url = to,
+        }
+        hops += 1;
+        if let Err(reason) = leads_astray(&url, aim.address) {
+            return Finding::bad("L7STS", format!("redirected to {reason}"));
+        }
     };
     let status = answer.status();
     if !is_wanted(status, check) {
         return Finding::bad("L7STS", wrong_status(&answer, check));
     }
-    let expect = check.expect.as_ref().map(|text| fill(text, node, address));
-    match read(&mut answer, expect.as_deref()).await {
-        Ok(Body::Matched) => Finding::good("L7OK", format!("HTTP {}", status.as_u16())),
-        Ok(Body::Unmatched { start, is_cut }) => {
-            let expect = expect.unwrap_or_default();
-            let place = if is_cut { "the first 64 KiB of the body" } else { "the body" };
-            Finding::bad("L7RSP", format!("HTTP {}, but {expect:?} is not in {place} {start:?}", status.as_u16()))
-        }
+    let expect = check.expect.as_ref().map(|text| aim.fill(text));
+    match read(&mut answer, Wanted::new(expect.as_deref(), pattern)).await {
+        Ok(Ok(())) => Finding::good("L7OK", format!("HTTP {}", status.as_u16())),
+        Ok(Err(missing)) => Finding::bad("L7RSP", format!("HTTP {}, but {missing}", status.as_u16())),
         Err(error) => failed(&error),
     }
 }
 
+async fn ask(
+    client: &Client,
+    check: &Http,
+    headers: &[(String, String)],
+    url: &Url,
+    aim: &Aim<'_>,
+) -> reqwest::Result<Response> {
+    let method = Method::from_bytes(check.method.as_bytes()).unwrap_or(Method::GET);
+    let mut request = client.request(method, url.clone()).header("connection", "close");
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("accept")) {
+        request = request.header("accept", "*/*");
+    }
+    for (name, value) in headers {
+        request = request.header(name, aim.fill(value));
+    }
+    request.send().await
+}
+
 /// The URL to ask for. Its host is a name, whose address is the node's, or the node's address.
-fn url(check: &Http, node: &Node, address: IpAddr) -> Result<Url, String> {
-    let text = fill(&check.url, node, address);
+fn url(check: &Http, aim: &Aim<'_>) -> Result<Url, String> {
+    let text = aim.fill(&check.url);
     let mut url = Url::parse(&text).map_err(|error| format!("{text}: {error}"))?;
     if let Some(port) = check.port {
         url.set_port(Some(port)).map_err(|()| format!("{text}: cannot have a port"))?;
     }
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    if host.parse::<IpAddr>().is_ok_and(|host| host != address) {
-        return Err(format!("{text}: another address than the node's {address}"));
-    }
-    Ok(url)
+    leads_astray(&url, aim.address).map(|()| url)
 }
 
-/// `{node}` and `{ip}` replaced; an IPv6 address in brackets.
-fn fill(text: &str, node: &Node, address: IpAddr) -> String {
-    let ip = match address {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-    };
-    text.replace("{node}", &node.name).replace("{ip}", &ip)
+/// A host that is an address must be the node's: it would not go through our resolver.
+fn leads_astray(url: &Url, address: IpAddr) -> Result<(), String> {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    match host.parse::<IpAddr>() {
+        Ok(host) if host != address => Err(format!("{url}: another address than the node's {address}")),
+        _ if !matches!(url.scheme(), "http" | "https") => Err(format!("{url}: neither http nor https")),
+        _ => Ok(()),
+    }
+}
+
+/// Where an answer sends us.
+fn redirect(answer: &Response, from: &Url) -> Option<Url> {
+    if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    from.join(answer.headers().get("location")?.to_str().ok()?).ok()
 }
 
 fn is_wanted(status: StatusCode, check: &Http) -> bool {
@@ -100,39 +129,19 @@ fn wrong_status(answer: &Response, check: &Http) -> String {
     format!("HTTP {}{to}, wanted {wanted}", answer.status().as_u16())
 }
 
-enum Body {
-    Matched,
-    Unmatched { start: String, is_cut: bool },
-}
-
-/// Reads until the wanted text is found, the body ends or the cap is reached. Without a wanted
-/// text any body will do, but it must come whole, up to the cap.
-async fn read(answer: &mut Response, expect: Option<&str>) -> reqwest::Result<Body> {
-    let mut body: Vec<u8> = Vec::new();
-    let mut searched = 0;
-    let is_cut = loop {
-        let Some(chunk) = answer.chunk().await? else { break false };
-        body.extend_from_slice(&chunk[..chunk.len().min(BODY_MAX - body.len())]);
-        if let Some(expect) = expect {
-            if contains(&body[searched..], expect.as_bytes()) {
-                return Ok(Body::Matched);
-            }
-            // The text may begin here and end in the next chunk.
-            searched = body.len().saturating_sub(expect.len());
+/// Reads until what is wanted is found, the body ends or the cap is reached. Without a wanted text
+/// any body will do, but it must come whole, up to the cap.
+async fn read(answer: &mut Response, wanted: Wanted<'_>) -> reqwest::Result<Result<(), String>> {
+    let mut body = Answer::new(wanted);
+    while let Some(chunk) = answer.chunk().await? {
+        match body.take(&chunk) {
+            Progress::Matched => return Ok(Ok(())),
+            Progress::Full => break,
+            Progress::More => {}
         }
-        if body.len() == BODY_MAX {
-            break true;
-        }
-    };
-    if expect.is_none_or(str::is_empty) {
-        return Ok(Body::Matched);
     }
-    let start = String::from_utf8_lossy(&body).chars().take(SHOWN_MAX).collect();
-    Ok(Body::Unmatched { start, is_cut })
-}
-
-fn contains(text: &[u8], wanted: &[u8]) -> bool {
-    wanted.is_empty() || text.windows(wanted.len()).any(|window| window == wanted)
+    note("body read");
+    Ok(body.judge())
 }
 
 /// The result word and the one line for a request that came to no answer, or half of one.
@@ -146,17 +155,11 @@ fn failed(error: &reqwest::Error) -> Finding {
     if let Some(tls) = tls {
         return Finding::bad("L6RSP", format!("TLS: {tls}"));
     }
-    let io = causes().filter_map(|cause| cause.downcast_ref::<io::Error>()).last();
-    if let Some(io) = io.filter(|io| is_ours(io)) {
-        return Finding { success: None, word: "SOCKERR", detail: plain(io) };
+    if let Some(io) = causes().filter_map(|cause| cause.downcast_ref::<io::Error>()).last() {
+        return stream::failed(reached(), io);
     }
-    let detail = io.map(plain).or_else(|| causes().last().map(|cause| cause.to_string()));
-    let detail = detail.unwrap_or_else(|| error.to_string());
-    match reached() {
-        Step::Connecting => Finding::bad("L4CON", detail),
-        Step::Handshake => Finding::bad("L6RSP", format!("TLS: {detail}")),
-        Step::Exchange => Finding::bad("L7RSP", detail),
-    }
+    let detail = causes().last().map_or_else(|| error.to_string(), |cause| cause.to_string());
+    stream::failed(reached(), &io::Error::other(detail))
 }
 
 /// What lies behind an error, the nearest first.
@@ -169,64 +172,26 @@ fn causes<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn Error 
     })
 }
 
-/// Whether an error is about our own host, and says nothing of the node: no descriptors or memory
-/// left, no such address family, a local firewall.
-fn is_ours(error: &io::Error) -> bool {
-    let Some(number) = error.raw_os_error() else { return false };
-    [
-        libc::EMFILE,
-        libc::ENFILE,
-        libc::ENOBUFS,
-        libc::ENOMEM,
-        libc::EACCES,
-        libc::EPERM,
-        libc::EADDRNOTAVAIL,
-        libc::EAFNOSUPPORT,
-    ]
-    .contains(&number)
-}
-
-fn plain(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "refused".to_owned(),
-        io::ErrorKind::ConnectionReset => "reset".to_owned(),
-        io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => "closed early".to_owned(),
-        io::ErrorKind::HostUnreachable => "no route to host".to_owned(),
-        io::ErrorKind::NetworkUnreachable => "network unreachable".to_owned(),
-        _ => error.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn node() -> Node {
-        let (ipv4, ipv6) = (Some([192, 0, 2, 10].into()), Some("2001:db8::10".parse().unwrap()));
-        Node { name: "fishfinger.example.org".to_owned(), ipv4, ipv6 }
-    }
-
-    fn check(url: &str, port: Option<u16>) -> Http {
-        Http { url: url.to_owned(), expect: None, status: Vec::new(), port, ca_file: None, insecure: false }
-    }
+    use crate::failover::pool::Node;
+    use crate::health::family::Family;
 
     #[test]
     fn urls() {
-        let node = node();
-        let (ipv4, ipv6) = (node.ipv4.unwrap().into(), node.ipv6.unwrap().into());
-        let url = |text, port, address| url(&check(text, port), &node, address).map(|url| url.to_string());
-        let named = url("https://{node}/index.txt", None, ipv4);
+        let (ipv4, ipv6) = (Some([192, 0, 2, 10].into()), Some("2001:db8::10".parse().unwrap()));
+        let node = Node { name: "fishfinger.example.org".to_owned(), ipv4, ipv6 };
+        let url = |text: &str, port, family| {
+            let check = Http { url: text.to_owned(), port, ..Http::default() };
+            url(&check, &Aim::new(&node, family).unwrap()).map(|url| url.to_string())
+        };
+        let named = url("https://{node}/index.txt", None, Family::Ipv4);
         assert_eq!(named.as_deref(), Ok("https://fishfinger.example.org/index.txt"));
-        assert_eq!(url("http://{ip}:80/", Some(8080), ipv6).as_deref(), Ok("http://[2001:db8::10]:8080/"));
-        assert_eq!(url("http://{ip}/", None, ipv4).as_deref(), Ok("http://192.0.2.10/"));
-        assert!(url("http://198.51.100.1/", None, ipv4).unwrap_err().contains("another address"));
-        assert!(url("not a url", None, ipv4).is_err());
-    }
-
-    #[test]
-    fn search() {
-        assert!(contains(b"Welcome to x\n", b"Welcome to x"));
-        assert!(!contains(b"Welcome", b"Welcome to x"));
-        assert!(contains(b"", b""));
+        let six = url("http://{ip}:80/", Some(8080), Family::Ipv6);
+        assert_eq!(six.as_deref(), Ok("http://[2001:db8::10]:8080/"));
+        assert_eq!(url("http://{ip}/", None, Family::Ipv4).as_deref(), Ok("http://192.0.2.10/"));
+        assert!(url("http://198.51.100.1/", None, Family::Ipv4).unwrap_err().contains("another address"));
+        assert!(url("not a url", None, Family::Ipv4).is_err());
     }
 }

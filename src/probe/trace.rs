@@ -10,9 +10,9 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tower_layer::Layer;
@@ -30,14 +30,19 @@ tokio::task_local! {
 #[derive(Debug)]
 pub(super) struct Trace {
     address: IpAddr,
+    started: Instant,
     steps: Mutex<Steps>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Steps {
     reached: Step,
     cert_expiry_unix_s: Option<i64>,
+    marks: Vec<(String, Duration)>,
 }
+
+/// Steps of one probe that are kept for people.
+const MARKS_MAX: usize = 64;
 
 /// The layer that a probe works on.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
@@ -46,6 +51,8 @@ pub(super) enum Step {
     Connecting,
     Handshake,
     Exchange,
+    /// A program of ours runs.
+    Plugin,
 }
 
 /// Runs a probe with its trace.
@@ -53,32 +60,61 @@ pub(super) async fn within<T>(trace: Arc<Trace>, probe: impl Future<Output = T>)
     CURRENT.scope(trace, probe).await
 }
 
-/// Marks that the probe of this task has reached a step.
-pub(super) fn reach(step: Step) {
-    with(|steps| steps.reached = steps.reached.max(step));
+/// The trace of this task's probe, to take it along to another task.
+pub(super) fn current() -> Option<Arc<Trace>> {
+    CURRENT.try_with(Arc::clone).ok()
 }
 
-/// Notes when the certificate ends that the probe of this task was shown.
+/// Marks that the probe of this task has reached a step.
+pub(super) fn reach(step: Step) {
+    with(|trace| {
+        let mut steps = trace.steps();
+        if step > steps.reached {
+            steps.reached = step;
+        }
+    });
+}
+
+/// Notes for people what has been done by now.
+pub(super) fn note(what: impl Into<String>) {
+    with(|trace| {
+        let after = trace.started.elapsed();
+        let mut steps = trace.steps();
+        if steps.marks.len() < MARKS_MAX {
+            steps.marks.push((what.into(), after));
+        }
+    });
+}
+
+/// Notes when a certificate ends that the probe of this task was shown; of several the first counts.
 pub(super) fn note_cert_expiry(unix_s: i64) {
-    with(|steps| steps.cert_expiry_unix_s = Some(unix_s));
+    with(|trace| {
+        let mut steps = trace.steps();
+        steps.cert_expiry_unix_s = Some(steps.cert_expiry_unix_s.map_or(unix_s, |known| known.min(unix_s)));
+    });
 }
 
 pub(super) fn reached() -> Step {
     CURRENT.try_with(|trace| trace.steps().reached).unwrap_or_default()
 }
 
-fn with(mark: impl FnOnce(&mut Steps)) {
+fn with(mark: impl FnOnce(&Trace)) {
     // Outside a probe there is nobody to tell.
-    let _ = CURRENT.try_with(|trace| mark(&mut trace.steps.lock().unwrap_or_else(PoisonError::into_inner)));
+    let _ = CURRENT.try_with(|trace| mark(trace));
 }
 
 impl Trace {
     pub(super) fn new(address: IpAddr) -> Trace {
-        Trace { address, steps: Mutex::default() }
+        Trace { address, started: Instant::now(), steps: Mutex::default() }
     }
 
-    fn steps(&self) -> Steps {
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn steps(&self) -> MutexGuard<'_, Steps> {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was done, and how long after the start.
+    pub(super) fn marks(&self) -> Vec<(String, Duration)> {
+        self.steps().marks.clone()
     }
 
     pub(super) fn cert_expiry_unix_s(&self) -> Option<i64> {
@@ -92,6 +128,7 @@ impl Trace {
             Step::Connecting => Finding::bad("L4TOUT", format!("no connection after {after}")),
             Step::Handshake => Finding::bad("L6TOUT", format!("TLS handshake not done after {after}")),
             Step::Exchange => Finding::bad("L7TOUT", format!("no complete answer after {after}")),
+            Step::Plugin => Finding::bad("PROCTOUT", format!("not done after {after}, killed")),
         }
     }
 }
@@ -145,6 +182,7 @@ where
         let connecting = self.inner.call(request);
         Box::pin(async move {
             let connected = connecting.await?;
+            note("connected");
             reach(Step::Exchange);
             Ok(connected)
         })

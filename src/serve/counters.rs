@@ -16,6 +16,9 @@ pub const SWAP_BOUNDS_NS: [u64; 10] =
 pub enum Transport {
     Udp,
     Tcp,
+    Tls,
+    Https,
+    Quic,
 }
 
 /// What became of a request.
@@ -27,6 +30,10 @@ pub enum Request {
     Relayed,
     /// No reply: it was no query, or too long to be one.
     Dropped,
+    /// No reply: too many alike ones to that network.
+    Limited,
+    /// Only TC instead of an answer, for the same reason.
+    Slipped,
 }
 
 /// What became of a relayed request, or of what looked like a reply to one.
@@ -48,18 +55,24 @@ impl Transport {
         match self {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+            Transport::Https => "https",
+            Transport::Quic => "quic",
         }
     }
 }
 
 impl Request {
-    pub const ALL: [Request; 3] = [Request::Answered, Request::Relayed, Request::Dropped];
+    pub const ALL: [Request; 5] =
+        [Request::Answered, Request::Relayed, Request::Dropped, Request::Limited, Request::Slipped];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Request::Answered => "answered",
             Request::Relayed => "relayed",
             Request::Dropped => "dropped",
+            Request::Limited => "limited",
+            Request::Slipped => "slipped",
         }
     }
 }

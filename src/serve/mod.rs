@@ -2,7 +2,11 @@
 //! framing and limits, and in nothing that is answered. And zone transfers to secondaries.
 
 pub mod counters;
+mod door;
+pub mod encrypted;
+pub mod proxy;
 pub mod relay;
+pub mod rrl;
 pub mod sys;
 pub mod tcp;
 pub mod transfer;

@@ -1,13 +1,13 @@
-//! DNS over TCP (RFC 7766): many queries on a connection, answers in their order, limits and
-//! deadlines for all that a client can hold on to.
+//! DNS over TCP (RFC 7766): many queries on a connection, each answered as soon as its answer is
+//! there; limits and deadlines for all that a client can hold on to.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,14 +18,17 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::dns::message::MESSAGE_MAX;
 use crate::dns::transfer;
 use crate::table::Live;
-use crate::table::respond::{Limits, Response, failure, respond};
+use crate::table::respond::{Client, Limits, Response, failure, respond};
 
 use super::counters::{Block, Relayed, Request, Tally};
+use super::door::{Door, Place};
+use super::proxy;
 use super::relay::{
     UNANSWERED,
     tcp::{Relay, Upstream},
 };
 use super::transfer::Transfers;
+use super::udp::now_s;
 
 /// Connections that the system keeps for us until we accept them.
 const BACKLOG: i32 = 511;
@@ -35,6 +38,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const REPLY_ROOM: usize = 4_096;
 /// Answers are written once so many octets of them have been made.
 const WRITE_AT: usize = 16_384;
+/// Queries of one connection that may wait for nsd at a time; while so many do, nothing is read.
+const RELAYED_MAX: usize = 8;
 /// Octets read at once while the length of a query is not known.
 const READ_ROOM: usize = 1_024;
 
@@ -42,10 +47,13 @@ const READ_ROOM: usize = 1_024;
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub limits: Limits,
-    /// Connections in all.
+    /// Connections in all; when a further one comes, the one that has asked nothing for the longest
+    /// time has to go.
     pub connections_max: usize,
     /// Connections of one IPv4 address, or of one IPv6 /64.
     pub connections_per_client: usize,
+    /// Queries on one connection, after which it is closed; 0: any number.
+    pub queries_max: u32,
     /// Longest silence between two queries, in milliseconds.
     pub idle_ms: u32,
     /// Longest time from the first octet of a query to its last, in milliseconds.
@@ -61,6 +69,7 @@ impl Settings {
             limits,
             connections_max: 1_000,
             connections_per_client: 50,
+            queries_max: 0,
             idle_ms: 10_000,
             read_ms: 5_000,
             write_ms: 5_000,
@@ -91,12 +100,16 @@ pub async fn run(
     relay: Option<Arc<Relay>>,
     transfers: Option<Arc<Transfers>>,
     settings: Settings,
+    proxies: Arc<[IpNet]>,
     block: Arc<Block>,
     shutdown: impl Future<Output = ()>,
 ) {
-    let settings = Settings { limits: Limits { relay: relay.is_some(), ..settings.limits }, ..settings };
+    // What the client is told of (RFC 7828) is what holds.
+    let idle_ds = u16::try_from(settings.idle_ms / 100).unwrap_or(u16::MAX);
+    let limits = Limits { relay: relay.is_some(), idle_ds: Some(idle_ds), ..settings.limits };
+    let settings = Settings { limits, ..settings };
     let (stop, stopping) = watch::channel(());
-    let door = Arc::new(Door::default());
+    let door = Door::new(settings.connections_max, settings.connections_per_client);
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
@@ -108,19 +121,22 @@ pub async fn run(
         match accepted {
             Ok((stream, peer)) => {
                 // Full: closed at once, which the client sees, and which costs us nothing more.
-                let Some(place) = door.enter(peer.ip(), &settings) else { continue };
+                let Some(place) = door.enter(peer.ip()) else { continue };
                 let connection = Connection {
                     stream,
+                    client: peer,
+                    is_proxy: proxies.iter().any(|network| network.contains(&peer.ip())),
                     live: live.clone(),
                     relay: relay.clone(),
                     transfers: transfers.clone(),
-                    peer: peer.ip(),
+                    relayed: JoinSet::new(),
+                    upstreams: Vec::new(),
                     settings,
                     block: block.clone(),
-                    upstream: Upstream::default(),
                     room: Vec::new(),
+                    asked: 0,
                     tally: Tally::default(),
-                    _place: place,
+                    place,
                 };
                 connections.spawn(connection.run(stopping.clone()));
             }
@@ -137,109 +153,89 @@ pub async fn run(
     while connections.join_next().await.is_some() {}
 }
 
-/// Who is inside.
-#[derive(Default)]
-struct Door(Mutex<Inside>);
-
-#[derive(Default)]
-struct Inside {
-    total: usize,
-    by_client: HashMap<IpAddr, usize>,
-}
-
-/// A connection's place; given back when it is dropped.
-struct Place {
-    door: Arc<Door>,
-    client: IpAddr,
-}
-
-impl Door {
-    /// `None`: all places, or all of this client's, are taken.
-    fn enter(self: &Arc<Door>, address: IpAddr, settings: &Settings) -> Option<Place> {
-        let client = client_of(address);
-        let mut inside = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = inside.by_client.get(&client).copied().unwrap_or(0);
-        if inside.total >= settings.connections_max || own >= settings.connections_per_client {
-            return None;
-        }
-        inside.total += 1;
-        inside.by_client.insert(client, own + 1);
-        Some(Place { door: self.clone(), client })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut inside = self.door.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inside.total -= 1;
-        match inside.by_client.get_mut(&self.client) {
-            Some(own) if *own > 1 => *own -= 1,
-            _ => drop(inside.by_client.remove(&self.client)),
-        }
-    }
-}
-
-/// One client has one IPv4 address, but a whole IPv6 /64.
-fn client_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
-    }
-}
-
 struct Connection {
     stream: TcpStream,
+    client: SocketAddr,
+    /// A load balancer, which says who the client is before anything else.
+    is_proxy: bool,
     live: Arc<Live>,
     relay: Option<Arc<Relay>>,
     transfers: Option<Arc<Transfers>>,
-    peer: IpAddr,
+    /// Queries that wait for nsd.
+    relayed: JoinSet<FromNsd>,
+    /// Connections to nsd that nobody uses at the moment.
+    upstreams: Vec<Upstream>,
     settings: Settings,
     block: Arc<Block>,
-    upstream: Upstream,
     /// Where `respond` writes; empty until the first query.
     room: Vec<u8>,
+    asked: u32,
     tally: Tally,
-    _place: Place,
+    place: Place,
+}
+
+/// A query that was relayed, what came of it, and the way it took.
+struct FromNsd {
+    query: Vec<u8>,
+    outcome: Result<Vec<u8>, Relayed>,
+    upstream: Upstream,
 }
 
 impl Connection {
-    /// Until the client leaves, a deadline passes, or the server stops (`stopping` is closed).
+    /// Until the client leaves, a deadline passes, another one needs the place, or the server stops
+    /// (`stopping` is closed).
     async fn run(mut self, mut stopping: watch::Receiver<()>) {
-        let mut inbox = Vec::new();
-        let mut replies = Vec::new();
         let _ = self.stream.set_nodelay(true);
-        // A client that breaks off is no event.
-        let _ = self.serve(&mut inbox, &mut replies, &mut stopping).await;
+        let evicted = self.place.evicted();
+        tokio::select! {
+            // A client that breaks off is no event.
+            _ = self.serve(&mut stopping) => {}
+            () = evicted => {}
+        }
         self.block.add(&mut self.tally);
     }
 
-    async fn serve(
-        &mut self,
-        inbox: &mut Vec<u8>,
-        replies: &mut Vec<u8>,
-        stopping: &mut watch::Receiver<()>,
-    ) -> io::Result<()> {
+    async fn serve(&mut self, stopping: &mut watch::Receiver<()>) -> io::Result<()> {
+        let (mut inbox, mut replies) = (Vec::new(), Vec::new());
+        if self.is_proxy {
+            let patience = Duration::from_millis(self.settings.read_ms.into());
+            timeout(patience, self.read_header(&mut inbox)).await??;
+        }
         let mut frame_began = Instant::now();
+        let mut open = true;
         loop {
-            let done = self.answer(inbox, replies).await?;
-            self.write(replies).await?;
+            let done = self.answer(&inbox, &mut replies).await?;
+            self.write(&mut replies).await?;
             self.block.add(&mut self.tally);
             if done > 0 {
                 inbox.drain(..done);
                 frame_began = Instant::now();
+            }
+            open &= self.settings.queries_max == 0 || self.asked < self.settings.queries_max;
+            if !open && self.relayed.is_empty() {
+                return Ok(());
             }
             let deadline = match inbox.is_empty() {
                 true => Instant::now() + Duration::from_millis(self.settings.idle_ms.into()),
                 false => frame_began + Duration::from_millis(self.settings.read_ms.into()),
             };
             let was_empty = inbox.is_empty();
-            inbox.reserve(missing(inbox));
+            inbox.reserve(missing(&inbox));
+            let readable = open && self.relayed.len() < RELAYED_MAX;
             let read = tokio::select! {
                 _ = stopping.changed() => return Ok(()),
-                read = timeout_at(deadline, self.stream.read_buf(inbox)) => read,
+                Some(Ok(done)) = self.relayed.join_next(), if !self.relayed.is_empty() => {
+                    self.hand_on(done, &mut replies);
+                    continue;
+                }
+                read = timeout_at(deadline, self.stream.read_buf(&mut inbox)), if readable => read,
             };
             match read {
-                Ok(Ok(0)) | Err(_) => return Ok(()),
+                // What was asked before is still answered.
+                Ok(Ok(0)) => open = false,
+                // Who waits for nsd is not idle: nsd has a deadline of its own.
+                Err(_) if was_empty && !self.relayed.is_empty() => {}
+                Err(_) => return Ok(()),
                 Ok(Ok(_)) if was_empty => frame_began = Instant::now(),
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Err(error),
@@ -247,25 +243,49 @@ impl Connection {
         }
     }
 
-    /// Answers the whole queries in `inbox` and returns how many octets they took.
+    /// Reads what a load balancer says of the client.
+    async fn read_header(&mut self, inbox: &mut Vec<u8>) -> io::Result<()> {
+        loop {
+            match proxy::read(inbox) {
+                proxy::Header::Whole { len, client } => {
+                    inbox.drain(..len);
+                    self.client = client.unwrap_or(self.client);
+                    return Ok(());
+                }
+                proxy::Header::Invalid => return Err(io::ErrorKind::InvalidData.into()),
+                proxy::Header::Partial if self.stream.read_buf(inbox).await? == 0 => {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                proxy::Header::Partial => {}
+            }
+        }
+    }
+
+    /// Answers the whole queries in `inbox` and returns how many octets they took. Stops early where
+    /// no more may wait for nsd.
     async fn answer(&mut self, inbox: &[u8], replies: &mut Vec<u8>) -> io::Result<usize> {
         let mut done = 0;
         while let Some(query) = first_frame(&inbox[done..]) {
+            if self.relayed.len() >= RELAYED_MAX || self.has_asked_enough() {
+                break;
+            }
             done += 2 + query.len();
             if let (Some(transfers), Ok(Some(_))) = (&self.transfers, transfer::Request::read(query)) {
                 let transfers = transfers.clone();
+                self.asked = self.asked.saturating_add(1);
                 self.tally.request(Request::Answered);
                 self.write(replies).await?;
-                transfers.serve(&mut self.stream, self.peer, query).await?;
+                self.place.asked();
+                transfers.serve(&mut self.stream, self.client.ip(), query).await?;
                 continue;
             }
+            self.asked = self.asked.saturating_add(1);
+            self.place.asked();
             match self.respond(query, replies) {
                 Response::Reply(_) | Response::Verify(_) => self.tally.request(Request::Answered),
                 Response::Relay => {
                     self.tally.request(Request::Relayed);
-                    // nsd may take its time; what is ready goes out first.
-                    self.write(replies).await?;
-                    self.relay(query, replies).await;
+                    self.relay(query);
                 }
                 Response::Drop => self.tally.request(Request::Dropped),
             }
@@ -276,28 +296,33 @@ impl Connection {
         Ok(done)
     }
 
+    fn has_asked_enough(&self) -> bool {
+        self.settings.queries_max != 0 && self.asked >= self.settings.queries_max
+    }
+
     /// Our own answer, behind its length, at the end of `replies`.
     fn respond(&mut self, query: &[u8], replies: &mut Vec<u8>) -> Response {
         let table = self.live.load();
         let keys = self.transfers.as_ref().is_some_and(|transfers| transfers.has_keys());
         let limits = Limits { keys, ..self.settings.limits };
+        let client = Client { address: self.client.ip(), now_s: now_s() };
         self.room.resize(REPLY_ROOM, 0);
-        let mut response = respond(&table, query, &limits, &mut self.room);
+        let mut response = respond(&table, query, &limits, &client, &mut self.room);
         if let (Response::Verify(max), Some(transfers)) = (response, &self.transfers) {
             let mut reply = Vec::new();
-            if !transfers.answer_signed(&table, query, &limits, max, &mut reply) {
+            if !transfers.answer_signed(&table, query, &limits, &client, max, &mut reply) {
                 return Response::Drop;
             }
             put_frame(replies, &reply, &mut self.tally);
-            return Response::Reply(reply.len());
+            return response;
         }
         let truncated = |response, room: &[u8]| matches!(response, Response::Reply(_)) && room[2] & 0x02 != 0;
         if truncated(response, &self.room) {
             self.room.resize(MESSAGE_MAX, 0);
-            response = respond(&table, query, &limits, &mut self.room);
+            response = respond(&table, query, &limits, &client, &mut self.room);
         }
-        if let Response::Reply(len) = response {
-            put_frame(replies, &self.room[..len], &mut self.tally);
+        if let Response::Reply(answer) = response {
+            put_frame(replies, &self.room[..answer.len], &mut self.tally);
         }
         if self.room.len() > REPLY_ROOM {
             self.room = Vec::new();
@@ -305,17 +330,33 @@ impl Connection {
         response
     }
 
-    async fn relay(&mut self, query: &[u8], replies: &mut Vec<u8>) {
-        let Some(relay) = &self.relay else { return };
-        match relay.ask(&mut self.upstream, query).await {
+    /// Has nsd asked beside everything else: on a connection of its own, as nsd answers one query of
+    /// a connection after the other.
+    fn relay(&mut self, query: &[u8]) {
+        let Some(relay) = self.relay.clone() else { return };
+        let (query, client) = (query.to_vec(), self.client);
+        let mut upstream = self.upstreams.pop().unwrap_or_default();
+        self.relayed.spawn(async move {
+            let outcome = relay.ask(&mut upstream, &query, client).await;
+            FromNsd { query, outcome, upstream }
+        });
+    }
+
+    fn hand_on(&mut self, done: FromNsd, replies: &mut Vec<u8>) {
+        self.upstreams.push(done.upstream);
+        match done.outcome {
             Ok(reply) => {
                 put_frame(replies, &reply, &mut self.tally);
                 self.tally.relayed(Relayed::Answered);
             }
             Err(why) => {
                 self.tally.relayed(why);
-                if let Response::Reply(len) = failure(query, UNANSWERED, &self.settings.limits, &mut self.room) {
-                    put_frame(replies, &self.room[..len], &mut self.tally);
+                let (table, limits) = (self.live.load(), &self.settings.limits);
+                let client = Client { address: self.client.ip(), now_s: now_s() };
+                self.room.resize(REPLY_ROOM, 0);
+                let response = failure(&table, &done.query, UNANSWERED, limits, &client, &mut self.room);
+                if let Response::Reply(answer) = response {
+                    put_frame(replies, &self.room[..answer.len], &mut self.tally);
                 }
             }
         }

@@ -6,18 +6,21 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::health::family::Family;
-use crate::table::Live;
-use crate::table::respond::{Limits, Response, respond};
+use crate::table::respond::{Answer, Client, Limits, Response, failure, respond, slip};
+use crate::table::{Live, Table};
 
 use super::counters::{Block, Counters, Request, Tally, Transport};
+use super::proxy;
 use super::relay::{self, udp::Relay};
+use super::rrl::{Judgement, Limiter};
 use super::sys::batch::{Batch, Envelope};
-use super::sys::{self, Calls, source};
+use super::sys::{self, Calls, Ready, source};
 use super::transfer::Transfers;
 
 /// Receive buffer asked for, in octets: what arrives during a hiccup waits here. The system may give less.
@@ -33,11 +36,15 @@ const DRAIN_MAX: usize = 64;
 /// Pause after an error of the socket, in milliseconds: no spinning, and soon back.
 const ERROR_PAUSE_MS: u64 = 10;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     pub limits: Limits,
     /// `None`: what is not ours is refused. [`Limits::relay`] follows from it.
     pub relay: Option<relay::Settings>,
+    /// `None`: everybody gets every answer.
+    pub limiter: Option<Arc<Limiter>>,
+    /// Load balancers: what they send begins with a PROXY header.
+    pub proxies: Arc<[IpNet]>,
     pub calls: Calls,
 }
 
@@ -100,13 +107,15 @@ impl Server {
         for (number, socket) in sockets.into_iter().enumerate() {
             socket.set_read_timeout(Some(Duration::from_millis(TICK_MS.into())))?;
             let family = if socket.local_addr()?.is_ipv6() { Family::Ipv6 } else { Family::Ipv4 };
-            let relay = settings.relay.map(|relay| Relay::new(&relay, limits, settings.calls));
+            let relay = settings.relay.map(|relay| Relay::new(&relay, settings.calls));
             let worker = Worker {
                 live: live.clone(),
                 limits,
                 calls: settings.calls,
                 relay: relay.transpose()?,
                 transfers: transfers.cloned(),
+                limiter: settings.limiter.clone(),
+                proxies: settings.proxies.clone(),
                 block: counters.block(Transport::Udp, family),
                 stop: server.stop.clone(),
                 started: Instant::now(),
@@ -146,6 +155,8 @@ struct Worker {
     calls: Calls,
     relay: Option<Relay>,
     transfers: Option<Arc<Transfers>>,
+    limiter: Option<Arc<Limiter>>,
+    proxies: Arc<[IpNet]>,
     block: Arc<Block>,
     stop: Arc<AtomicBool>,
     started: Instant,
@@ -158,10 +169,14 @@ impl Worker {
     fn run(mut self) {
         while !self.stop.load(Ordering::Relaxed) {
             // With nobody waiting for nsd there is one thing to wait for, and so one system call.
-            let wait = self.relay.as_ref().is_none_or(Relay::is_idle);
-            let received = self.receive(wait);
-            if !wait && !self.collect() && !received {
-                self.wait_for_any();
+            if self.relay.as_ref().is_none_or(Relay::is_idle) {
+                self.receive(true);
+            } else {
+                let ready = self.wait_for_any();
+                if ready.has(0) {
+                    self.receive(false);
+                }
+                self.collect(ready);
             }
             self.block.add(&mut self.tally);
         }
@@ -183,36 +198,50 @@ impl Worker {
             return false;
         }
         let now_ms = self.now_ms();
-        let Worker { socket, live, limits, calls, relay, transfers, inbox, outbox, tally, .. } = self;
-        let outgoing = &mut Outgoing { batch: outbox, socket, calls: *calls };
+        let Worker { socket, live, limits, calls, relay, transfers, limiter, proxies, inbox, outbox, tally, .. } = self;
         // One load: the whole batch is answered from one generation.
         let table = live.load();
         let keys = transfers.as_ref().is_some_and(|transfers| transfers.has_keys());
         let limits = &Limits { keys, ..*limits };
+        let outgoing = &mut Outgoing {
+            batch: outbox,
+            socket,
+            calls: *calls,
+            table: &table,
+            limits,
+            limiter: limiter.as_deref(),
+            now_s: now_s(),
+        };
+        table.warm((0..inbox.len()).map(|at| inbox.get(at).0));
         for at in 0..inbox.len() {
-            let (query, client) = inbox.get(at);
+            let (query, envelope) = inbox.get(at);
+            let unwrapped;
+            let (query, envelope) = match proxies.is_empty() {
+                true => (query, envelope),
+                false => {
+                    unwrapped = unwrap(proxies, query, envelope);
+                    (unwrapped.0, &unwrapped.1)
+                }
+            };
             let response = match inbox.is_truncated(at) {
                 true => Response::Drop,
-                false => respond(&table, query, limits, outgoing.spare()),
+                false => respond(&table, query, limits, &outgoing.client(envelope), outgoing.spare()),
             };
             match (response, &mut *relay) {
-                (Response::Reply(len), _) => {
-                    outgoing.push(len, client, tally);
-                    tally.request(Request::Answered);
-                }
+                (Response::Reply(answer), _) => outgoing.answer(answer, query, envelope, tally),
                 (Response::Relay, Some(relay)) => {
-                    relay.take(query, client, now_ms, outgoing, tally);
+                    relay.take(query, envelope, now_ms, outgoing, tally);
                     tally.request(Request::Relayed);
                 }
                 (Response::Verify(max), _) => {
-                    let mut reply = Vec::new();
-                    let answered = transfers
-                        .as_ref()
-                        .is_some_and(|transfers| transfers.answer_signed(&table, query, limits, max, &mut reply));
+                    let (mut reply, client) = (Vec::new(), outgoing.client(envelope));
+                    let answered = transfers.as_ref().is_some_and(|transfers| {
+                        transfers.answer_signed(&table, query, limits, &client, max, &mut reply)
+                    });
                     let spare = outgoing.spare();
                     if answered && reply.len() <= spare.len() {
                         spare[..reply.len()].copy_from_slice(&reply);
-                        outgoing.push(reply.len(), client, tally);
+                        outgoing.push(reply.len(), envelope, tally);
                         tally.request(Request::Answered);
                     }
                 }
@@ -226,25 +255,37 @@ impl Worker {
         true
     }
 
-    /// Hands on what nsd has answered. False: nothing.
-    fn collect(&mut self) -> bool {
+    /// Hands on what nsd has answered.
+    fn collect(&mut self, ready: Ready) {
         let now_ms = self.now_ms();
-        let Worker { socket, calls, relay: Some(relay), outbox, tally, .. } = self else { return false };
-        let outgoing = &mut Outgoing { batch: outbox, socket, calls: *calls };
-        let any = relay.collect(now_ms, outgoing, tally);
+        let Worker { socket, live, limits, calls, relay: Some(relay), limiter, outbox, tally, .. } = self else {
+            return;
+        };
+        let table = live.load();
+        let outgoing = &mut Outgoing {
+            batch: outbox,
+            socket,
+            calls: *calls,
+            table: &table,
+            limits,
+            limiter: limiter.as_deref(),
+            now_s: now_s(),
+        };
+        relay.collect(|socket| ready.has(1 + socket), now_ms, outgoing, tally);
         outgoing.flush();
-        any
     }
 
-    /// Until a client or nsd says something, or the next request has waited long enough.
-    fn wait_for_any(&self) {
-        let Some(relay) = &self.relay else { return };
+    /// Until a client (place 0) or nsd (the others) says something, or the next request has waited
+    /// long enough.
+    fn wait_for_any(&self) -> Ready {
+        let Some(relay) = &self.relay else { return Ready::default() };
         let until_ms = relay.next_timeout_ms(self.now_ms()).unwrap_or(0).min(TICK_MS.into());
         let sockets = std::iter::once(&self.socket).chain(relay.sockets());
         // At most TICK_MS, which fits. One more: a deadline is reached, not almost.
-        if sys::wait(sockets, until_ms as u16 + 1).is_err() {
+        sys::wait(sockets, until_ms as u16 + 1).unwrap_or_else(|_| {
             thread::sleep(Duration::from_millis(ERROR_PAUSE_MS));
-        }
+            Ready::default()
+        })
     }
 
     fn now_ms(&self) -> u64 {
@@ -252,11 +293,33 @@ impl Worker {
     }
 }
 
+/// What a load balancer sends, without its header and with the client that it names; nothing if it
+/// has sent no header. What others send is as it is: a header is no query, and gets FORMERR.
+fn unwrap<'q>(proxies: &[IpNet], datagram: &'q [u8], envelope: &Envelope) -> (&'q [u8], Envelope) {
+    let sender = envelope.sender().ip();
+    if !proxies.iter().any(|network| network.contains(&sender)) {
+        return (datagram, *envelope);
+    }
+    match proxy::read(datagram) {
+        proxy::Header::Whole { len, client } => (&datagram[len..], envelope.on_behalf_of(client)),
+        proxy::Header::Partial | proxy::Header::Invalid => (&[], *envelope),
+    }
+}
+
+/// Seconds since 1970 modulo 2^32.
+pub(super) fn now_s() -> u32 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
+}
+
 /// Replies on their way to clients; sent whenever a batch is full.
 pub struct Outgoing<'a> {
     batch: &'a mut Batch,
     socket: &'a UdpSocket,
     calls: Calls,
+    table: &'a Table,
+    limits: &'a Limits,
+    limiter: Option<&'a Limiter>,
+    now_s: u32,
 }
 
 impl Outgoing<'_> {
@@ -266,6 +329,46 @@ impl Outgoing<'_> {
             self.flush();
         }
         self.batch.spare()
+    }
+
+    fn client(&self, envelope: &Envelope) -> Client {
+        Client { address: envelope.client().ip(), now_s: self.now_s }
+    }
+
+    /// [`Outgoing::spare`] holds this answer to that query: it leaves, unless its like have too often.
+    pub fn answer(&mut self, answer: Answer, query: &[u8], envelope: &Envelope, tally: &mut Tally) {
+        match self.judge(answer, envelope) {
+            Judgement::Send => {
+                self.push(answer.len, envelope, tally);
+                tally.request(Request::Answered);
+            }
+            Judgement::Drop => tally.request(Request::Limited),
+            Judgement::Slip => {
+                let client = self.client(envelope);
+                if let Response::Reply(short) = slip(self.table, query, self.limits, &client, self.batch.spare()) {
+                    self.push(short.len, envelope, tally);
+                    tally.request(Request::Slipped);
+                }
+            }
+        }
+    }
+
+    /// Whether the answer in [`Outgoing::spare`] may leave.
+    pub fn judge(&mut self, answer: Answer, envelope: &Envelope) -> Judgement {
+        match self.limiter {
+            Some(limiter) if !answer.known_client => {
+                limiter.judge(envelope.client().ip(), &self.batch.spare()[..answer.len], answer.subject, self.now_s)
+            }
+            _ => Judgement::Send,
+        }
+    }
+
+    /// SERVFAIL to this client: nsd has not answered.
+    pub fn fail(&mut self, query: &[u8], envelope: &Envelope, tally: &mut Tally) {
+        let (table, limits, client) = (self.table, self.limits, self.client(envelope));
+        if let Response::Reply(answer) = failure(table, query, relay::UNANSWERED, limits, &client, self.spare()) {
+            self.push(answer.len, envelope, tally);
+        }
     }
 
     /// The first `len` octets of [`Outgoing::spare`] are a reply to this client.

@@ -6,7 +6,7 @@ use domain::base::iana::{Class, Rtype};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::dns::name::wire_len;
+use crate::dns::rdata::{NameAt, name_offsets};
 
 use super::tree::{NodeId, Tree, hash};
 
@@ -146,35 +146,33 @@ impl Builder {
         self.draft.extend_from_slice(&ttl_s.to_be_bytes());
         let length_at = self.draft.len();
         self.draft.extend_from_slice(&[0, 0]);
-        let layout = layout(rtype);
-        let (fixed, mut rest) = rdata.split_at(layout.prefix);
-        self.draft.extend_from_slice(fixed);
-        for _ in 0..layout.names {
-            let (name, behind) = rest.split_at(wire_len(rest).expect("check_rdata has seen it"));
-            self.name(name, layout, tree);
-            rest = behind;
+        // The name's addresses go into the additional section.
+        let additional = matches!(rtype, Rtype::NS | Rtype::MX | Rtype::SRV);
+        let mut done = 0;
+        for name in name_offsets(rtype, rdata) {
+            self.draft.extend_from_slice(&rdata[done..name.offset]);
+            done = name.offset + name.len;
+            self.name(&rdata[name.offset..done], name.compressible, additional, tree);
         }
-        self.draft.extend_from_slice(rest);
+        self.draft.extend_from_slice(&rdata[done..]);
         // Compression only makes it shorter than the 65,535 that it was.
         let length = (self.draft.len() - length_at - 2) as u16;
         self.draft[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
     }
 
-    fn name(&mut self, name: &[u8], layout: Layout, tree: &Tree) {
+    fn name(&mut self, name: &[u8], compress: bool, additional: bool, tree: &Tree) {
         // What lies behind RRSET_MAX is refused by `add`, so that the cast is never seen.
         let name_at = self.draft.len() as u16;
         let Some(relative) = relative_to(name, &self.apex) else {
             self.draft.extend_from_slice(name);
             return;
         };
-        if layout.additional
-            && let Some(node) = tree.find(&relative.to_ascii_lowercase())
-        {
-            let name_at = if relative.is_empty() && layout.compress { 0 } else { name_at };
+        if additional && let Some(node) = tree.find(&relative.to_ascii_lowercase()) {
+            let name_at = if relative.is_empty() && compress { 0 } else { name_at };
             self.blobs.links.push(Link { name_at, node });
         }
         // A pointer to the root label would be longer than the label.
-        if layout.compress && self.apex.len() > 1 {
+        if compress && self.apex.len() > 1 {
             self.draft.extend_from_slice(relative);
             self.blobs.apex_pointers.push(self.draft.len() as u16);
             self.draft.extend_from_slice(&[0xc0, 0]);
@@ -192,45 +190,18 @@ impl Builder {
     }
 }
 
-/// Where names stand in the RDATA of the types that we look into.
-#[derive(Clone, Copy)]
-struct Layout {
-    /// Octets in front of the first name.
-    prefix: usize,
-    /// Names in a row.
-    names: usize,
-    /// Of RFC 1035, and so known to every reader (RFC 3597 section 4).
-    compress: bool,
-    /// The name's addresses go into the additional section.
-    additional: bool,
-}
-
-fn layout(rtype: Rtype) -> Layout {
-    let (prefix, names, compress, additional) = match rtype {
-        Rtype::NS => (0, 1, true, true),
-        Rtype::CNAME | Rtype::PTR => (0, 1, true, false),
-        Rtype::MX => (2, 1, true, true),
-        Rtype::SOA => (0, 2, true, false),
-        Rtype::SRV => (6, 1, false, true),
-        Rtype::DNAME => (0, 1, false, false),
-        _ => (0, 0, false, false),
-    };
-    Layout { prefix, names, compress, additional }
-}
-
 /// Whether the RDATA of a type that we look into has the form that its type asks for.
 pub(super) fn check_rdata(rtype: Rtype, rdata: &[u8]) -> bool {
-    let layout = layout(rtype);
-    let Some(mut rest) = rdata.get(layout.prefix..) else { return false };
-    for _ in 0..layout.names {
-        let Ok(length) = wire_len(rest) else { return false };
-        rest = &rest[length..];
-    }
+    let after = |(count, _), name: NameAt| (count + 1, name.offset + name.len);
+    let (names, end) = name_offsets(rtype, rdata).fold((0, 0), after);
     match rtype {
         Rtype::A => rdata.len() == 4,
         Rtype::AAAA => rdata.len() == 16,
-        Rtype::SOA => rest.len() == 20,
-        _ => layout.names == 0 || rest.is_empty(),
+        Rtype::SOA => names == 2 && rdata.len() - end == 20,
+        Rtype::NS | Rtype::CNAME | Rtype::PTR | Rtype::DNAME | Rtype::MX | Rtype::SRV => {
+            names == 1 && end == rdata.len()
+        }
+        _ => true,
     }
 }
 

@@ -12,8 +12,9 @@ use crate::health::family::Family;
 
 use super::blob::{self, BlobId, RRSET_MAX, check_rdata, relative_to};
 use super::choice::{Choice, OUTCOMES_MAX, WITHDRAWN};
+use super::denial::{Denial, HASH_LEN, ITERATIONS_MAX, Owner, label_hash};
 use super::tree::{APEX, NodeId, Tree};
-use super::zone_table::{Mode, SOA_NUMBERS_LEN, Set, Soa, ZoneTable};
+use super::zone_table::{Mode, NO_BLOB, SOA_NUMBERS_LEN, Set, Signed, Soa, ZoneTable};
 
 impl ZoneTable {
     /// Compiles a zone from its records, each with the slot that it follows if it is a failover
@@ -29,10 +30,10 @@ impl ZoneTable {
         for (record, slot) in records {
             collected.take(&origin, &record, slot, pools)?;
         }
-        let Collected { mut tree, mut raws, rdata, .. } = collected;
+        let Collected { mut tree, mut raws, rdata, nsec3, is_signed, .. } = collected;
         // The order of the records of one RRset stays that of the file.
-        raws.sort_by_key(|raw| (raw.node, raw.rtype));
-        let groups = || raws.chunk_by(|a, b| (a.node, a.rtype) == (b.node, b.rtype));
+        raws.sort_by_key(Raw::key);
+        let groups = || raws.chunk_by(|a, b| a.key() == b.key());
         for group in groups() {
             let node = tree.node_mut(group[0].node);
             match Rtype::from_int(group[0].rtype) {
@@ -46,15 +47,41 @@ impl ZoneTable {
         for group in groups() {
             assembly.rrset(group, mode)?;
         }
-        let Assembly { blobs, sets, spans, choices, soa, failover_rrsets, .. } = assembly;
-        let soa = soa.ok_or(CompileError { owner: origin.clone(), rtype: Rtype::SOA, problem: Problem::NoSoa })?;
+        let at_apex = |problem| CompileError { owner: origin.clone(), rtype: Rtype::SOA, problem };
+        if is_signed && assembly.failover_rrsets > 0 {
+            // Neither a moved RRset nor the serial that says so has a signature.
+            return Err(at_apex(Problem::SignedFailover));
+        }
+        let denial = assembly.denial(nsec3)?;
+        let Assembly { blobs, sets, spans, choices, soa, failover_rrsets, signatures, .. } = assembly;
+        let soa = soa.ok_or_else(|| at_apex(Problem::NoSoa))?;
+        let signed = (!signatures.is_empty()).then(|| {
+            let over = |node, set: &Set| signatures.get(&(node, set.rtype)).copied().unwrap_or(NO_BLOB);
+            let of_span = |(node, at, len): &(NodeId, u32, u16)| {
+                let node = *node;
+                sets[*at as usize..][..usize::from(*len)].iter().map(move |set| over(node, set)).collect::<Vec<_>>()
+            };
+            Signed { signatures: spans.iter().flat_map(of_span).collect(), denial }
+        });
         let (sets, choices, blobs) = (sets.into(), choices.into(), blobs.finish());
         for (node, at, len) in spans {
             let node = tree.node_mut(node);
             (node.sets_at, node.sets_len) = (at, len);
         }
         let origin_labels = origin.labels().count();
-        Ok(ZoneTable { origin, origin_labels, mode, tree, sets, choices, blobs, soa, failover_rrsets, content: None })
+        Ok(ZoneTable {
+            origin,
+            origin_labels,
+            mode,
+            tree,
+            sets,
+            choices,
+            blobs,
+            soa,
+            failover_rrsets,
+            content: None,
+            signed,
+        })
     }
 }
 
@@ -65,7 +92,24 @@ struct Raw {
     rdata_at: u32,
     rdata_len: u16,
     rtype: u16,
+    /// The type that an RRSIG record covers; 0 for all others.
+    covers: u16,
     slot: Option<Slot>,
+}
+
+impl Raw {
+    /// Records with the same key are an RRset; the signatures over each RRset are one, too.
+    fn key(&self) -> (NodeId, u16, u16) {
+        (self.node, self.rtype, self.covers)
+    }
+}
+
+/// An NSEC3 record, or a signature over one, by the hash that is its owner's first label.
+struct RawNsec3 {
+    hash: [u8; HASH_LEN],
+    is_signature: bool,
+    ttl_s: u32,
+    rdata: Box<[u8]>,
 }
 
 /// The first pass: names into the tree, RDATA into one arena.
@@ -75,11 +119,21 @@ struct Collected {
     raws: Vec<Raw>,
     rdata: Vec<u8>,
     relative: Vec<u8>,
+    nsec3: Vec<RawNsec3>,
+    is_signed: bool,
 }
 
 impl Collected {
     fn new(mode: Mode) -> Collected {
-        Collected { mode, tree: Tree::new(), raws: Vec::new(), rdata: Vec::new(), relative: Vec::new() }
+        Collected {
+            mode,
+            tree: Tree::new(),
+            raws: Vec::new(),
+            rdata: Vec::new(),
+            relative: Vec::new(),
+            nsec3: Vec::new(),
+            is_signed: false,
+        }
     }
 
     fn take(&mut self, origin: &Name, record: &Record, slot: Option<Slot>, pools: &[Pool]) -> Result<(), CompileError> {
@@ -99,6 +153,11 @@ impl Collected {
                 return Err(fail(Problem::NoSuchPool));
             }
         }
+        let covers = covered(record.rtype, &record.rdata);
+        self.is_signed |= record.rtype == Rtype::RRSIG;
+        if record.rtype == Rtype::NSEC3 || covers == Rtype::NSEC3.to_int() {
+            return self.take_nsec3(relative, record).ok_or_else(|| fail(Problem::Nsec3));
+        }
         self.relative.clear();
         self.relative.extend(relative.iter().map(u8::to_ascii_lowercase));
         let full = || fail(Problem::ZoneTooLarge);
@@ -110,8 +169,19 @@ impl Collected {
         let rdata_len = u16::try_from(record.rdata.len()).map_err(|_| fail(Problem::Rdata))?;
         self.rdata.extend_from_slice(&record.rdata);
         let (ttl_s, rtype) = (record.ttl, record.rtype.to_int());
-        self.raws.push(Raw { node, ttl_s, rdata_at, rdata_len, rtype, slot });
+        self.raws.push(Raw { node, ttl_s, rdata_at, rdata_len, rtype, covers, slot });
         Ok(())
+    }
+
+    /// `None`: its owner is no hash, right below the apex.
+    fn take_nsec3(&mut self, relative: &[u8], record: &Record) -> Option<()> {
+        let (length, label) = relative.split_first()?;
+        let hash = label_hash(label).filter(|_| usize::from(*length) == label.len())?;
+        let is_signature = record.rtype == Rtype::RRSIG;
+        if self.mode == Mode::Whole {
+            self.nsec3.push(RawNsec3 { hash, is_signature, ttl_s: record.ttl, rdata: record.rdata.clone() });
+        }
+        Some(())
     }
 
     /// In an overlay, records of the other types only say that their names exist.
@@ -135,6 +205,11 @@ struct Assembly<'a> {
     /// Failover RRsets that are made of the same things share one choice.
     known: HashMap<Ingredients, usize, foldhash::fast::RandomState>,
     soa: Option<Soa>,
+    /// The RRSIG records by node and the type that they cover.
+    signatures: HashMap<(NodeId, u16), BlobId, foldhash::fast::RandomState>,
+    nsec_nodes: Vec<NodeId>,
+    /// Iterations and salt of the chain in force.
+    nsec3_parameters: Option<(u16, &'a [u8])>,
     /// The node of the last group has a CNAME.
     alias: bool,
     failover_rrsets: usize,
@@ -168,6 +243,9 @@ impl<'a> Assembly<'a> {
             choices: Vec::new(),
             known: HashMap::default(),
             soa: None,
+            signatures: HashMap::default(),
+            nsec_nodes: Vec::new(),
+            nsec3_parameters: None,
             alias: false,
             failover_rrsets: 0,
         }
@@ -177,9 +255,20 @@ impl<'a> Assembly<'a> {
     fn rrset(&mut self, group: &[Raw], mode: Mode) -> Result<(), CompileError> {
         let (node, rtype) = (group[0].node, Rtype::from_int(group[0].rtype));
         let rdatas = distinct(group.iter().map(|raw| rdata_of(self.rdata, raw)).collect());
-        self.check(node, rtype, rdatas.len())?;
         // All TTLs of an RRset are the same (RFC 2181 section 5.2): the lowest.
         let ttl_s = group.iter().map(|raw| raw.ttl_s).min().unwrap_or_default();
+        if rtype == Rtype::RRSIG {
+            let added = self.blobs.add(rtype, ttl_s, &rdatas, self.tree);
+            let id = added.ok_or_else(|| self.fail(node, rtype, Problem::RrsetTooLarge))?;
+            self.signatures.insert((node, group[0].covers), id);
+            return Ok(());
+        }
+        self.check(node, rtype, rdatas.len())?;
+        match rtype {
+            Rtype::NSEC => self.nsec_nodes.push(node),
+            Rtype::NSEC3PARAM if node == APEX => self.nsec3_parameters = parameters(&rdatas),
+            _ => {}
+        }
         let set = if group.iter().any(|raw| raw.slot.is_some()) {
             self.failover_rrsets += 1;
             let choice = self.choice(group, rtype, ttl_s)?;
@@ -197,6 +286,38 @@ impl<'a> Assembly<'a> {
         };
         let pushed = set.and_then(|set| self.push(node, set));
         pushed.ok_or_else(|| self.fail(node, rtype, Problem::ZoneTooLarge))
+    }
+
+    /// The chain of NSEC3 records that NSEC3PARAM names, else that of NSEC records.
+    fn denial(&mut self, mut raws: Vec<RawNsec3>) -> Result<Option<Denial>, CompileError> {
+        let Some((iterations, salt)) = self.nsec3_parameters else {
+            return Ok(Denial::nsec(std::mem::take(&mut self.nsec_nodes), self.tree));
+        };
+        let fail = |this: &Self, problem| this.fail(APEX, Rtype::NSEC3, problem);
+        if iterations > ITERATIONS_MAX {
+            return Err(fail(self, Problem::Nsec3Iterations));
+        }
+        raws.sort_by_key(|raw| (raw.hash, raw.is_signature));
+        let mut owners: Vec<Owner> = Vec::new();
+        for group in raws.chunk_by(|a, b| (a.hash, a.is_signature) == (b.hash, b.is_signature)) {
+            let of_chain = |raw: &&RawNsec3| raw.is_signature || chain_of(&raw.rdata) == Some((iterations, salt));
+            let rdatas: Vec<&[u8]> = group.iter().filter(of_chain).map(|raw| &*raw.rdata).collect();
+            let rdatas = distinct(rdatas);
+            let ttl_s = group.iter().map(|raw| raw.ttl_s).min().unwrap_or_default();
+            let (hash, is_signature) = (group[0].hash, group[0].is_signature);
+            if rdatas.is_empty() {
+                continue;
+            }
+            let rtype = if is_signature { Rtype::RRSIG } else { Rtype::NSEC3 };
+            let added = self.blobs.add(rtype, ttl_s, &rdatas, self.tree);
+            let blob = added.ok_or_else(|| fail(self, Problem::RrsetTooLarge))?;
+            match owners.last_mut().filter(|owner| owner.hash == hash) {
+                Some(owner) if is_signature => owner.signatures = Some(blob),
+                _ if is_signature => {}
+                _ => owners.push(Owner { hash, record: blob, signatures: None }),
+            }
+        }
+        Ok(Denial::nsec3(iterations, salt, owners))
     }
 
     /// What may not stand together at one name.
@@ -313,6 +434,25 @@ fn address(node: &Node, family: Family) -> Option<Vec<u8>> {
     }
 }
 
+/// The type that an RRSIG record covers; 0 for records of other types.
+fn covered(rtype: Rtype, rdata: &[u8]) -> u16 {
+    match (rtype, rdata.first_chunk()) {
+        (Rtype::RRSIG, Some(covers)) => u16::from_be_bytes(*covers),
+        _ => 0,
+    }
+}
+
+/// Iterations and salt of the first NSEC3PARAM record without flags (RFC 5155 section 4.1.2).
+fn parameters<'a>(rdatas: &[&'a [u8]]) -> Option<(u16, &'a [u8])> {
+    rdatas.iter().filter(|rdata| rdata.get(1) == Some(&0)).find_map(|rdata| chain_of(rdata))
+}
+
+/// Iterations and salt: where they stand, NSEC3 and NSEC3PARAM are the same (RFC 5155 section 3.2).
+fn chain_of(rdata: &[u8]) -> Option<(u16, &[u8])> {
+    let [1, _, i0, i1, salt_len, rest @ ..] = rdata else { return None };
+    Some((u16::from_be_bytes([*i0, *i1]), rest.get(..usize::from(*salt_len))?))
+}
+
 /// The family whose addresses a type holds.
 fn family(rtype: Rtype) -> Option<Family> {
     match rtype {
@@ -361,6 +501,15 @@ pub enum Problem {
     NoSuchPool,
     #[error("the RRset has more than {OUTCOMES_MAX} possible outcomes: let it follow fewer pools")]
     TooManyOutcomes,
+    #[error(
+        "the zone is signed, and a moved failover record would have no valid signature: \
+         serve the zone from nsd (serve = \"off\"), or sign it behind this program"
+    )]
+    SignedFailover,
+    #[error("the owner of an NSEC3 record must be a hash right below the apex")]
+    Nsec3,
+    #[error("more than {ITERATIONS_MAX} iterations of NSEC3: RFC 9276 asks for 0")]
+    Nsec3Iterations,
     #[error("the RRset is larger than {RRSET_MAX} octets and fits no message")]
     RrsetTooLarge,
     #[error("the zone is too large")]

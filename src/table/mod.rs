@@ -15,17 +15,23 @@ use crate::dns::name::Name;
 use crate::failover::pool::PoolRoles;
 
 use choice::Picks;
+use policy::Policy;
 use tree::hash;
 use zone_table::ZoneTable;
 
 mod blob;
 mod choice;
 pub mod compile;
+mod denial;
+mod options;
+pub mod policy;
+mod proof;
 mod reply;
 pub mod respond;
 pub mod transfer;
 mod tree;
 mod walk;
+pub mod warm;
 pub mod zone_table;
 
 /// The table in service. Loading it takes no lock; a batch of queries is answered from one load.
@@ -54,6 +60,7 @@ pub struct Table {
     catalog: Arc<Catalog>,
     picks: Picks,
     serials: Box<[u32]>,
+    policy: Arc<Policy>,
 }
 
 impl Table {
@@ -69,7 +76,12 @@ impl Table {
     ) -> Table {
         let in_file = catalog.zones.iter().map(|zone| zone.serial_in_file());
         let serials = in_file.enumerate().map(|(at, serial)| serials.get(at).copied().unwrap_or(serial)).collect();
-        Table { generation, picks: Picks::new(roles, ttl_max_s), serials, catalog }
+        Table { generation, picks: Picks::new(roles, ttl_max_s), serials, catalog, policy: Arc::default() }
+    }
+
+    /// The same with what the server says of itself; without it, nothing.
+    pub fn with_policy(self, policy: Arc<Policy>) -> Table {
+        Table { policy, ..self }
     }
 
     pub fn generation(&self) -> u64 {
@@ -93,6 +105,8 @@ pub struct Catalog {
     hasher: RandomState,
     /// Labels of the longest origin, by labels.
     depth_max: usize,
+    /// Some zone is larger than the caches.
+    has_large_zone: bool,
 }
 
 impl Catalog {
@@ -110,7 +124,8 @@ impl Catalog {
             index.insert_unique(key, at, |at| hash(&hasher, origin(at)));
         }
         let depth_max = zones.iter().map(|zone| zone.origin().labels().count()).max().unwrap_or(0);
-        Ok(Catalog { zones: zones.into(), index, hasher, depth_max })
+        let has_large_zone = zones.iter().any(|zone| zone.names() >= warm::LARGE_ZONE);
+        Ok(Catalog { zones: zones.into(), index, hasher, depth_max, has_large_zone })
     }
 
     pub fn zones(&self) -> &[Arc<ZoneTable>] {

@@ -1,10 +1,11 @@
 //! A reply in the making: header, the question as it was asked, whole RRsets, OPT.
 
-use domain::base::iana::{ExtendedErrorCode, OptRcode, OptionCode, Rtype};
+use domain::base::iana::{Class, OptRcode, Rtype};
 
 use crate::dns::message::{HEADER_LEN, Query, flags, split_rcode};
 
 use super::blob::{RDATA_AT, Rrset, TTL_AT};
+use super::options::Options;
 
 /// Where the question's name stands in every reply.
 pub(super) const QUESTION_AT: usize = HEADER_LEN;
@@ -12,8 +13,6 @@ pub(super) const QUESTION_AT: usize = HEADER_LEN;
 pub(super) const POINTER_MAX: usize = 0x3fff;
 /// An OPT record without options.
 const OPT_LEN: usize = 11;
-/// An extended error without text (RFC 8914 section 2).
-const EXTENDED_ERROR_LEN: usize = 6;
 
 #[derive(Clone, Copy)]
 pub(super) enum Section {
@@ -28,9 +27,14 @@ pub(super) struct Reply<'o> {
     at: usize,
     /// Where RRsets must end; room for OPT is left behind it.
     end: usize,
+    /// Where the whole must end.
+    limit: usize,
+    questions: u16,
     counts: [u16; 3],
+    id: u16,
     pub flags: u16,
-    pub extended_error: Option<ExtendedErrorCode>,
+    /// The options of OPT, and DO; without EDNS in the query there is no OPT.
+    pub edns: Option<(Options<'o>, bool)>,
 }
 
 /// How the names of an RRset are completed.
@@ -44,15 +48,34 @@ pub(super) struct Names {
 
 impl<'o> Reply<'o> {
     /// Begins a reply of at most `limit` octets. `None`: not even the question fits.
-    pub fn begin(query: &Query<'_>, limit: usize, out: &'o mut [u8]) -> Option<Reply<'o>> {
+    pub fn begin(query: &Query<'_>, options: Options<'o>, limit: usize, out: &'o mut [u8]) -> Option<Reply<'o>> {
+        let edns = query.edns.map(|edns| (options, edns.dnssec_ok));
+        let mut reply = Reply::without_question(query.id, query.flags, edns, limit, out)?;
         let question = query.question.wire;
         let at = HEADER_LEN + question.len();
-        let opt = if query.edns.is_some() { OPT_LEN + EXTENDED_ERROR_LEN } else { 0 };
-        let end = limit.min(out.len()).checked_sub(opt).filter(|end| *end >= at)?;
-        out[HEADER_LEN..at].copy_from_slice(question);
+        if at > reply.end {
+            return None;
+        }
+        reply.out[HEADER_LEN..at].copy_from_slice(question);
+        reply.at = at;
+        reply.questions = 1;
+        Some(reply)
+    }
+
+    /// The same where nothing was asked.
+    pub fn without_question(
+        id: u16,
+        flags: u16,
+        edns: Option<(Options<'o>, bool)>,
+        limit: usize,
+        out: &'o mut [u8],
+    ) -> Option<Reply<'o>> {
+        let limit = limit.min(out.len());
+        let opt = edns.map_or(0, |(options, _)| OPT_LEN + options.len_max());
+        let end = limit.checked_sub(opt).filter(|end| *end >= HEADER_LEN)?;
         // RFC 1035 section 4.1.1: RD is copied; RFC 4035 section 3.1.6: so is CD. Nothing else is.
-        let flags = flags::QR | (query.flags & (flags::OPCODE | flags::RD | flags::CD));
-        Some(Reply { out, at, end, counts: [0; 3], flags, extended_error: None })
+        let flags = flags::QR | (flags & (flags::OPCODE | flags::RD | flags::CD));
+        Some(Reply { out, at: HEADER_LEN, end, limit, questions: 0, counts: [0; 3], id, flags, edns })
     }
 
     /// Adds a whole RRset with TTLs of at most `ttl_max_s`, and returns where it starts. `None`: it
@@ -82,8 +105,43 @@ impl<'o> Reply<'o> {
         Some(start)
     }
 
+    /// Adds records whose owner is nowhere in the reply yet: `relative` to the apex. Their RDATA must
+    /// hold no compressed names. False: they do not fit, and the reply is as it was.
+    pub fn owned(&mut self, section: Section, relative: &[u8], rrset: Rrset<'_>, apex_at: usize) -> bool {
+        debug_assert!(rrset.apex_pointers.is_empty());
+        let start = self.at;
+        let pointer_len = 2;
+        let stop = start + relative.len() + rrset.bytes.len();
+        if stop > self.end || start > POINTER_MAX {
+            return false;
+        }
+        // The first record spells the owner out, the others point there.
+        let first_rest = start + relative.len() + pointer_len;
+        put(self.out, start, relative);
+        put_pointer(self.out, start + relative.len(), apex_at);
+        put(self.out, first_rest, &rrset.bytes[pointer_len..]);
+        let mut record_at = start + relative.len();
+        for number in 0..rrset.records {
+            if number > 0 {
+                put_pointer(self.out, record_at, start);
+            }
+            let rdata_len = [self.out[record_at + RDATA_AT - 2], self.out[record_at + RDATA_AT - 1]];
+            record_at += RDATA_AT + usize::from(u16::from_be_bytes(rdata_len));
+        }
+        self.at = stop;
+        self.counts[section as usize] += rrset.records;
+        true
+    }
+
     /// Adds one record made on the spot. False: it does not fit.
-    pub fn record(&mut self, section: Section, owner_at: usize, rtype: Rtype, ttl_s: u32, rdata: &[u8]) -> bool {
+    pub fn record(
+        &mut self,
+        section: Section,
+        owner_at: usize,
+        (rtype, class): (Rtype, Class),
+        ttl_s: u32,
+        rdata: &[u8],
+    ) -> bool {
         let start = self.at;
         let Some(stop) = start.checked_add(RDATA_AT + rdata.len()).filter(|stop| *stop <= self.end) else {
             return false;
@@ -91,7 +149,7 @@ impl<'o> Reply<'o> {
         let copy = &mut self.out[start..stop];
         put_pointer(copy, 0, owner_at);
         put(copy, 2, &rtype.to_int().to_be_bytes());
-        put(copy, 4, &[0, 1]);
+        put(copy, 4, &class.to_int().to_be_bytes());
         put(copy, TTL_AT, &ttl_s.to_be_bytes());
         put(copy, RDATA_AT - 2, &(rdata.len() as u16).to_be_bytes());
         put(copy, RDATA_AT, rdata);
@@ -115,33 +173,35 @@ impl<'o> Reply<'o> {
         put(self.out, at, octets);
     }
 
+    /// Whether DNSSEC records are wanted (RFC 3225).
+    pub fn dnssec_ok(&self) -> bool {
+        self.edns.is_some_and(|(_, dnssec_ok)| dnssec_ok)
+    }
+
     /// Writes header and OPT; returns the length of the whole.
-    pub fn finish(mut self, query: &Query<'_>, rcode: OptRcode, payload_max: u16) -> usize {
+    pub fn finish(mut self, rcode: OptRcode, payload_max: u16) -> usize {
         let (low, high) = split_rcode(rcode);
         let mut opts = 0;
-        if let Some(edns) = query.edns {
-            self.opt(edns.dnssec_ok, high, payload_max);
+        if let Some((options, dnssec_ok)) = self.edns {
+            self.opt(&options, dnssec_ok, high, payload_max);
             opts = 1;
         }
-        let words = [query.id, self.flags | low, 1, self.counts[0], self.counts[1], self.counts[2] + opts]
-            .map(u16::to_be_bytes);
-        put(self.out, 0, words.as_flattened());
+        let [answers, authorities, additionals] = self.counts;
+        let words = [self.id, self.flags | low, self.questions, answers, authorities, additionals + opts];
+        put(self.out, 0, words.map(u16::to_be_bytes).as_flattened());
         self.at
     }
 
     /// RFC 6891 section 6.1.2: our own payload size, version 0, DO as it was asked.
-    fn opt(&mut self, dnssec_ok: bool, rcode_high: u8, payload_max: u16) {
+    fn opt(&mut self, options: &Options<'_>, dnssec_ok: bool, rcode_high: u8, payload_max: u16) {
+        let at = self.at + OPT_LEN;
+        let len = options.write(at, &mut self.out[at..self.limit]);
         let [p0, p1] = payload_max.to_be_bytes();
+        let [l0, l1] = (len as u16).to_be_bytes();
         let dnssec_ok = if dnssec_ok { 0x80 } else { 0 };
-        let options_len = if self.extended_error.is_some() { EXTENDED_ERROR_LEN as u8 } else { 0 };
-        let opt: [u8; OPT_LEN] = [0, 0, 41, p0, p1, rcode_high, 0, dnssec_ok, 0, 0, options_len];
+        let opt: [u8; OPT_LEN] = [0, 0, 41, p0, p1, rcode_high, 0, dnssec_ok, 0, l0, l1];
         put(self.out, self.at, &opt);
-        self.at += OPT_LEN;
-        if let Some(code) = self.extended_error {
-            let words = [OptionCode::EXTENDED_ERROR.to_int(), 2, code.to_int()].map(u16::to_be_bytes);
-            put(self.out, self.at, words.as_flattened());
-            self.at += EXTENDED_ERROR_LEN;
-        }
+        self.at = at + len;
     }
 }
 

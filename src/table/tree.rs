@@ -85,6 +85,16 @@ impl Tree {
         self.index.find(self.hash(name), same).copied()
     }
 
+    /// A node that may have this name: its hash is not unlike, and nothing else was looked at.
+    pub fn candidate(&self, name: &[u8]) -> Option<NodeId> {
+        self.index.find(self.hash(name), |_| true).copied()
+    }
+
+    /// An octet of the arena, to have it at hand.
+    pub fn name_octet(&self, at: u32) -> Option<u8> {
+        self.names.get(at as usize).copied()
+    }
+
     /// The node of a name of this zone, or the closest encloser. `labels` counts those of `name`.
     pub fn locate(&self, name: &[u8], labels: usize) -> Place {
         let mut rest = name;
@@ -185,6 +195,11 @@ impl Tree {
 impl Node {
     pub fn name_len(&self) -> usize {
         usize::from(self.name_len)
+    }
+
+    /// Where its name and its sets start.
+    pub fn starts(&self) -> (u32, u32) {
+        (self.name_at, self.sets_at)
     }
 }
 

@@ -10,7 +10,8 @@
 //!    neither ....................... NODATA
 //! ```
 //!
-//! In an overlay only what ends at a failover RRset is ours.
+//! In an overlay only what ends at a failover RRset is ours. In a signed zone each RRset takes its
+//! signatures along if DO is set, and what is not there is proven not to be (`proof.rs`).
 
 use domain::base::iana::{Class, OptRcode, Rtype};
 
@@ -20,9 +21,10 @@ use crate::dns::name::NAME_MAX;
 use super::Table;
 use super::blob::{Link, RDATA_AT, relative_to};
 use super::choice::WITHDRAWN;
+use super::proof::Proofs;
 use super::reply::{Names, POINTER_MAX, QUESTION_AT, Reply, Section};
-use super::respond::Limits;
-use super::tree::{NO_NODE, Node, NodeId};
+use super::respond::{Kind, Limits, Subject};
+use super::tree::{APEX, NO_NODE, Node, NodeId};
 use super::zone_table::{Mode, SOA_NUMBERS_LEN, Set, ZoneTable};
 
 /// Most CNAMEs and DNAMEs in one answer.
@@ -31,7 +33,8 @@ const CHAIN_MAX: usize = 16;
 const GLUE_NAMES_MAX: usize = 32;
 const ADDITIONAL_NAMES_MAX: usize = 16;
 
-/// Answers from one zone of the table. `None`: the zone is an overlay and the question is nsd's.
+/// Answers from one zone of the table; returns the length, and what it is about. `None`: the zone is
+/// an overlay and the question is nsd's.
 pub(super) fn answer(
     table: &Table,
     zone: usize,
@@ -39,7 +42,7 @@ pub(super) fn answer(
     name: LowerName,
     limits: &Limits,
     mut reply: Reply<'_>,
-) -> Option<usize> {
+) -> Option<(usize, Subject)> {
     let serial = table.serials[zone];
     let zone = &*table.catalog.zones[zone];
     if query.question.qclass == Class::IN {
@@ -57,6 +60,9 @@ pub(super) fn answer(
         owner_at: QUESTION_AT,
         seen: [NO_NODE; CHAIN_MAX],
         steps: 0,
+        subject: Subject::QUESTION,
+        expanded: None,
+        proofs: Proofs::default(),
     };
     let rcode = loop {
         match walk.step() {
@@ -65,25 +71,34 @@ pub(super) fn answer(
             Step::NotOurs => return None,
         }
     };
-    Some(walk.reply.finish(query, rcode, limits.payload_max))
+    if !walk.put_proofs() {
+        walk.reply.flags |= flags::TC;
+    }
+    Some((walk.reply.finish(rcode, limits.payload_max), walk.subject))
 }
 
-struct Walk<'t, 'o> {
+pub(super) struct Walk<'t, 'o> {
     table: &'t Table,
-    zone: &'t ZoneTable,
+    pub(super) zone: &'t ZoneTable,
     serial: u32,
     qtype: Rtype,
-    reply: Reply<'o>,
+    pub(super) reply: Reply<'o>,
     /// Where the apex's name stands in the reply: it is the end of the question's.
-    apex_at: usize,
+    pub(super) apex_at: usize,
     /// The name that is looked for now, always one of this zone.
-    name: LowerName,
+    pub(super) name: LowerName,
     /// Where that name stands in the reply, written out in front of the apex. A chain of CHAIN_MAX
     /// is shorter than what a pointer reaches.
     owner_at: usize,
     /// The nodes whose CNAME or DNAME was followed, and how many.
     seen: [NodeId; CHAIN_MAX],
     steps: usize,
+    /// What the first step was about.
+    subject: Subject,
+    /// The closest encloser, if this step answers from a wildcard.
+    expanded: Option<NodeId>,
+    /// What the authority section has to prove in the end.
+    pub(super) proofs: Proofs,
 }
 
 /// What one step came to.
@@ -114,44 +129,81 @@ impl<'t> Walk<'t, '_> {
         }
         let source = if place.exact { place.node } else { node.wildcard };
         if source == NO_NODE {
+            self.about(Kind::Nxdomain, self.apex_at);
+            self.prove_no_name(place.node);
             return self.fixed(|walk| walk.negative(OptRcode::NXDOMAIN, u32::MAX));
         }
+        self.expanded = (!place.exact).then_some(place.node);
+        if !place.exact {
+            self.about(Kind::Wildcard, self.ancestor_at(node));
+        }
         self.at_node(source)
+    }
+
+    /// The first step says what the answer is about.
+    fn about(&mut self, kind: Kind, name_at: usize) {
+        if self.steps == 0 {
+            self.subject = Subject { kind, name_at };
+        }
     }
 
     /// Answers from the RRsets of a node: that of the name itself, or the wildcard (RFC 4592) for it.
     fn at_node(&mut self, id: NodeId) -> Step {
         let (zone, node) = (self.zone, self.zone.tree.node(id));
-        if self.qtype == Rtype::ANY {
-            return self.any(node);
+        match self.qtype {
+            Rtype::ANY => return self.any(id),
+            Rtype::RRSIG if zone.is_signed_at(node) => return self.fixed(|walk| walk.signatures(id)),
+            _ => {}
         }
         if let Some(set) = zone.set(node, self.qtype) {
-            return self.positive(set);
+            return self.positive(id, set);
         }
         match zone.set(node, Rtype::CNAME) {
             Some(set) => self.cname(id, set),
-            None => self.fixed(|walk| walk.negative(OptRcode::NOERROR, u32::MAX)),
+            None => self.fixed(|walk| walk.nodata(id)),
         }
+    }
+
+    fn nodata(&mut self, id: NodeId) -> Step {
+        if self.expanded.is_none() {
+            self.about(Kind::Nodata, QUESTION_AT);
+        }
+        self.prove_no_type(id, self.expanded);
+        self.negative(OptRcode::NOERROR, u32::MAX)
+    }
+
+    /// All signatures of a node: they are kept with what they sign.
+    fn signatures(&mut self, id: NodeId) -> Step {
+        let (zone, node) = (self.zone, self.zone.tree.node(id));
+        for set in zone.sets(node) {
+            let Some(signatures) = zone.signatures(node, Rtype::from_int(set.rtype)) else { continue };
+            let rrset = zone.blobs.rrset(signatures);
+            if self.reply.rrset(Section::Answer, rrset, self.names(self.owner_at), u32::MAX).is_none() {
+                return self.truncated(OptRcode::NOERROR);
+            }
+        }
+        self.expansion_done()
     }
 
     /// One RRset stands for all of them (RFC 8482 section 4.1).
-    fn any(&mut self, node: &Node) -> Step {
-        for set in self.zone.sets(node) {
+    fn any(&mut self, id: NodeId) -> Step {
+        for set in self.zone.sets(self.zone.tree.node(id)) {
             let (outcome, failover) = self.zone.outcome(*set, &self.table.picks);
             let ours = failover || self.zone.mode == Mode::Whole;
-            if ours && outcome.blob != WITHDRAWN && set.rtype != Rtype::RRSIG.to_int() {
-                return self.positive(*set);
+            if ours && outcome.blob != WITHDRAWN {
+                return self.positive(id, *set);
             }
         }
-        self.fixed(|walk| walk.negative(OptRcode::NOERROR, u32::MAX))
+        self.fixed(|walk| walk.nodata(id))
     }
 
-    fn positive(&mut self, set: Set) -> Step {
+    fn positive(&mut self, id: NodeId, set: Set) -> Step {
         let (outcome, failover) = self.zone.outcome(set, &self.table.picks);
         if !failover && self.zone.mode == Mode::Overlay {
             return Step::NotOurs;
         }
         if outcome.blob == WITHDRAWN {
+            self.about(Kind::Nodata, QUESTION_AT);
             return self.negative(OptRcode::NOERROR, outcome.ttl_max_s);
         }
         let rrset = self.zone.blobs.rrset(outcome.blob);
@@ -161,8 +213,36 @@ impl<'t> Walk<'t, '_> {
         if set.rtype == Rtype::SOA.to_int() {
             self.put_serial();
         }
-        self.addresses(start, rrset.links, ADDITIONAL_NAMES_MAX, None);
+        if !self.sign(Section::Answer, id, Rtype::from_int(set.rtype), self.owner_at, u32::MAX) {
+            return self.truncated(OptRcode::NOERROR);
+        }
+        let done = self.expansion_done();
+        if !rrset.links.is_empty() {
+            if !self.put_proofs() {
+                return self.truncated(OptRcode::NOERROR);
+            }
+            self.addresses(start, rrset.links, ADDITIONAL_NAMES_MAX, None);
+        }
+        done
+    }
+
+    /// An answer from a wildcard shows that nothing closer is there (RFC 4035 section 3.1.3.3).
+    fn expansion_done(&mut self) -> Step {
+        if let Some(encloser) = self.expanded {
+            self.prove_expansion(encloser);
+        }
         Step::Done(OptRcode::NOERROR)
+    }
+
+    /// Adds the signatures over a set of a node, if there are any and they are wanted. False: they
+    /// do not fit.
+    fn sign(&mut self, section: Section, id: NodeId, rtype: Rtype, owner_at: usize, ttl_max_s: u32) -> bool {
+        if self.zone.signed.is_none() || !self.reply.dnssec_ok() {
+            return true;
+        }
+        let Some(blob) = self.zone.signatures(self.zone.tree.node(id), rtype) else { return true };
+        let rrset = self.zone.blobs.rrset(blob);
+        self.reply.rrset(section, rrset, self.names(owner_at), ttl_max_s).is_some()
     }
 
     /// NXDOMAIN or NODATA: with the SOA, its TTL lowered (RFC 2308 section 3).
@@ -174,6 +254,9 @@ impl<'t> Walk<'t, '_> {
             return self.truncated(rcode);
         }
         self.put_serial();
+        if !self.sign(Section::Authority, APEX, Rtype::SOA, self.apex_at, ttl_max_s) || !self.put_proofs() {
+            return self.truncated(rcode);
+        }
         Step::Done(rcode)
     }
 
@@ -197,11 +280,33 @@ impl<'t> Walk<'t, '_> {
         let (outcome, _) = zone.outcome(set, &self.table.picks);
         let rrset = zone.blobs.rrset(outcome.blob);
         let names = self.names(self.ancestor_at(node));
+        self.about(Kind::Referral, names.owner_at);
         let Some(start) = self.reply.rrset(Section::Authority, rrset, names, u32::MAX) else {
             return self.truncated(OptRcode::NOERROR);
         };
+        if !self.delegation_signer(cut, names) {
+            return self.truncated(OptRcode::NOERROR);
+        }
         self.addresses(start, rrset.links, GLUE_NAMES_MAX, Some(cut));
         Step::Done(OptRcode::NOERROR)
+    }
+
+    /// RFC 4035 section 3.1.4: the DS RRset of the cut, or the proof that it has none. False: it does
+    /// not fit.
+    fn delegation_signer(&mut self, cut: NodeId, names: Names) -> bool {
+        let (zone, node) = (self.zone, self.zone.tree.node(cut));
+        if zone.signed.is_none() || !self.reply.dnssec_ok() {
+            return true;
+        }
+        let Some(set) = zone.set(node, Rtype::DS) else {
+            self.prove_no_type(cut, None);
+            return self.put_proofs();
+        };
+        let (outcome, _) = zone.outcome(set, &self.table.picks);
+        let rrset = zone.blobs.rrset(outcome.blob);
+        self.reply.rrset(Section::Authority, rrset, names, u32::MAX).is_some()
+            && self.sign(Section::Authority, cut, Rtype::DS, names.owner_at, u32::MAX)
+            && self.put_proofs()
     }
 
     /// Adds the addresses of names in the RRset at `start`. In a referral, glue below the cut that
@@ -226,6 +331,10 @@ impl<'t> Walk<'t, '_> {
                 }
                 let rrset = self.zone.blobs.rrset(outcome.blob);
                 let added = self.reply.rrset(Section::Additional, rrset, self.names(owner_at), outcome.ttl_max_s);
+                if added.is_some() && authoritative {
+                    // What does not fit is left out, as the addresses are.
+                    self.sign(Section::Additional, link.node, rtype, owner_at, u32::MAX);
+                }
                 if added.is_none() && cut.is_some() && cut == Some(node.shadow) {
                     self.reply.flags |= flags::TC;
                 }
@@ -243,6 +352,10 @@ impl<'t> Walk<'t, '_> {
         let Some(start) = self.reply.rrset(Section::Answer, rrset, self.names(self.owner_at), u32::MAX) else {
             return self.fixed(|walk| walk.truncated(OptRcode::NOERROR));
         };
+        if !self.sign(Section::Answer, id, Rtype::CNAME, self.owner_at, u32::MAX) {
+            return self.fixed(|walk| walk.truncated(OptRcode::NOERROR));
+        }
+        self.expansion_done();
         let target = &rrset.bytes[RDATA_AT..];
         let in_zone = match rrset.apex_pointers.first() {
             Some(pointer_at) => {
@@ -273,9 +386,12 @@ impl<'t> Walk<'t, '_> {
         let rrset = zone.blobs.rrset(outcome.blob);
         let names = self.names(self.ancestor_at(node));
         // Each RRset once, however often the chain comes by.
-        if !self.seen[..self.steps].contains(&id) && self.reply.rrset(Section::Answer, rrset, names, u32::MAX).is_none()
-        {
-            return self.truncated(OptRcode::NOERROR);
+        if !self.seen[..self.steps].contains(&id) {
+            let fits = self.reply.rrset(Section::Answer, rrset, names, u32::MAX).is_some()
+                && self.sign(Section::Answer, id, Rtype::DNAME, names.owner_at, u32::MAX);
+            if !fits {
+                return self.truncated(OptRcode::NOERROR);
+            }
         }
         self.seen[self.steps] = id;
         let prefix_len = self.relative_len() - node.name_len();
@@ -289,7 +405,7 @@ impl<'t> Walk<'t, '_> {
         prefix.copy_from_slice(self.reply.octets(self.owner_at, prefix_len));
         rest.copy_from_slice(target);
         let start = self.reply.at();
-        if !self.reply.record(Section::Answer, self.owner_at, Rtype::CNAME, rrset.ttl_s, name) {
+        if !self.reply.record(Section::Answer, self.owner_at, (Rtype::CNAME, Class::IN), rrset.ttl_s, name) {
             return self.truncated(OptRcode::NOERROR);
         }
         self.owner_at = start + RDATA_AT;
@@ -315,7 +431,7 @@ impl<'t> Walk<'t, '_> {
     }
 
     /// Length of the current name without the apex.
-    fn relative_len(&self) -> usize {
+    pub(super) fn relative_len(&self) -> usize {
         self.name.wire().len() - self.zone.origin.wire().len()
     }
 
@@ -342,6 +458,12 @@ impl LowerName {
         let mut name = LowerName { octets: [0; NAME_MAX], len: 0, labels: 0 };
         name.set(&[wire]);
         name
+    }
+
+    /// The name that `parts` make up together. `None`: it would be too long.
+    pub fn of(parts: &[&[u8]]) -> Option<LowerName> {
+        let mut name = LowerName { octets: [0; NAME_MAX], len: 0, labels: 0 };
+        name.set(parts).then_some(name)
     }
 
     /// Becomes the name that `parts` make up together. False: that would be too long.

@@ -6,6 +6,7 @@ use crate::dns::name::Name;
 
 use super::blob::{BlobId, Blobs};
 use super::choice::{Choice, Outcome, Picks};
+use super::denial::Denial;
 use super::tree::{Node, Tree};
 
 /// Which questions about a zone are ours.
@@ -30,7 +31,19 @@ pub struct ZoneTable {
     pub(super) soa: Soa,
     pub(super) failover_rrsets: usize,
     pub(super) content: Option<u64>,
+    /// For zones that were signed elsewhere.
+    pub(super) signed: Option<Signed>,
 }
+
+/// What a signed zone has besides its data.
+pub(super) struct Signed {
+    /// The RRSIG records over each set, parallel to [`ZoneTable::sets`]; [`NO_BLOB`]: there are none.
+    pub signatures: Box<[BlobId]>,
+    pub denial: Option<Denial>,
+}
+
+/// No RRset.
+pub(super) const NO_BLOB: BlobId = BlobId::MAX;
 
 /// Serial, refresh, retry, expire and minimum: what an SOA record ends in, uncompressed, in octets.
 pub(super) const SOA_NUMBERS_LEN: usize = 20;
@@ -103,6 +116,19 @@ impl ZoneTable {
     pub(super) fn set(&self, node: &Node, rtype: Rtype) -> Option<Set> {
         let wanted = rtype.to_int();
         self.sets(node).iter().find(|set| set.rtype == wanted).copied()
+    }
+
+    /// The RRSIG records over a set of a node.
+    pub(super) fn signatures(&self, node: &Node, rtype: Rtype) -> Option<BlobId> {
+        let signed = self.signed.as_ref()?;
+        let wanted = rtype.to_int();
+        let at = self.sets(node).iter().position(|set| set.rtype == wanted)?;
+        Some(signed.signatures[node.sets_at as usize + at]).filter(|blob| *blob != NO_BLOB)
+    }
+
+    /// Whether any set of a node has signatures.
+    pub(super) fn is_signed_at(&self, node: &Node) -> bool {
+        self.sets(node).iter().any(|set| self.signatures(node, Rtype::from_int(set.rtype)).is_some())
     }
 
     pub(super) fn content(&self, set: Set) -> Content<'_> {

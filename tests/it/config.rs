@@ -113,15 +113,11 @@ const BAD: &[(&str, &str, &str)] = &[
         "c.toml:20:11: error: timeout is longer than the interval of 10000 ms; a probe must end before the next begins",
     ),
     ("https://{node}/", "ftp://{node}/", "c.toml:18:8: error: `ftp` is no scheme for http; write http:// or https://"),
+    ("https://{node}/", "https://www.example.org/", ""),
     (
         "https://{node}/",
-        "https://www/",
-        "c.toml:18:8: error: the URL names no node; write {node} (or {ip}) where the host stands",
-    ),
-    (
-        "https://{node}/",
-        "https://evil/?{node}",
-        "c.toml:18:8: error: the host is not the node; write {node} (or {ip}) as the host: the connection goes to the node",
+        "https://198.51.100.7/",
+        "c.toml:18:8: error: the host is an address that is not the node's; write {node}, {ip} or a name as the host: the connection goes to the node",
     ),
     ("expect = ", "ca-file = ", "c.toml:19:11: error: Welcome to {node}: No such file or directory (os error 2)"),
     (
@@ -221,6 +217,96 @@ fn transfers_are_checked() {
     assert!(!allow[0].lets("192.0.2.54".parse().unwrap(), None));
 }
 
+/// (the inside of `[check.web]`, the one line it gives). The table's name stands in line 19.
+const CHECKS: &[(&str, &str)] = &[
+    ("tls = \"{node}:443\"\nnames = \"pool\"\ncert-min-days = 7", ""),
+    ("tls = \"{ip}:443\"\nnames = [\"foo.zone\", \"*.foo.zone\", \"{node}\"]", ""),
+    ("tcp = \"{ip}:6379\"\nsend = \"PING\\r\\n\"\nexpect = \"+PONG\"", ""),
+    ("gemini = \"gemini://{node}/\"\nstatus = [20, 30]\ninsecure = true", ""),
+    ("smtp = \"{ip}:25\"\nstarttls = true", ""),
+    ("dns = \"{ip}:53\"\nquery = \"example.org SOA\"\nserial-of = \"127.0.0.1\"", ""),
+    ("dns = \"{ip}:53\"\nquery = \"nothing.example.org A\"\nrcode = \"nxdomain\"", ""),
+    ("exec = [\"check_ping\", \"-H\", \"{ip}\"]", ""),
+    ("file = \"/run/{node}.state\"\nmax-age = \"1m\"", ""),
+    ("http = \"https://{node}/\"\nmethod = \"HEAD\"\nredirects = 3\nheaders = { Accept = \"text/*\" }", ""),
+    ("http = \"https://{node}/\"\nexpect-regex = \"^(Welcome|Hello)\"", ""),
+    (
+        "interval = \"5s\"",
+        "19:8: error: check `web` does not say what to test; give it http = \"https://{node}/\", or one of tls, tcp, gemini, smtp, dns, exec, file",
+    ),
+    (
+        "http = \"https://{node}/\"\ntcp = \"{ip}:25\"",
+        "21:7: error: check `web` has both http and tcp; make two checks of it: a pool can use many",
+    ),
+    (
+        "tcp = \"{ip}:25\"\nstarttls = true",
+        "21:12: error: `starttls` means nothing to a check with tcp; it belongs to smtp",
+    ),
+    (
+        "tcp = \"mail.example.org:25\"",
+        "20:7: error: `mail.example.org:25` does not name the node; write {ip} or {node} as the host: the connection goes to the node",
+    ),
+    ("smtp = \"{ip}\"", "20:8: error: `{ip}` has no port; write for example \"{ip}:25\""),
+    ("smtp = \"{ip}:0\"", "20:8: error: `{ip}:0` has no port; write for example \"{ip}:25\""),
+    ("tls = \"{node}:443\"\nnames = \"pol\"", "21:9: error: `pol` is no list of names; did you mean `pool`?"),
+    (
+        "tls = \"{node}:443\"\nnames = [\"foo zone\"]",
+        "21:9: error: `foo zone` is no server name; write names = \"pool\" or names = [\"foo.zone\", \"www.foo.zone\"]",
+    ),
+    ("dns = \"{ip}:53\"", "19:8: error: check `web` does not say what to ask; give it query = \"example.org SOA\""),
+    ("dns = \"{ip}:53\"\nquery = \"example.org SOAP\"", "21:9: error: `SOAP` is no record type"),
+    (
+        "dns = \"{ip}:53\"\nquery = \"example.org A\"\nserial-of = \"127.0.0.1:53\"",
+        "22:13: error: serial-of needs the SOA; write query = \"ZONE SOA\"",
+    ),
+    (
+        "dns = \"{ip}:53\"\nquery = \"example.org A\"\nrcode = \"OK\"",
+        "22:9: error: `OK` is no rcode; write NOERROR, NXDOMAIN, REFUSED, ...",
+    ),
+    ("exec = []", "20:8: error: no program is named; write [\"/path/to/check_x\", \"-H\", \"{ip}\"]"),
+    (
+        "exec = [\"check_ping\"]",
+        "20:8: error: the command names no node: all nodes would look alike; write {ip} or {node} where the plugin takes the host",
+    ),
+    ("http = \"https://{node}/\"\nexpect-regex = \"a(b\"", "21:16: error: `a(b` is no pattern: unclosed group"),
+    (
+        "http = \"https://{node}/\"\nexpect-regex = \"(a{1000}){1000}\"",
+        "21:16: error: `(a{1000}){1000}` is no pattern: Compiled regex exceeds size limit of 1048576 bytes.",
+    ),
+    (
+        "http = \"https://{node}/\"\nexpect-regex = \"Welcome to {node}\"",
+        "21:16: error: expect-regex knows no {node} and {ip}; use expect for them",
+    ),
+    (
+        "http = \"https://{node}/\"\nheaders = { X-Evil = \"a\\r\\nb\" }",
+        "21:22: error: the value of X-Evil cannot be sent: it has a line break or worse; write one line of plain text",
+    ),
+    (
+        "http = \"https://{node}/\"\nheaders = { \"X Y\" = \"a\" }",
+        "21:13: error: \"X Y\" is no header name; letters, digits and `-`",
+    ),
+    ("http = \"https://{node}/\"\nmethod = \"POST\"", "21:10: error: `POST` is none of \"GET\", \"HEAD\", \"OPTIONS\""),
+    (
+        "http = \"https://{node}/\"\nmethod = \"HEAD\"\nexpect = \"x\"",
+        "22:10: error: `expect` needs a body, HEAD has none; use GET",
+    ),
+    ("http = \"https://{node}/\"\nredirects = 50", "21:13: error: 50 redirects are too many; write 0 to 10"),
+    ("gemini = \"https://{node}/\"", "20:10: error: `https` is no scheme for gemini; write gemini://"),
+];
+
+#[test]
+fn each_kind_of_check_and_its_mistakes() {
+    let (before, rest) = GOOD.split_once("[check.web]\n").unwrap();
+    let after = &rest[rest.find("[pool.").unwrap()..];
+    // `before` ends in line 16; two more, so that the table always stands in line 19.
+    let before = format!("{before}\n\n");
+    for (inside, expected) in CHECKS {
+        let got = problems(&format!("{before}[check.web]\n{inside}\n{after}"));
+        let expected: Vec<String> = expected.lines().map(|line| format!("c.toml:{line}")).collect();
+        assert_eq!(got, expected, "{inside}");
+    }
+}
+
 #[test]
 fn a_missing_file_and_a_folder() {
     let folder = tempfile::tempdir().unwrap();
@@ -280,6 +366,21 @@ fn the_examples_are_right() {
         }
     }
     assert!(seen >= 3, "one for each placement, and only {seen} were found");
+}
+
+/// Every example of the manual, with the lines that are commented out, too, where they can stand.
+#[test]
+fn the_manual_s_checks_are_right() {
+    let manual = include_str!("../../docs/checks.md");
+    let (before, rest) = GOOD.split_once("[check.web]\n").unwrap();
+    let after = &rest[rest.find("[pool.").unwrap()..];
+    let blocks: Vec<&str> = manual.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 8, "one for each kind");
+    for block in blocks {
+        let name = block.split(['.', ']']).nth(1).unwrap();
+        let text = format!("{before}{block}{}", after.replace("[\"web\"]", &format!("[\"{name}\"]")));
+        assert_eq!(problems(&text), [""; 0], "{block}");
+    }
 }
 
 proptest! {

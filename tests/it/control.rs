@@ -111,6 +111,7 @@ fn reply_to(request: Request) -> Answer {
             Answer { exports: vec![a_report(ExportResult::Served, "x")], ..Answer::done(format!("{zone:?}")) }
         }
         Request::Rollback { zone, .. } | Request::Generations { zone } => Answer::done(zone),
+        Request::Explain { pool } => Answer::refused(format!("pool `{pool}` is not configured")),
         Request::Reload => Answer { details: vec!["zone:1:1: bad".into()], ..Answer::refused("nothing changed") },
     }
 }
@@ -160,6 +161,7 @@ fn a_status(evil: &str) -> Status {
                 since_unix_ms: NOW,
                 until_unix_ms: None,
             }),
+            alarms: Vec::new(),
             order: order.clone(),
         }],
         nodes: vec![

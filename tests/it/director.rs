@@ -28,15 +28,9 @@ fn settings() -> Settings {
         families: Families::Together,
         min_hold_ms: 0,
         ttl_min_s: None,
+        anchors: Vec::new(),
     };
-    let http = Http {
-        url: "http://{node}/".to_owned(),
-        expect: None,
-        status: vec![200],
-        port: None,
-        ca_file: None,
-        insecure: false,
-    };
+    let http = Http { url: "http://{node}/".to_owned(), ..Http::default() };
     let check = Check {
         name: "web".to_owned(),
         kind: Kind::Http(http),
@@ -184,7 +178,7 @@ fn outcome(is_good: bool) -> Outcome {
         word: word.to_owned(),
         detail: detail.to_owned(),
         duration_ms: 3,
-        cert_expiry_unix_s: None,
+        ..Outcome::default()
     }
 }
 

@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod checks;
 mod command_line;
 mod config;
 mod config_zones;
 mod control;
 mod director;
+mod explaining;
 mod failover;
 mod floors;
 // What the fuzz targets do, tried here too.
@@ -14,7 +16,11 @@ mod floors;
 mod fuzz;
 mod fuzz_bodies;
 mod init;
+mod monitoring;
+mod network;
+mod notify;
 mod outages;
+mod page;
 mod placements;
 mod probes;
 mod publish;

@@ -26,8 +26,7 @@ fn check(scheme: &str, port: u16) -> Check {
             expect: Some("Welcome to {node}".to_owned()),
             status: vec![200],
             port: Some(port),
-            ca_file: None,
-            insecure: false,
+            ..Http::default()
         }),
         interval_ms: 10_000,
         fast_interval_ms: 1_000,
@@ -39,7 +38,7 @@ fn check(scheme: &str, port: u16) -> Check {
 }
 
 fn http(check: &mut Check) -> &mut Http {
-    let Kind::Http(http) = &mut check.kind;
+    let Kind::Http(http) = &mut check.kind else { panic!("no HTTP check") };
     http
 }
 
@@ -70,7 +69,7 @@ impl Site {
 
     fn https_check(&self, host: &Host) -> Check {
         let mut check = check("https", host.port());
-        http(&mut check).ca_file = Some(self.authority.write_ca(self.folder.path()));
+        http(&mut check).certificates.ca_file = Some(self.authority.write_ca(self.folder.path()));
         check
     }
 }
@@ -153,7 +152,7 @@ fn no_connection_by_the_deadline() {
         (0..3).map(|_| std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(200))).collect();
     for scheme in ["http", "https"] {
         let mut check = check(scheme, addr.port());
-        http(&mut check).insecure = true;
+        http(&mut check).certificates.insecure = true;
         check.timeout_ms = 300;
         expect(&check, Some(false), "L4TOUT", "no connection after 300ms");
     }
@@ -182,7 +181,7 @@ fn certificates() {
     let host = Host::https("127.0.0.1:0", NODE, &Authority::new());
     let mut unknown = site.https_check(&host);
     expect(&unknown, Some(false), "L6RSP", "UnknownIssuer");
-    http(&mut unknown).insecure = true;
+    http(&mut unknown).certificates.insecure = true;
     expect(&unknown, Some(true), "L7OK", "");
 
     let host = Host::http("127.0.0.1:0", NODE);
@@ -277,7 +276,7 @@ fn a_ca_file_that_is_none() {
     let file = folder.path().join("ca.pem");
     let mut check = check("https", 1);
     let mut fails = |file: PathBuf| {
-        http(&mut check).ca_file = Some(file);
+        http(&mut check).certificates.ca_file = Some(file);
         Prober::new([&check]).unwrap_err().to_string()
     };
     assert!(fails(file.clone()).contains("ca-file"));

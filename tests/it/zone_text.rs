@@ -43,6 +43,7 @@ fn pool(nodes: &[(&str, (&str, &str))]) -> Pool {
         families: Families::Together,
         min_hold_ms: 0,
         ttl_min_s: None,
+        anchors: Vec::new(),
     }
 }
 

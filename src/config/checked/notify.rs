@@ -140,7 +140,7 @@ impl Checker {
                 self.at(source, url.span(), "webhook and webhook-file name the same thing", "remove one");
                 return None;
             }
-            (Some(url), None) => self.url(source, url, template)?,
+            (Some(url), None) => self.webhook_url(source, url, template)?,
             (None, file) => Url::File(file.as_ref().and_then(|file| self.readable(source, file))?),
         };
         let token_file = table.token_file.as_ref().and_then(|text| self.readable(source, text));
@@ -148,7 +148,7 @@ impl Checker {
         Some(Way::Webhook { url, template, token_file, ca_file })
     }
 
-    fn url(&mut self, source: &Source, url: &file::Text, template: Template) -> Option<Url> {
+    fn webhook_url(&mut self, source: &Source, url: &file::Text, template: Template) -> Option<Url> {
         // What is wrong with it is told without it: it may hold a secret.
         let wrong = match reqwest::Url::parse(url.get_ref()) {
             Err(error) => Some(format!("this is no URL: {error}")),

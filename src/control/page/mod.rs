@@ -9,7 +9,9 @@ mod view;
 use std::fmt::Display;
 
 use crate::director::alarm::{self, Alarm, Severity};
-use crate::director::status::{CheckStatus, NodeStatus, PoolFamilyStatus, PoolStatus, Status, ZoneStatus};
+use crate::director::status::{
+    CheckStatus, NodeStatus, PoolFamilyStatus, PoolStatus, SecondaryStatus, Status, ZoneStatus,
+};
 
 use super::log::{Entry, result_word};
 use super::text;
@@ -30,6 +32,8 @@ pub const LOG_MAX: usize = 15;
 /// Longest sentence and longest name on the page, in characters; the log and the JSON have them whole.
 const SENTENCE_MAX: usize = 300;
 const NAME_MAX: usize = 100;
+/// Secondaries of a zone that are listed; `status` has them all.
+const SECONDARIES_MAX: usize = 4;
 
 /// What a page is made from.
 pub struct Source<'a> {
@@ -230,7 +234,7 @@ impl Page<'_> {
     }
 
     fn nodes(&mut self, checks: &Shown<(&NodeStatus, &CheckStatus)>) {
-        let head = ["Node", "Check", "State", "Last probe", "Last probes", "Certificate"];
+        let head = ["Node", "Check", "State", "Last probe", "History", "Certificate"];
         self.table("nodes", "Nodes and checks", &head, checks, |page, (node, check)| {
             let (class, state) = match check.verdict.as_str() {
                 "up" if check.against == 0 => ("", "\u{2714} up"),
@@ -289,15 +293,12 @@ impl Page<'_> {
         self.table("zones", "Zones", &head, zones, |page, zone| {
             let behind = zone.export && zone.serial_at_nsd != Some(zone.serial);
             let failed = zone.last_export.as_ref().is_some_and(|report| alarm::has_failed(report.result));
+            let behind = behind || zone.secondaries.iter().any(|secondary| secondary.serial != Some(zone.serial));
             let class = if failed || behind || zone.export_held { " class=\"warn\"" } else { "" };
             page.html.add(format_args!("<tr{class}>"));
             page.cell(clip(&zone.name, NAME_MAX));
             page.cell(zone.serial);
-            match zone.serial_at_nsd {
-                None => page.cell("not seen"),
-                Some(serial) if zone.export && behind => page.cell(format_args!("! {serial}")),
-                Some(serial) => page.cell(format_args!("{}{serial}", if zone.export { "\u{2714} " } else { "" })),
-            }
+            page.cell(serials(zone));
             page.cell(clip(&zone.pools.join(", "), NAME_MAX));
             match &zone.last_export {
                 None => page.cell(if zone.export { "none since the start" } else { "off" }),
@@ -313,6 +314,7 @@ impl Page<'_> {
         });
     }
 
+    /// The serial at each secondary, those that are behind marked.
     fn log(&mut self, log: &[Entry]) {
         self.html.add(format_args!("<section id=\"log\"><h2>Last transitions</h2>\n<ol>\n"));
         for entry in log.iter().rev() {
@@ -340,6 +342,29 @@ fn holder(pool: &PoolStatus, of: impl Fn(&PoolFamilyStatus) -> Option<&str>) -> 
             each.join(", ")
         }
     }
+}
+
+/// What nsd and each secondary serve of a zone, marked where it is not what was decided.
+fn serials(zone: &ZoneStatus) -> String {
+    let mark = |is_right: bool| if is_right { '\u{2714}' } else { '!' };
+    let mut words: Vec<String> = Vec::new();
+    match zone.serial_at_nsd {
+        Some(serial) if zone.export => words.push(format!("{} {serial}", mark(serial == zone.serial))),
+        Some(serial) => words.push(serial.to_string()),
+        None if zone.export || zone.secondaries.is_empty() => words.push("not seen".to_owned()),
+        None => {}
+    }
+    // Those that lag behind first.
+    let mut secondaries: Vec<&SecondaryStatus> = zone.secondaries.iter().collect();
+    secondaries.sort_by_key(|secondary| secondary.serial == Some(zone.serial));
+    for secondary in secondaries.iter().take(SECONDARIES_MAX) {
+        let serial = secondary.serial.map_or("not seen".to_owned(), |serial| serial.to_string());
+        words.push(format!("{} {serial} at {}", mark(secondary.serial == Some(zone.serial)), secondary.server));
+    }
+    if secondaries.len() > SECONDARIES_MAX {
+        words.push(format!("and {} more", secondaries.len() - SECONDARIES_MAX));
+    }
+    words.join(", ")
 }
 
 /// "1 pool", "2 pools".

@@ -22,6 +22,8 @@ pub struct Settings {
     pub timeout_ms: u32,
     /// Most requests that may wait at the same time: in each UDP thread, and in all of TCP.
     pub pending_max: usize,
+    /// Whether nsd is told who asks, by the PROXY protocol (nsd 4.8 and later).
+    pub proxy: bool,
 }
 
 impl Settings {
@@ -30,7 +32,7 @@ impl Settings {
     pub const PENDING_MAX: usize = 4_096;
 
     pub fn new(address: SocketAddr) -> Settings {
-        Settings { address, timeout_ms: Settings::TIMEOUT_MS, pending_max: Settings::PENDING_MAX }
+        Settings { address, timeout_ms: Settings::TIMEOUT_MS, pending_max: Settings::PENDING_MAX, proxy: false }
     }
 }
 

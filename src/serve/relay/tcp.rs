@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use crate::dns::message::{HEADER_LEN, Query, answers};
 
 use super::super::counters::Relayed;
+use super::super::proxy;
 use super::super::sys::random::Random;
 use super::Settings;
 
@@ -20,6 +21,7 @@ pub struct Relay {
     address: SocketAddr,
     timeout: Duration,
     places: Semaphore,
+    proxy: bool,
 }
 
 /// One client connection's way to nsd.
@@ -35,14 +37,15 @@ impl Relay {
             address: settings.address,
             timeout: Duration::from_millis(settings.timeout_ms.into()),
             places: Semaphore::new(settings.pending_max.min(Semaphore::MAX_PERMITS)),
+            proxy: settings.proxy,
         }
     }
 
-    /// Asks nsd. The answer carries the ID of `query`. An error says what to count; the client is to
+    /// Asks nsd for a client. The answer carries the ID of `query`. An error says what to count; the client is to
     /// get SERVFAIL.
-    pub async fn ask(&self, upstream: &mut Upstream, query: &[u8]) -> Result<Vec<u8>, Relayed> {
+    pub async fn ask(&self, upstream: &mut Upstream, query: &[u8], client: SocketAddr) -> Result<Vec<u8>, Relayed> {
         let _place: SemaphorePermit<'_> = self.places.try_acquire().map_err(|_| Relayed::Full)?;
-        let outcome = timeout(self.timeout, self.exchange(upstream, query)).await;
+        let outcome = timeout(self.timeout, self.exchange(upstream, query, client)).await;
         if !matches!(outcome, Ok(Ok(_))) {
             // Whatever arrives on it from now on would be the answer to another question.
             upstream.connection = None;
@@ -55,7 +58,7 @@ impl Relay {
         }
     }
 
-    async fn exchange(&self, upstream: &mut Upstream, query: &[u8]) -> io::Result<Vec<u8>> {
+    async fn exchange(&self, upstream: &mut Upstream, query: &[u8], client: SocketAddr) -> io::Result<Vec<u8>> {
         let random = match &mut upstream.random {
             Some(random) => random,
             none => none.insert(Random::new()?),
@@ -74,6 +77,12 @@ impl Relay {
         }
         let connection = upstream.connection.insert(TcpStream::connect(self.address).await?);
         connection.set_nodelay(true)?;
+        if self.proxy {
+            // Once for the connection, which is this client's alone.
+            let mut header = [0; proxy::WRITTEN_MAX];
+            let len = proxy::write(client, proxy::Transport::Stream, &mut header);
+            connection.write_all(&header[..len]).await?;
+        }
         let reply = converse(connection, &framed).await?;
         checked(reply, id, query)
     }

@@ -4,15 +4,17 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
 use crate::dns::message::{HEADER_LEN, Query, answers, flags};
-use crate::table::respond::{Limits, Response, failure};
+use crate::table::respond::Answer;
 
-use super::super::counters::{Relayed, Tally};
+use super::super::counters::{Relayed, Request, Tally};
+use super::super::proxy;
+use super::super::rrl::{Judgement, subject_of};
 use super::super::sys::Calls;
 use super::super::sys::batch::{Batch, Envelope};
 use super::super::sys::random::Random;
 use super::super::udp::Outgoing;
+use super::Settings;
 use super::pending::{Key, Pending, Waiting};
-use super::{Settings, UNANSWERED};
 
 /// Sockets towards nsd, each with a port of its own: a forger has to guess which.
 pub const SOCKETS: usize = 4;
@@ -32,13 +34,13 @@ pub struct Relay {
     socket: usize,
     replies: Batch,
     timeout_ms: u32,
-    limits: Limits,
+    proxy: bool,
     calls: Calls,
 }
 
 impl Relay {
     /// Opens the sockets; nothing is sent yet.
-    pub fn new(settings: &Settings, limits: Limits, calls: Calls) -> io::Result<Relay> {
+    pub fn new(settings: &Settings, calls: Calls) -> io::Result<Relay> {
         let any: SocketAddr = match settings.address {
             SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
             SocketAddr::V6(_) => ([0u16; 8], 0).into(),
@@ -57,7 +59,7 @@ impl Relay {
             socket: 0,
             replies: Batch::new(DATAGRAM_MAX),
             timeout_ms: settings.timeout_ms,
-            limits,
+            proxy: settings.proxy,
             calls,
         })
     }
@@ -90,16 +92,21 @@ impl Relay {
             self.flush(outgoing, tally);
         }
         let key = if self.pending.is_full() { None } else { self.new_key() };
-        let fits = query.len() <= DATAGRAM_MAX;
+        let fits = query.len() <= DATAGRAM_MAX - proxy::WRITTEN_MAX;
         let Some(key) = key.filter(|_| fits) else {
-            fail(query, client, &self.limits, outgoing, tally);
+            outgoing.fail(query, client, tally);
             return tally.relayed(Relayed::Full);
         };
         self.pending.insert(key, query, client, now_ms.saturating_add(u64::from(self.timeout_ms)));
-        let copy = &mut self.queries.spare()[..query.len()];
-        copy.copy_from_slice(query);
-        copy[..2].copy_from_slice(&key.id.to_be_bytes());
-        self.queries.push(query.len(), &Envelope::NONE);
+        let copy = self.queries.spare();
+        let head = match self.proxy {
+            true => proxy::write(client.client(), proxy::Transport::Datagram, copy),
+            false => 0,
+        };
+        let len = head + query.len();
+        copy[head..len].copy_from_slice(query);
+        copy[head..head + 2].copy_from_slice(&key.id.to_be_bytes());
+        self.queries.push(len, &Envelope::NONE);
     }
 
     /// Sends what has been taken. The next queries leave by another socket.
@@ -115,14 +122,26 @@ impl Relay {
         }
     }
 
-    /// Hands nsd's replies on, and SERVFAIL to those who have waited too long. True if there was any.
-    pub fn collect(&mut self, now_ms: u64, outgoing: &mut Outgoing<'_>, tally: &mut Tally) -> bool {
-        let mut any = false;
-        for socket in 0..self.sockets.len() {
+    /// Hands on what has arrived at the sockets that are ready, and SERVFAIL to those who have waited
+    /// too long.
+    pub fn collect(
+        &mut self,
+        is_ready: impl Fn(usize) -> bool,
+        now_ms: u64,
+        outgoing: &mut Outgoing<'_>,
+        tally: &mut Tally,
+    ) {
+        for socket in (0..self.sockets.len()).filter(|socket| is_ready(*socket)) {
             for _ in 0..COLLECT_MAX {
                 match self.replies.receive(&self.sockets[socket], false, self.calls) {
                     Ok(()) if self.replies.is_empty() => break,
-                    Ok(()) => self.hand_on(socket, outgoing, tally),
+                    Ok(()) => {
+                        self.hand_on(socket, outgoing, tally);
+                        // What is left in the socket is announced again.
+                        if !self.replies.is_full() {
+                            break;
+                        }
+                    }
                     Err(error) => {
                         if error.kind() == io::ErrorKind::ConnectionRefused {
                             self.refused(socket, outgoing, tally);
@@ -130,15 +149,12 @@ impl Relay {
                         break;
                     }
                 }
-                any = true;
             }
         }
         while let Some(waiting) = self.pending.take_expired(now_ms) {
-            fail(&waiting.query, &waiting.envelope, &self.limits, outgoing, tally);
+            outgoing.fail(&waiting.query, &waiting.envelope, tally);
             tally.relayed(Relayed::Timeout);
-            any = true;
         }
-        any
     }
 
     /// The replies just received: each to whom it belongs.
@@ -165,15 +181,24 @@ impl Relay {
             copy[..2].copy_from_slice(&waiting.query[..2]);
             let question_len = question(waiting).unwrap_or_default();
             let len = if cut || len < reply.len() { cut_short(copy, question_len) } else { len };
-            outgoing.push(len, &waiting.envelope, tally);
             tally.relayed(Relayed::Answered);
+            let answer = Answer { len, subject: subject_of(&copy[..len]), known_client: false };
+            match outgoing.judge(answer, &waiting.envelope) {
+                Judgement::Send => outgoing.push(len, &waiting.envelope, tally),
+                Judgement::Drop => tally.request(Request::Limited),
+                Judgement::Slip => {
+                    let len = cut_short(outgoing.spare(), question_len);
+                    outgoing.push(len, &waiting.envelope, tally);
+                    tally.request(Request::Slipped);
+                }
+            }
         }
     }
 
     /// Nobody listens at nsd's address: who waits for it need not wait any longer.
     fn refused(&mut self, socket: usize, outgoing: &mut Outgoing<'_>, tally: &mut Tally) {
         while let Some(waiting) = self.pending.take_any_of(socket) {
-            fail(&waiting.query, &waiting.envelope, &self.limits, outgoing, tally);
+            outgoing.fail(&waiting.query, &waiting.envelope, tally);
             tally.relayed(Relayed::Unreachable);
         }
     }
@@ -190,14 +215,8 @@ impl Relay {
     }
 }
 
-/// SERVFAIL to this client.
-fn fail(query: &[u8], client: &Envelope, limits: &Limits, outgoing: &mut Outgoing<'_>, tally: &mut Tally) {
-    if let Response::Reply(len) = failure(query, UNANSWERED, limits, outgoing.spare()) {
-        outgoing.push(len, client, tally);
-    }
-}
-
-/// A reply that did not arrive whole becomes header and question with TC: the client asks over TCP.
+/// A reply that did not arrive whole, or must not leave whole, becomes header and question with TC:
+/// the client asks over TCP.
 fn cut_short(reply: &mut [u8], question_len: usize) -> usize {
     reply[2] |= (flags::TC >> 8) as u8;
     reply[6..HEADER_LEN].fill(0);

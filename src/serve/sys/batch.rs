@@ -1,7 +1,7 @@
 //! Datagrams, many at a time: received with one system call, sent with one.
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::ptr;
@@ -56,6 +56,8 @@ struct Entry {
 pub struct Envelope {
     peer: Peer,
     source: Source,
+    /// Whom the sender has asked for, if it is a load balancer that says so.
+    client: Option<SocketAddr>,
 }
 
 /// A socket address in the system's own form.
@@ -78,7 +80,34 @@ pub struct Sent {
 
 impl Envelope {
     /// For connected sockets, and as a start.
-    pub const NONE: Envelope = Envelope { peer: Peer { octets: [0; PEER_MAX], len: 0 }, source: Source::NONE };
+    pub const NONE: Envelope =
+        Envelope { peer: Peer { octets: [0; PEER_MAX], len: 0 }, source: Source::NONE, client: None };
+
+    /// The same, on behalf of a client of the sender.
+    pub fn on_behalf_of(self, client: Option<SocketAddr>) -> Envelope {
+        Envelope { client, ..self }
+    }
+
+    /// Who asks; unspecified if nobody is known.
+    pub fn client(&self) -> SocketAddr {
+        self.client.unwrap_or_else(|| self.sender())
+    }
+
+    /// Who has sent the datagram.
+    pub fn sender(&self) -> SocketAddr {
+        let octets = &self.peer.octets;
+        let port = u16::from_be_bytes([octets[2], octets[3]]);
+        // sockaddr_in is 16 octets with the address at 4, sockaddr_in6 is 28 with it at 8, everywhere.
+        let address = match self.peer.len {
+            16 => IpAddr::from([octets[4], octets[5], octets[6], octets[7]]),
+            28 => {
+                let address: [u8; 16] = octets[8..24].try_into().expect("16 octets");
+                IpAddr::from(address)
+            }
+            _ => IpAddr::from([0; 4]),
+        };
+        SocketAddr::new(address, port)
+    }
 }
 
 impl Batch {
@@ -272,7 +301,7 @@ impl Batch {
         let buffers = self.octets.chunks_exact_mut(self.size);
         let parts = self.entries.iter_mut().zip(&mut self.vectors).zip(&mut self.headers).zip(buffers);
         for (((entry, vector), header), buffer) in parts.skip(range.start).take(range.len()) {
-            let Envelope { peer, source } = &mut entry.envelope;
+            let Envelope { peer, source, .. } = &mut entry.envelope;
             let (buffer_len, name_len, (control, control_len)) = match direction {
                 Direction::Receive => (buffer.len(), PEER_MAX as libc::socklen_t, source.room()),
                 Direction::Send => (entry.len, peer.len, source.control()),
@@ -298,6 +327,7 @@ impl Batch {
         let entry = &mut self.entries[at];
         entry.len = len.min(self.size);
         entry.truncated = truncated;
+        entry.envelope.client = None;
         entry.envelope.peer.len = name_len.min(PEER_MAX as libc::socklen_t);
         entry.envelope.source.settle(control_len);
     }
@@ -315,7 +345,6 @@ fn message(header: &mut Header) -> &mut libc::msghdr {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, SocketAddr};
     use std::time::Duration;
 
     use super::super::source;
@@ -349,6 +378,7 @@ mod tests {
                 for at in 0..inbox.len() {
                     let (datagram, envelope) = inbox.get(at);
                     assert_eq!(datagram, [seen; 20]);
+                    assert_eq!(envelope.client(), client.local_addr().unwrap());
                     outbox.spare()[..2].copy_from_slice(&[seen, 7]);
                     outbox.push(2, envelope);
                     seen += 1;

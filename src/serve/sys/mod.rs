@@ -27,20 +27,34 @@ pub enum Calls {
     Plain,
 }
 
+/// Which of the sockets that were waited for have something to say, by their place in the list.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Ready(u16);
+
+impl Ready {
+    /// `at` must be below [`WAIT_MAX`].
+    pub fn has(self, at: usize) -> bool {
+        self.0 >> at & 1 != 0
+    }
+}
+
 /// Waits until one of the sockets (at most [`WAIT_MAX`]) has something to say, or so many
 /// milliseconds have passed.
-pub fn wait<'a>(sockets: impl IntoIterator<Item = &'a UdpSocket>, timeout_ms: u16) -> io::Result<()> {
+pub fn wait<'a>(sockets: impl IntoIterator<Item = &'a UdpSocket>, timeout_ms: u16) -> io::Result<Ready> {
     let mut polled = [libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 }; WAIT_MAX];
+    let mut count = 0;
     for (entry, socket) in polled.iter_mut().zip(sockets) {
         entry.fd = socket.as_raw_fd();
+        count += 1;
     }
-    // SAFETY: the array is ours and its length is given. poll(2) passes over entries with fd -1.
-    let result = unsafe { libc::poll(polled.as_mut_ptr(), WAIT_MAX as libc::nfds_t, i32::from(timeout_ms)) };
+    // SAFETY: the array is ours, and as many entries as are counted lie in it.
+    let result = unsafe { libc::poll(polled.as_mut_ptr(), count as libc::nfds_t, i32::from(timeout_ms)) };
     match result {
         -1 => match io::Error::last_os_error() {
-            error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            error if error.kind() == io::ErrorKind::Interrupted => Ok(Ready::default()),
             error => Err(error),
         },
-        _ => Ok(()),
+        // An error of a socket counts: receiving from it says which.
+        _ => Ok(Ready((0..WAIT_MAX).filter(|at| polled[*at].revents != 0).fold(0, |bits, at| bits | 1 << at))),
     }
 }

@@ -26,7 +26,7 @@ use tokio::task::AbortHandle;
 
 use crate::dns::access::{Allow, Key};
 use crate::dns::name::Name;
-use crate::table::respond::{Limits, Response, respond};
+use crate::table::respond::{Client, Limits, Response, respond};
 use crate::table::transfer::journal::Journal;
 use crate::table::{Live, Table};
 
@@ -192,7 +192,15 @@ impl Transfers {
 
     /// Answers a signed query (RFC 8945 section 5.3) at the end of `out`. `max` is what a reply may
     /// have, in octets. False: nothing is to be sent.
-    pub fn answer_signed(&self, table: &Table, query: &[u8], limits: &Limits, max: usize, out: &mut Vec<u8>) -> bool {
+    pub fn answer_signed(
+        &self,
+        table: &Table,
+        query: &[u8],
+        limits: &Limits,
+        client: &Client,
+        max: usize,
+        out: &mut Vec<u8>,
+    ) -> bool {
         let rules = self.rules.load();
         let verified = match rules.keys.verify(query) {
             Ok(Some(verified)) => verified,
@@ -204,8 +212,8 @@ impl Transfers {
         };
         let (message, _, mut signer) = verified.split();
         let mut reply = vec![0; max.saturating_sub(tsig::RECORD_MAX)];
-        match respond(table, &message, &Limits { keys: false, ..*limits }, &mut reply) {
-            Response::Reply(len) => reply.truncate(len),
+        match respond(table, &message, &Limits { keys: false, ..*limits }, client, &mut reply) {
+            Response::Reply(answer) => reply.truncate(answer.len),
             Response::Drop | Response::Relay | Response::Verify(_) => return false,
         }
         if !signer.sign(&mut reply) {

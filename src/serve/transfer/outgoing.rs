@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::dns::message::MESSAGE_MAX;
 use crate::dns::name::Name;
 use crate::dns::transfer::{Request, Wanted};
-use crate::table::respond::{Limits, Transport, error};
+use crate::table::respond::{Limits, Transport, refusal};
 use crate::table::transfer::stream::Stream;
 
 use super::tsig::Signer;
@@ -150,7 +150,7 @@ async fn say_no<W: AsyncWrite + Unpin>(
 ) -> io::Result<()> {
     let limits = Limits::new(Transport::Stream, false);
     let mut reply = vec![0; 1024];
-    let Some(len) = error(&request.query, no.rcode, Some(no.extended_error), &limits, &mut reply) else {
+    let Some(len) = refusal(&request.query, no.rcode, no.extended_error, &limits, &mut reply) else {
         return Ok(());
     };
     reply.truncate(len);

@@ -16,8 +16,8 @@ use super::super::zone_table::SOA_NUMBERS_LEN;
 pub struct Fingerprint(Context);
 
 impl Fingerprint {
-    /// `pools` are those that the slots of the records name.
-    pub fn new(pools: &[Pool]) -> Fingerprint {
+    /// `pools` are those that the slots of the records name, in their order.
+    pub fn new<'a>(pools: impl IntoIterator<Item = &'a Pool>) -> Fingerprint {
         let mut fingerprint = Fingerprint(Context::new(&SHA256));
         for pool in pools {
             fingerprint.number(pool.nodes.len());
@@ -81,7 +81,7 @@ mod tests {
     }
 
     fn of(records: &[(Record, Option<Slot>)]) -> u64 {
-        let mut fingerprint = Fingerprint::new(&[]);
+        let mut fingerprint = Fingerprint::new([]);
         records.iter().for_each(|(record, slot)| fingerprint.add(record, *slot));
         fingerprint.finish()
     }

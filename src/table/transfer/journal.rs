@@ -9,7 +9,7 @@ use super::super::zone_table::ZoneTable;
 use super::change::Followers;
 
 /// Versions kept of each zone; a secondary that is further behind gets the whole zone.
-pub const VERSIONS_MAX: usize = 1_000;
+pub const VERSIONS_MAX: usize = 256;
 
 /// The versions of one zone, the newest last. All are of the same content: when the operator has
 /// edited the zone, the journal starts anew.

@@ -50,8 +50,8 @@ fn respond_makes_none() {
                     let octets = query(&owner, type_of(rtype)).to_vec().unwrap();
                     let before = allocations();
                     for transport in [Transport::Udp, Transport::Stream] {
-                        respond(&table, &octets, &Limits::new(transport, false), &mut out);
-                        respond(&table, &octets[..octets.len() - 1], &Limits::new(transport, true), &mut out);
+                        respond(&table, &octets, &Limits::new(transport, false), &CLIENT, &mut out);
+                        respond(&table, &octets[..octets.len() - 1], &Limits::new(transport, true), &CLIENT, &mut out);
                     }
                     assert_eq!(allocations(), before, "{owner} {rtype}");
                 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use nsd_failover::dns::message::Query;
 use nsd_failover::table::Table;
-use nsd_failover::table::respond::{Limits, Response, Transport, respond};
+use nsd_failover::table::respond::{Answer, Limits, Response, Transport, respond};
 use nsd_failover::table::zone_table::Mode;
 
 use super::support::*;
@@ -14,14 +14,14 @@ fn check(table: &Table, message: &[u8], room: usize) {
         for relay in [false, true] {
             let limits = Limits::new(transport, relay);
             let mut out = vec![0; room];
-            match respond(table, message, &limits, &mut out) {
+            match respond(table, message, &limits, &CLIENT, &mut out) {
                 Response::Drop => {}
                 Response::Verify(_) => unreachable!("there are no keys"),
                 Response::Relay => {
                     assert!(relay);
                     Query::read(message).expect("only what is well-formed is relayed");
                 }
-                Response::Reply(length) => {
+                Response::Reply(Answer { len: length, .. }) => {
                     assert_eq!(out[..2], message[..2], "the ID comes back");
                     assert_eq!(message[2] & 0x80, 0, "replies are never answered");
                     assert_eq!(out[2] & 0xf8, message[2] & 0x78 | 0x80, "QR and the opcode");

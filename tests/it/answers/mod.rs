@@ -4,8 +4,12 @@
 
 mod allocation;
 mod any_bytes;
+mod differential;
 mod dig;
+mod encrypted;
+mod musts;
 mod nsd;
+mod proxied;
 mod relaying;
 mod rows;
 mod streams;

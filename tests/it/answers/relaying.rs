@@ -57,7 +57,6 @@ fn what_is_not_ours_is_what_nsd_says() {
                 "alias.example.org CNAME",
                 "any.wild.example.org TXT +dnssec",
                 "www.elsewhere.test A",
-                "version.bind TXT CH",
             ] {
                 let (ours, nsds) = (ask(servers.address, question), ask(nsd.address, question));
                 assert_eq!(ours.replace("\\t", " "), nsds.replace("\\t", " "), "{question} {transport}");
@@ -72,7 +71,7 @@ fn what_is_not_ours_is_what_nsd_says() {
             assert!(transfer.contains("Transfer failed") || transfer.contains("REFUSED"), "{transfer}");
         }
         let counters = servers.counters.snapshot();
-        assert_eq!((counters.requests(Request::Relayed), counters.relayed(Relayed::Answered)), (20, 20));
+        assert_eq!((counters.requests(Request::Relayed), counters.relayed(Relayed::Answered)), (18, 18));
         servers.stop();
     }
 }

@@ -272,7 +272,7 @@ fn overlay() {
     ] {
         let (owner, rtype) = question.split_once(' ').unwrap();
         let octets = query(owner, type_of(rtype)).to_vec().unwrap();
-        assert_eq!(respond(&table, &octets, &relay, &mut [0; 4096]), Response::Relay, "{question}");
+        assert_eq!(respond(&table, &octets, &relay, &CLIENT, &mut [0; 4096]), Response::Relay, "{question}");
         // Without a relay it is refused: claims about what nsd has are never made up.
         rows(&table, &[(question, &["REFUSED"])]);
     }
@@ -365,7 +365,7 @@ fn sizes() {
     // A small buffer truncates and does not panic.
     let octets = query("big", 16).to_vec().unwrap();
     for room in 0..600 {
-        respond(&table, &octets, &stream, &mut vec![0; room]);
+        respond(&table, &octets, &stream, &CLIENT, &mut vec![0; room]);
     }
 }
 
@@ -375,11 +375,11 @@ fn what_is_no_query() {
     let mut out = [0; 4096];
     let octets = query("www", 1).to_vec().unwrap();
     for length in 0..12 {
-        assert_eq!(respond(&table, &octets[..length], &limits(), &mut out), Response::Drop);
+        assert_eq!(respond(&table, &octets[..length], &limits(), &CLIENT, &mut out), Response::Drop);
     }
     let mut reply = octets.clone();
     reply[2] |= 0x80;
-    assert_eq!(respond(&table, &reply, &Limits::new(Transport::Udp, true), &mut out), Response::Drop);
+    assert_eq!(respond(&table, &reply, &Limits::new(Transport::Udp, true), &CLIENT, &mut out), Response::Drop);
     for (opcode, name) in [(1, "IQUERY"), (2, "STATUS"), (4, "NOTIFY"), (5, "UPDATE"), (15, "unassigned")] {
         let mut message = octets.clone();
         // Every other flag is set: none comes back.

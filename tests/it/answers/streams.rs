@@ -172,3 +172,74 @@ fn connections_that_break_off_at_any_point() {
     assert_eq!(read(&mut stream).answers.len(), 21);
     servers.stop();
 }
+
+#[test]
+fn the_longest_silent_makes_room() {
+    let servers = servers(|settings| settings.connections_max = 3);
+    let answered = |stream: &mut TcpStream, id: u16| {
+        stream.write_all(&framed(id, "www", "A")).is_ok() && stream.read_exact(&mut [0; 2]).is_ok()
+    };
+    let mut inside: Vec<TcpStream> = (0..3).map(|_| connect(&servers)).collect();
+    // Who has just come is not sent away.
+    std::thread::sleep(Duration::from_millis(600));
+    assert!(answered(&mut inside[0], 1), "the first has asked something");
+    assert!(answered(&mut connect(&servers), 2), "room is made");
+    assert!(is_closed(&mut inside[1]), "by the one who has asked nothing for the longest time");
+    assert!(answered(&mut inside[2], 3) && inside[0].write_all(&framed(4, "www", "A")).is_ok());
+    servers.stop();
+}
+
+#[test]
+fn so_many_queries_on_a_connection() {
+    let servers = servers(|settings| settings.queries_max = 3);
+    let mut stream = connect(&servers);
+    (0..5).for_each(|id| stream.write_all(&framed(id, "www", "A")).unwrap());
+    (0..3).for_each(|id| assert_eq!(read(&mut stream).metadata.id, id));
+    assert!(is_closed(&mut stream));
+    servers.stop();
+}
+
+/// A daemon that may open 64 files, and 200 clients: it waits instead of spinning, UDP is served
+/// meanwhile, and when the clients go, TCP is too.
+#[test]
+fn out_of_descriptors() {
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let address = crate::support::nsd::free_address();
+    std::fs::write(path("zone"), "$ORIGIN example.org.\n@ 300 SOA a b 1 2 3 4 5\n@ 300 NS a\na 300 A 192.0.2.1\n")
+        .unwrap();
+    let config = format!(
+        "version = 1\nlisten = [\"{address}\"]\ncontrol = \"control\"\nstate-dir = \"state\"\n[dns]\n\
+         tcp-per-client = 1000\ntcp-timeout = \"60s\"\n[zone.\"example.org\"]\nfile = \"zone\"\n"
+    );
+    std::fs::write(path("c.toml"), config).unwrap();
+    let program = env!("CARGO_BIN_EXE_nsd-failover");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 64; exec \"$0\" run --config \"$1\"", program]).arg(path("c.toml"));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    let mut daemon = command.spawn().unwrap();
+    let dig = |transport: &str| {
+        let text = crate::support::nsd::dig(address, &["a.example.org", "A", transport, "+time=1", "+tries=1"]);
+        text == ["192.0.2.1"]
+    };
+    eventually("it serves", || dig("+notcp"));
+    let cpu_ticks = || -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    let clients: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(address).unwrap()).collect();
+    // Long enough for a spin to show: it would take every tick of the two seconds.
+    std::thread::sleep(Duration::from_millis(200));
+    let before = cpu_ticks();
+    std::thread::sleep(Duration::from_secs(2));
+    let spent = cpu_ticks() - before;
+    assert!(spent < 50, "{spent} ticks of 200");
+    assert!(dig("+notcp"), "UDP is served all the same");
+    drop(clients);
+    eventually("TCP is served again", || dig("+tcp"));
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+}

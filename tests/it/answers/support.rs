@@ -1,12 +1,13 @@
 //! A zone in a few lines, queries, and replies read by hickory.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::base::iana::{Class, Rtype};
 use hickory_proto::op::{Edns, Message, OpCode, Query};
 use hickory_proto::rr::{DNSClass, Name as HickoryName, RData, RecordType};
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -17,9 +18,10 @@ use nsd_failover::dns::record::Record;
 use nsd_failover::failover::pool::{Families, Node, Pool, PoolRoles, Preempt, Roles, Rotate, Slot, WhenAllDown};
 use nsd_failover::health::family::{Family, PerFamily};
 use nsd_failover::serve::counters::{self, Counters};
+use nsd_failover::serve::rrl::Limiter;
 use nsd_failover::serve::sys::Calls;
 use nsd_failover::serve::{relay, tcp, udp};
-use nsd_failover::table::respond::{Limits, Response, Transport, respond};
+use nsd_failover::table::respond::{Answer, Client, Limits, Response, Transport, respond};
 use nsd_failover::table::zone_table::{Mode, ZoneTable};
 use nsd_failover::table::{Catalog, Live, Table};
 use nsd_failover::zone::tag::Role;
@@ -143,6 +145,7 @@ pub fn pool() -> Pool {
         families: Families::Together,
         min_hold_ms: 0,
         ttl_min_s: None,
+        anchors: Vec::new(),
     }
 }
 
@@ -187,6 +190,9 @@ pub fn type_of(text: &str) -> u16 {
     text.parse::<Rtype>().unwrap().to_int()
 }
 
+/// Who asks, and when, where it does not matter.
+pub const CLIENT: Client = Client { address: IpAddr::V4(Ipv4Addr::new(198, 51, 100, 100)), now_s: 1_800_000_000 };
+
 pub fn limits() -> Limits {
     Limits::new(Transport::Udp, false)
 }
@@ -194,8 +200,8 @@ pub fn limits() -> Limits {
 /// The reply in octets; panics unless there is one.
 pub fn reply_octets(table: &Table, query: &[u8], limits: &Limits) -> Vec<u8> {
     let mut out = vec![0; 65_535];
-    match respond(table, query, limits, &mut out) {
-        Response::Reply(length) => out[..length].to_vec(),
+    match respond(table, query, limits, &CLIENT, &mut out) {
+        Response::Reply(Answer { len, .. }) => out[..len].to_vec(),
         other => panic!("{other:?}"),
     }
 }
@@ -270,6 +276,11 @@ impl Servers {
         Servers::start_with(table, relay, calls, |_| {})
     }
 
+    /// With limits on answers over UDP.
+    pub fn start_limited(table: Table, limiter: Arc<Limiter>) -> Servers {
+        Servers::start_all(table, None, Calls::Native, Some(limiter), |_| {})
+    }
+
     /// `adjust` changes the TCP settings.
     pub fn start_with(
         table: Table,
@@ -277,18 +288,37 @@ impl Servers {
         calls: Calls,
         adjust: impl Fn(&mut tcp::Settings),
     ) -> Servers {
+        Servers::start_all(table, relay, calls, None, adjust)
+    }
+
+    fn start_all(
+        table: Table,
+        relay: Option<relay::Settings>,
+        calls: Calls,
+        limiter: Option<Arc<Limiter>>,
+        adjust: impl Fn(&mut tcp::Settings),
+    ) -> Servers {
+        // No other test speaks from there.
+        let proxies: Arc<[IpNet]> = [IpNet::from(IpAddr::from([127, 0, 0, 77]))].into();
         let (live, counters) = (Arc::new(Live::new(table)), Arc::new(Counters::default()));
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (address, sockets, listener) = bind_both(&runtime);
         let limits = Limits::new(Transport::Udp, relay.is_some());
-        let udp = udp::Server::start(sockets, &live, &udp::Settings { limits, relay, calls }, None, &counters).unwrap();
+        let udp = udp::Server::start(
+            sockets,
+            &live,
+            &udp::Settings { limits, relay, limiter, proxies: proxies.clone(), calls },
+            None,
+            &counters,
+        )
+        .unwrap();
         let mut settings = tcp::Settings::new(Limits::new(Transport::Stream, relay.is_some()));
         adjust(&mut settings);
         let block = counters.block(counters::Transport::Tcp, Family::Ipv4);
         let relay = relay.map(|relay| Arc::new(relay::tcp::Relay::new(&relay)));
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
-        let tcp = runtime.spawn(tcp::run(listener, live.clone(), relay, None, settings, block, shutdown));
+        let tcp = runtime.spawn(tcp::run(listener, live.clone(), relay, None, settings, proxies, block, shutdown));
         Servers { address, live, counters, udp: Some(udp), runtime: Some(runtime), stop: Some(stop), tcp: Some(tcp) }
     }
 

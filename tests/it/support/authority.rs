@@ -46,6 +46,30 @@ impl Authority {
         self.server_until(names, (2001, 1, 1))
     }
 
+    /// A certificate for these names and its key, as PEM, for other people's servers.
+    pub fn pair(&self, names: &[&str]) -> (String, String) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    /// The same, with a certificate that ends in so many days.
+    pub fn server_for_days(&self, names: &[&str], days: u64) -> Arc<ServerConfig> {
+        let end = jiff::Timestamp::now().as_second() + i64::try_from(days).unwrap() * 86_400;
+        let end = jiff::Timestamp::from_second(end).unwrap().to_zoned(jiff::tz::TimeZone::UTC).date();
+        let number = |number: i8| u8::try_from(number).unwrap();
+        self.server_until(names, (end.year().into(), number(end.month()), number(end.day())))
+    }
+
+    /// A TLS server with a certificate that nobody else has signed, and the certificate in PEM.
+    pub fn self_signed(names: &[&str]) -> (Arc<ServerConfig>, String) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+        (server(certificate.der().clone(), &key), certificate.pem())
+    }
+
     fn server_until(&self, names: &[&str], until: (i32, u8, u8)) -> Arc<ServerConfig> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
@@ -53,10 +77,13 @@ impl Authority {
         params.not_after = rcgen::date_time_ymd(until.0, until.1, until.2);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = builder.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
-        Arc::new(config)
+        server(certificate.der().clone(), &key)
     }
+}
+
+fn server(certificate: rustls::pki_types::CertificateDer<'static>, key: &KeyPair) -> Arc<ServerConfig> {
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    Arc::new(builder.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap())
 }

@@ -2,6 +2,7 @@
 //! move; plain calls on tables, no sockets.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use domain::base::{Message, ParsedRecord};
@@ -12,6 +13,7 @@ use nsd_failover::dns::transfer::Wanted;
 use nsd_failover::failover::binding::Binding;
 use nsd_failover::failover::pool::{Families, Node, Pool, PoolRoles, Preempt, Roles, Rotate, WhenAllDown};
 use nsd_failover::health::family::PerFamily;
+use nsd_failover::table::respond::{Client, Limits, Response, Transport, respond};
 use nsd_failover::table::transfer::journal::{Journal, VERSIONS_MAX};
 use nsd_failover::table::transfer::stream::{Kind, Stream};
 use nsd_failover::table::zone_table::{Mode, ZoneTable};
@@ -38,6 +40,7 @@ fn pool(name: &str) -> Pool {
         families: Families::Independent,
         min_hold_ms: 0,
         ttl_min_s: None,
+        anchors: Vec::new(),
     }
 }
 
@@ -60,6 +63,10 @@ mail IN MX 10 mail
 ";
 
 fn compile(text: &str) -> Arc<ZoneTable> {
+    compile_as(text, Mode::Whole)
+}
+
+fn compile_as(text: &str, mode: Mode) -> Arc<ZoneTable> {
     let pools = [pool("web"), pool("mail")];
     let origin: Name = "example.org".parse().unwrap();
     let zone = Zone::parse(&origin, "z", text.as_bytes().to_vec()).unwrap();
@@ -68,7 +75,7 @@ fn compile(text: &str) -> Arc<ZoneTable> {
         let slot = found.tag.as_ref().and_then(|tag| binding.slot(tag));
         (found.record, slot)
     });
-    Arc::new(ZoneTable::compile(&origin, records, &pools, Mode::Whole).unwrap().with_content(Some(7)))
+    Arc::new(ZoneTable::compile(&origin, records, &pools, mode).unwrap().with_content(Some(7)))
 }
 
 /// Holders of primary and standby of both families of both pools: eight numbers; 3 is nobody.
@@ -180,6 +187,29 @@ fn another_content_begins_a_new_journal_and_the_same_one_does_not() {
     journal.record(&table(&edited, 4, [0; 8]), 0);
     assert_eq!(journal.versions(), 1);
     assert_eq!(records(&table(&edited, 4, [0; 8]), Wanted::Since(3), &journal).0, Kind::Whole);
+}
+
+/// A signed query is verified where we are the authority; behind a relay the key may be nsd's.
+#[test]
+fn who_judges_a_signature() {
+    let tsig = b"\x01k\0\0\xfa\0\xff\0\0\0\0\0\x1a\x08hmac-md5\0\0\0\0\0\0\0\x01\x2c\0\0\0\x01\0\0\0\0";
+    let rdata_len = tsig.len() - 13;
+    let mut tsig = tsig.to_vec();
+    tsig[12] = rdata_len as u8;
+    let query = |name: &[u8]| {
+        let header = b"\0\x01\0\0\0\x01\0\0\0\0\0\x01";
+        [&header[..], name, b"\x07example\x03org\0\0\x10\0\x01", &tsig].concat()
+    };
+    let ask = |mode: Mode, keys: bool| {
+        let table = table(&compile_as(ZONE, mode), 1, [0; 8]);
+        let limits = Limits { keys, ..Limits::new(Transport::Udp, true) };
+        let client = Client { address: Ipv4Addr::LOCALHOST.into(), now_s: 0 };
+        respond(&table, &query(b"\x04mail"), &limits, &client, &mut [0; 512])
+    };
+    assert_eq!(ask(Mode::Whole, true), Response::Verify(512));
+    assert!(matches!(ask(Mode::Whole, false), Response::Reply(_)), "without keys nobody can");
+    assert_eq!(ask(Mode::Overlay, true), Response::Relay);
+    assert_eq!(ask(Mode::Overlay, false), Response::Relay);
 }
 
 /// Records larger than a message's usual size, and more names than fit into one.

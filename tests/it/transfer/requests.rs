@@ -123,6 +123,46 @@ fn every_query_may_be_signed() {
     assert!(!text.contains("192.0.2.10"), "{text}");
 }
 
+/// Another reader of both kinds of answer, and of the signatures in them.
+#[test]
+fn kdig_reads_them_too() {
+    let primary = Primary::start(ZONE, "allow-transfer = [\"sidecar\"]");
+    primary.switch("blowfish");
+    let kdig = |kind: &str| {
+        let at = format!("@{}", primary.address.ip());
+        let port = primary.address.port().to_string();
+        let key = format!("{KEY}{SECRET}");
+        let arguments = [at.as_str(), "-p", &port, "-y", &key, "example.org", "-t", kind];
+        let output = Command::new("kdig").args(arguments).output().expect("kdig is installed");
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+    };
+    let whole = kdig("AXFR");
+    assert!(whole.contains("standby.example.org.") && whole.contains("11 records"), "{whole}");
+    let difference = kdig("IXFR=100");
+    assert!(difference.contains("8 records"), "{difference}");
+    for text in [whole, difference] {
+        assert!(!text.contains(";; WARNING") && !text.contains(";; ERROR"), "{text}");
+    }
+}
+
+/// We are nobody's secondary, and say so.
+#[test]
+fn a_notify_from_outside_is_not_implemented() {
+    let primary = Primary::start(ZONE, "allow-transfer = [\"127.0.0.1\"]");
+    for transport in ["+notcp", "+tcp"] {
+        let text = dig_all(primary.address, &["example.org", "SOA", "+opcode=NOTIFY", transport]);
+        assert!(text.contains("opcode: NOTIFY, status: NOTIMP"), "{text}");
+    }
+    assert_eq!(primary.serial(), Some(100));
+}
+
+#[test]
+fn the_example_for_nsd_is_read_by_nsd() {
+    let conf = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/nsd-transfer.conf");
+    let output = Command::new("nsd-checkconf").arg(conf).output().expect("nsd-checkconf is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// Every type that BIND's tools can write, as they read it from the same file.
 const EVERY_TYPE: &str = include_str!("../../data/every-type.zone");
 

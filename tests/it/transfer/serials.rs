@@ -28,6 +28,7 @@ fn settings(content: u64, serial_in_file: u32) -> Settings {
         families: Families::Together,
         min_hold_ms: 0,
         ttl_min_s: None,
+        anchors: Vec::new(),
     };
     let ipv4 = Roles { primary: Some(0), standby: Some(1) };
     let zone = ZoneSettings {

@@ -1,0 +1,77 @@
+//! `probe`: the checks of one node, once, with every step. Needs no daemon and changes nothing.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::control::Exit;
+use crate::control::text;
+use crate::director::event::Target;
+use crate::director::settings::ANCHOR;
+use crate::health::family::Family;
+use crate::probe::{Examined, Prober};
+
+use super::failure::Failure;
+use super::load::{self, Looked};
+
+pub async fn probe(config: &Config, node: &str, check: Option<&str>) -> Result<(), Failure> {
+    let loaded = load::load(config)?;
+    let prober = Prober::new(&loaded.settings.checks).map_err(|error| Failure::usage(error.to_string()))?;
+    let is_meant = |target: &&Target| target.node == node && check.is_none_or(|check| target.check == check);
+    let mut targets: Vec<&Target> = loaded.targets.keys().filter(is_meant).collect();
+    targets.sort();
+    if targets.is_empty() {
+        return Err(Failure::usage(nothing_to_probe(&loaded.targets.keys().collect::<Vec<_>>(), node, check)));
+    }
+    let mut bad = 0;
+    for target in targets {
+        let looked: &Arc<Looked> = &loaded.targets[target];
+        if !looked.node.has(target.family) {
+            continue;
+        }
+        let examined = prober.examine(&looked.check, &looked.node, target.family).await;
+        bad += usize::from(examined.outcome.success != Some(true));
+        print!("{}", words(target, looked, &examined));
+    }
+    match bad {
+        0 => Ok(()),
+        bad => Err(Failure::new(Exit::Failed, vec![format!("{bad} probes were not good")])),
+    }
+}
+
+fn words(target: &Target, looked: &Looked, examined: &Examined) -> String {
+    let address = match target.family {
+        Family::Ipv4 => looked.node.ipv4.map(|ip| ip.to_string()),
+        Family::Ipv6 => looked.node.ipv6.map(|ip| ip.to_string()),
+    };
+    let (address, kind) = (address.unwrap_or_default(), looked.check.kind.as_str());
+    let mut lines = vec![format!("{} {} {kind}, {} {address}", target.node, target.check, target.family)];
+    for (step, after) in &examined.steps {
+        lines.push(format!("  {:>9.1} ms  {step}", after.as_secs_f64() * 1_000.0));
+    }
+    let outcome = &examined.outcome;
+    let verdict = match outcome.success {
+        Some(true) => "good",
+        Some(false) => "bad",
+        None => "nothing can be said",
+    };
+    lines.push(format!("  {:>9} ms  {verdict}: {} {}", outcome.duration_ms, outcome.word, outcome.detail));
+    if let Some(unix_s) = outcome.cert_expiry_unix_s {
+        lines.push(format!("  certificate until {}", text::utc(unix_s.saturating_mul(1_000))));
+    }
+    lines.extend(outcome.measures.iter().map(|found| format!("  {} = {}", found.label, found.value)));
+    lines.iter().map(|line| text::clean(line) + "\n").collect()
+}
+
+fn nothing_to_probe(targets: &[&Target], node: &str, check: Option<&str>) -> String {
+    let known = targets.iter().filter(|target| target.check != ANCHOR);
+    let nodes: BTreeSet<&str> = known.clone().map(|target| target.node.as_str()).collect();
+    let checks: BTreeSet<&str> = known.filter(|target| target.node == node).map(|t| t.check.as_str()).collect();
+    let list = |names: BTreeSet<&str>| names.into_iter().collect::<Vec<_>>().join(", ");
+    match check {
+        Some(check) if nodes.contains(node) => {
+            format!("no pool looks at {node} with `{check}`; it has {}", list(checks))
+        }
+        _ => format!("no pool with checks has a node `{node}`; there are {}", list(nodes)),
+    }
+}

@@ -1,0 +1,71 @@
+//! The file check: another program writes a state, its first word says which.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use crate::failover::reason::duration;
+use crate::health::check::StateFile;
+
+use super::stream::shown;
+use super::{Aim, Finding};
+
+/// Of a state file no more than this is read, in octets.
+const READ_MAX: u64 = 4_096;
+
+pub(super) async fn look(check: &StateFile, aim: &Aim<'_>) -> Finding {
+    let path = aim.fill_bare(&check.path.to_string_lossy());
+    let max_age_ms = check.max_age_ms;
+    let read = tokio::task::spawn_blocking(move || (read(Path::new(&path)), path)).await;
+    let Ok((found, path)) = read else { return Finding::cannot_say("reading was cut off") };
+    match found {
+        Err(error) => Finding::cannot_say(format!("{path}: {error}")),
+        Ok((_, age)) if age > Duration::from_millis(max_age_ms) => {
+            let age = duration(age.as_secs().saturating_mul(1_000));
+            let max_age = duration(max_age_ms);
+            Finding::cannot_say(format!("{path} was written {age} ago, max-age = {max_age}: its writer has stopped"))
+        }
+        Ok((text, _)) => judge(&path, &text),
+    }
+}
+
+/// The text and the age. Not a FIFO: it would keep us waiting.
+fn read(path: &Path) -> io::Result<(String, Duration)> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(READ_MAX).read_to_end(&mut bytes)?;
+    // A file of the future (the clock went back) counts as new.
+    let age = SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default();
+    Ok((String::from_utf8_lossy(&bytes).into_owned(), age))
+}
+
+/// The first word in any case: up, ok, 0, warning, 1; down, critical, 2; unknown, 3.
+fn judge(path: &str, text: &str) -> Finding {
+    let line = text.lines().next().unwrap_or_default().trim();
+    let word = line.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default().to_ascii_lowercase();
+    match word.as_str() {
+        "up" | "ok" | "0" | "warning" | "1" => Finding::good("L7OK", line),
+        "down" | "critical" | "2" => Finding::bad("L7STS", line),
+        "unknown" | "3" => Finding::cannot_say(line),
+        _ => Finding::cannot_say(format!("{path}: no state (up, down, unknown) in {}", shown(line))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words() {
+        let says = |text: &str| judge("f", text).success;
+        assert_eq!((says("up\n"), says("OK - all well"), says("1")), (Some(true), Some(true), Some(true)));
+        assert_eq!((says("DOWN: disk\nmore"), says("critical"), says("2")), (Some(false), Some(false), Some(false)));
+        assert_eq!((says("unknown"), says("3"), says(""), says("perhaps")), (None, None, None, None));
+    }
+}

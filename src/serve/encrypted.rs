@@ -1,0 +1,213 @@
+//! DNS over TLS (RFC 7858), QUIC (RFC 9250) and HTTPS (RFC 8484): hickory-server does the transports,
+//! `respond()` the answers.
+//!
+//! hickory-server takes its answers as records, so ours is decoded once on its way out: little beside
+//! the encryption. Its catalog is not used; ARCHITECTURE.md says why.
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use hickory_proto::op::{Header, HeaderCounts, Message, MessageType, Metadata, ResponseCode};
+use hickory_proto::rr::Record;
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
+use hickory_proto::serialize::binary::BinEncoder;
+use hickory_server::Server;
+use hickory_server::net::runtime::Time;
+use hickory_server::net::xfer::Protocol;
+use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
+use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use tokio::net::TcpListener;
+
+use crate::dns::message::MESSAGE_MAX;
+use crate::health::family::Family;
+use crate::table::Live;
+use crate::table::respond::{Client, Limits, Response, Transport, failure, respond};
+
+use super::counters::{self, Block, Counters, Relayed, Tally};
+use super::relay::UNANSWERED;
+use super::relay::tcp::{Relay, Upstream};
+use super::udp::now_s;
+
+/// How long a handshake may take, and how long a connection may be silent.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Where DNS over HTTPS is asked (RFC 8484 section 4.1 leaves it open; everybody uses this one).
+const ENDPOINT: &str = "/dns-query";
+/// Replies over encrypted transports are padded to a multiple of this (RFC 8467 section 4.1).
+const PADDING_BLOCK: usize = 468;
+/// Code and length in front of an option's data.
+const OPTION_HEAD_LEN: usize = 4;
+
+/// The certificate that is shown; replaced at a reload, for the handshakes that follow.
+#[derive(Debug)]
+pub struct Certificate(RwLock<Arc<CertifiedKey>>);
+
+impl Certificate {
+    pub fn new(certified: Arc<CertifiedKey>) -> Certificate {
+        Certificate(RwLock::new(certified))
+    }
+
+    pub fn replace(&self, certified: Arc<CertifiedKey>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = certified;
+    }
+}
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+/// Bound sockets, by what is spoken on them.
+#[derive(Default)]
+pub struct Sockets {
+    pub tls: Vec<TcpListener>,
+    pub https: Vec<TcpListener>,
+    pub quic: Vec<UdpSocket>,
+}
+
+/// Serves until `shutdown` is ready; connections then end after what they are owed.
+pub async fn run(
+    sockets: Sockets,
+    certificate: Arc<Certificate>,
+    live: Arc<Live>,
+    relay: Option<Arc<Relay>>,
+    limits: Limits,
+    counters: &Counters,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let block = |transport| [Family::Ipv4, Family::Ipv6].map(|family| counters.block(transport, family));
+    let limits =
+        Limits { transport: Transport::Stream, relay: relay.is_some(), encrypted: true, idle_ds: None, ..limits };
+    let blocks = [counters::Transport::Tls, counters::Transport::Https, counters::Transport::Quic].map(block);
+    let mut server = Server::new(Handler { live, relay, limits, blocks });
+    for listener in sockets.tls {
+        server.register_tls_listener(listener, PATIENCE, certificate.clone())?;
+    }
+    for listener in sockets.https {
+        server.register_https_listener(listener, PATIENCE, certificate.clone(), None, ENDPOINT.to_owned())?;
+    }
+    for socket in sockets.quic {
+        socket.set_nonblocking(true)?;
+        server.register_quic_listener(tokio::net::UdpSocket::from_std(socket)?, PATIENCE, certificate.clone())?;
+    }
+    shutdown.await;
+    server.shutdown_gracefully().await.map_err(io::Error::other)
+}
+
+/// Binds a socket for QUIC.
+pub fn bind_quic(address: SocketAddr) -> io::Result<UdpSocket> {
+    UdpSocket::bind(address)
+}
+
+struct Handler {
+    live: Arc<Live>,
+    relay: Option<Arc<Relay>>,
+    limits: Limits,
+    /// By transport and family.
+    blocks: [[Arc<Block>; 2]; 3],
+}
+
+impl Handler {
+    /// The reply to a request in octets. `None`: there is none.
+    async fn answer(&self, request: &Request, tally: &mut Tally) -> Option<Vec<u8>> {
+        let client = Client { address: request.src().ip(), now_s: now_s() };
+        let mut room = vec![0; MESSAGE_MAX];
+        // Not held over the wait for nsd.
+        let response = respond(&self.live.load(), request.as_slice(), &self.limits, &client, &mut room);
+        match (response, &self.relay) {
+            (Response::Reply(answer), _) => {
+                room.truncate(answer.len);
+                tally.request(counters::Request::Answered);
+                Some(room)
+            }
+            (Response::Relay, Some(relay)) => {
+                tally.request(counters::Request::Relayed);
+                match relay.ask(&mut Upstream::default(), request.as_slice(), request.src()).await {
+                    Ok(reply) => {
+                        tally.relayed(Relayed::Answered);
+                        Some(reply)
+                    }
+                    Err(why) => {
+                        tally.relayed(why);
+                        let (table, query) = (self.live.load(), request.as_slice());
+                        match failure(&table, query, UNANSWERED, &self.limits, &client, &mut room) {
+                            Response::Reply(answer) => Some(room[..answer.len].to_vec()),
+                            _ => None,
+                        }
+                    }
+                }
+            }
+            _ => {
+                tally.request(counters::Request::Dropped);
+                None
+            }
+        }
+    }
+
+    fn block(&self, request: &Request) -> &Block {
+        let transport = match request.protocol() {
+            Protocol::Https => 1,
+            Protocol::Quic => 2,
+            _ => 0,
+        };
+        &self.blocks[transport][usize::from(request.src().is_ipv6())]
+    }
+}
+
+#[async_trait::async_trait]
+impl RequestHandler for Handler {
+    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut handle: R) -> ResponseInfo {
+        let mut tally = Tally::default();
+        let reply = self.answer(request, &mut tally).await;
+        if let Some(reply) = &reply {
+            tally.reply(reply);
+        }
+        self.block(request).add(&mut tally);
+        let failed = || {
+            let mut metadata = Metadata::new(request.metadata.id, MessageType::Response, request.metadata.op_code);
+            metadata.response_code = ResponseCode::ServFail;
+            ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() })
+        };
+        let Some(mut message) = reply.and_then(|reply| Message::from_vec(&reply).ok()) else { return failed() };
+        pad(request, &mut message);
+        // A client that is gone is no event.
+        handle.send_response(response(request, &message)).await.unwrap_or_else(|_| failed())
+    }
+}
+
+/// Records on their way out.
+type Records<'a> = std::slice::Iter<'a, Record>;
+
+/// Our reply in the form that hickory-server sends.
+fn response<'a>(
+    request: &'a Request,
+    message: &'a Message,
+) -> MessageResponse<'a, 'a, Records<'a>, Records<'a>, Records<'a>, Records<'a>> {
+    let mut builder = MessageResponseBuilder::from_message_request(request);
+    if let Some(edns) = &message.edns {
+        builder.edns(edns);
+    }
+    builder.build(message.metadata, &message.answers, &message.authorities, &[], &message.additionals)
+}
+
+/// hickory compresses in its own way: where `respond()` has padded, the padding is made to fit again.
+fn pad(request: &Request, message: &mut Message) {
+    let padded = message.edns.as_ref().is_some_and(|edns| edns.option(EdnsCode::Padding).is_some());
+    if let (true, Some(edns)) = (padded, &mut message.edns) {
+        edns.options_mut().remove(EdnsCode::Padding);
+        let mut octets = Vec::new();
+        if response(request, message).destructive_emit(&mut BinEncoder::new(&mut octets)).is_err() {
+            return;
+        }
+        let len = octets.len() + OPTION_HEAD_LEN;
+        let missing = len.next_multiple_of(PADDING_BLOCK) - len;
+        if let (Some(edns), true) = (&mut message.edns, len + missing <= MESSAGE_MAX) {
+            edns.options_mut().insert(EdnsOption::Unknown(u16::from(EdnsCode::Padding), vec![0; missing]));
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! The same zones in a real nsd and in a table: every name that exists, its children, siblings and
+//! case variants, all types of interest, with and without DO. Code, AA, answer and authority must be
+//! equal, TTLs included.
+//!
+//! Where we differ on purpose:
+//!
+//! * **NS RRset in the authority section of positive answers**: nsd adds it, we do not. It is no part
+//!   of the answer (RFC 1034 section 4.3.2 step 3a adds nothing there), costs a third of the packet,
+//!   and minimal answers are what nsd itself gives with `minimal-responses: yes`.
+//! * **ANY**: one RRset with its signatures (RFC 8482 section 4.1): the first one; nsd picks another,
+//!   or gives all.
+//! * **Chains that end nowhere**: each CNAME once, 16 at most (RFC 1034 section 5.2.2 leaves the end to
+//!   the resolver); nsd stops elsewhere.
+//! * **NSEC3 as the question at an alias**: the alias, as for every type (RFC 1034 section 3.6.2); nsd
+//!   says NODATA.
+//! * **Names below the owners of NSEC3 records**: these owners are no names of the zone (RFC 5155
+//!   section 7.2.8). Not compared.
+//! * **NODATA at a wildcard that is asked for by its own name**: the matching NSEC3 record is the whole
+//!   proof (RFC 5155 section 7.2.3); nsd adds that of the name above.
+//! * **NODATA from a wildcard, and names below an opt-out span, with NSEC3**: the whole proof of the
+//!   closest encloser (RFC 5155 sections 7.2.5 and 7.2.2); nsd leaves out parts of it, or all.
+//! * **NXDOMAIN behind a DNAME**: both NSEC records (RFC 4035 section 3.1.3.2); nsd leaves one out.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::sync::Arc;
+
+use hickory_proto::op::{Edns, Message, OpCode, Query};
+use hickory_proto::rr::{Name as HickoryName, RecordType};
+
+use domain::base::iana::Rtype;
+
+use nsd_failover::dns::name::Name;
+use nsd_failover::dns::record::Record;
+use nsd_failover::table::respond::{Limits, Transport};
+use nsd_failover::table::zone_table::{Mode, ZoneTable};
+use nsd_failover::table::{Catalog, Table};
+use nsd_failover::zone::Zone;
+
+use super::support::{reply_octets, type_of};
+use crate::support::nsd::Nsd;
+
+const TYPES: [&str; 19] = [
+    "A",
+    "AAAA",
+    "NS",
+    "SOA",
+    "CNAME",
+    "DNAME",
+    "MX",
+    "TXT",
+    "SRV",
+    "PTR",
+    "DS",
+    "ANY",
+    "NSEC",
+    "NSEC3",
+    "NSEC3PARAM",
+    "RRSIG",
+    "DNSKEY",
+    "TYPE666",
+    "CAA",
+];
+
+/// Wildcards in wildcards, deep empty non-terminals, loops, delegations with all kinds of glue.
+const WRITTEN: &str = r#"$TTL 3600
+@               SOA   ns1 hostmaster 7 3600 600 864000 900
+@               NS    ns1
+@               NS    ns.sub
+@               NS    ns.far.test.
+@          300  A     192.0.2.10
+@               MX    10 mail
+@               MX    20 mail.sub
+@               TXT   one two
+ns1             A     192.0.2.53
+ns1             AAAA  2001:db8::53
+mail            A     192.0.2.25
+www        300  A     192.0.2.10
+www        300  A     192.0.2.11
+alias           CNAME www
+alias2          CNAME Alias
+out             CNAME www.far.test.
+dangling        CNAME nothere
+self            CNAME self
+tosub           CNAME host.sub
+towild          CNAME anything.wild
+a.b.c.d.ent     TXT   deep
+b.c.d.ent       A     192.0.2.1
+*.wild          TXT   star
+*.wild          MX    10 mail
+x.y.wild        TXT   blocks
+*.walias        CNAME www
+*.*.double      TXT   stars
+*.went          CNAME nothere
+sub             NS    ns.sub
+sub             NS    ns1
+sub             NS    ns.sibling
+sub             DS    12345 8 2 0000000000000000000000000000000000000000000000000000000000000000
+ns.sub          A     192.0.2.77
+ns.sub          AAAA  2001:db8::77
+mail.sub        A     192.0.2.78
+sibling         NS    ns.sibling
+ns.sibling      A     192.0.2.79
+deep.cut.here   NS    ns.far.test.
+moved           DNAME target.ent
+moved2          DNAME far.test.
+a.target.ent    TXT   found
+srv             SRV   1 2 443 www
+srv             SRV   1 2 443 mail.sub
+ptr             PTR   www
+caa             CAA   0 issue "ca.test"
+strange         TYPE666 \# 3 010203
+\052.literal    TXT   escaped
+"#;
+
+#[test]
+fn a_written_zone() {
+    compare(&[("example.test", WRITTEN.as_bytes().to_vec())], false);
+}
+
+#[test]
+fn generated_zones() {
+    for seed in 1..=4 {
+        let zones: Vec<(String, Vec<u8>)> =
+            (0..3).map(|number| (format!("z{number}.test"), generated(seed * 100 + number))).collect();
+        let zones: Vec<(&str, Vec<u8>)> = zones.iter().map(|(origin, text)| (origin.as_str(), text.clone())).collect();
+        compare(&zones, false);
+    }
+}
+
+#[test]
+fn a_zone_signed_with_nsec() {
+    compare(&[("example.test", signed("example.test", WRITTEN.as_bytes(), &[]))], true);
+}
+
+#[test]
+fn a_zone_signed_with_nsec3() {
+    compare(&[("example.test", signed("example.test", WRITTEN.as_bytes(), &["-3", "aabbccdd", "-H", "5"]))], true);
+}
+
+#[test]
+fn a_zone_signed_with_nsec3_and_opt_out() {
+    let options = ["-3", "-", "-H", "0", "-A"];
+    // Below here there is nothing but an unsigned delegation, and so no NSEC3 record: we prove the
+    // closest encloser that has one (RFC 5155 section 7.2.2), nsd takes one that has none.
+    let text = WRITTEN.replace("deep.cut.here", "deep");
+    compare(&[("example.test", signed("example.test", text.as_bytes(), &options))], true);
+}
+
+#[test]
+fn generated_zones_signed() {
+    for (seed, options) in [(11, &[][..]), (12, &["-3", "-", "-H", "1"])] {
+        compare(&[("z.test", signed("z.test", &generated(seed), options))], true);
+    }
+}
+
+/// Names of up to four labels out of five, with whatever may stand together. The same for a seed.
+fn generated(seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut pick = move |bound: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 20) % bound
+    };
+    let labels = ["a", "b", "c", "*", "dd"];
+    let mut text = "$TTL 600\n@ SOA a b 1 2 3 400000 500\n@ NS a\n@ NS b.c\n".to_owned();
+    let (mut used, mut dnames): (BTreeSet<String>, Vec<String>) = (BTreeSet::new(), Vec::new());
+    for _ in 0..60 {
+        let depth = 1 + pick(4);
+        let owner: Vec<&str> = (0..depth).map(|_| labels[pick(5) as usize]).collect();
+        let owner = owner.join(".");
+        let below = |dname: &String| owner.ends_with(&format!(".{dname}"));
+        if dnames.iter().any(below) || !used.insert(owner.clone()) {
+            continue;
+        }
+        let target: Vec<&str> = (0..=pick(3)).map(|_| labels[pick(5) as usize]).collect();
+        let target = target.join(".");
+        let lines: &[String] = match pick(9) {
+            0 | 1 => &[format!("{owner} A 192.0.2.{}", pick(250))],
+            2 => &[format!("{owner} TXT t{}", pick(100)), format!("{owner} MX 10 {target}")],
+            3 => &[format!("{owner} CNAME {target}")],
+            4 => &[format!("{owner} CNAME {target}.far.test.")],
+            // nsd has no opinion about a wildcard that delegates or moves (RFC 4592 section 4.2, 4.4).
+            5 if !owner.contains('*') => &[format!("{owner} NS {target}"), format!("{owner} NS far.test.")],
+            6 if !owner.contains('*') && !used.iter().any(|name| name.ends_with(&format!(".{owner}"))) => {
+                dnames.push(owner.clone());
+                &[format!("{owner} DNAME {target}")]
+            }
+            _ => &[format!("{owner} AAAA 2001:db8::{}", pick(99)), format!("{owner} SRV 1 2 3 {target}")],
+        };
+        for line in lines {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text.into_bytes()
+}
+
+/// Signs with BIND's tools, as an operator would.
+fn signed(origin: &str, text: &[u8], options: &[&str]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).current_dir(folder.path()).output();
+        let output = output.unwrap_or_else(|error| panic!("{program} is not installed: {error}"));
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    fs::write(folder.path().join("zone"), text).unwrap();
+    run("dnssec-keygen", &["-q", "-a", "ECDSAP256SHA256", "-f", "KSK", origin]);
+    run("dnssec-keygen", &["-q", "-a", "ECDSAP256SHA256", origin]);
+    let always = ["-q", "-S", "-z", "-o", origin, "-f", "signed", "-e", "now+86400"];
+    run("dnssec-signzone", &[&always[..], options, &["zone"]].concat());
+    fs::read(folder.path().join("signed")).unwrap()
+}
+
+fn compare(zones: &[(&str, Vec<u8>)], dnssec: bool) {
+    let texts: Vec<(&str, &[u8])> = zones.iter().map(|(origin, text)| (*origin, text.as_slice())).collect();
+    let nsd = Nsd::start(&texts);
+    let mut stream = TcpStream::connect(nsd.address()).unwrap();
+    let (mut tables, mut names) = (Vec::new(), BTreeSet::new());
+    for (origin, text) in zones {
+        let origin: Name = origin.parse().unwrap();
+        let zone = Zone::parse(&origin, "zone", text.clone()).unwrap_or_else(|errors| panic!("{}", errors[0]));
+        let records: Vec<_> = zone.records().map(|found| (found.record, None)).collect();
+        let real = records.iter().filter(|(record, _)| record.rtype != Rtype::NSEC3 && !is_over_nsec3(record));
+        real.for_each(|(record, _)| around(&record.owner, &origin, &mut names));
+        tables.push(Arc::new(ZoneTable::compile(&origin, records.into_iter(), &[], Mode::Whole).unwrap()));
+    }
+    let table = Table::new(Arc::new(Catalog::new(tables).unwrap()), 1, &[], &[], &[]);
+    let (mut asked, mut differences) = (0, Vec::new());
+    for name in &names {
+        for rtype in TYPES {
+            for dnssec_ok in [false, true].into_iter().take(if dnssec { 2 } else { 1 }) {
+                let query = query(name, type_of(rtype), dnssec_ok);
+                let ours = reply_octets(&table, &query, &Limits::new(Transport::Stream, false));
+                let ours = Message::from_vec(&ours).unwrap();
+                let theirs = exchange(&mut stream, &query);
+                asked += 1;
+                if !same(&ours, &theirs, name, rtype) {
+                    let flag = if dnssec_ok { "+dnssec" } else { "" };
+                    let (ours, theirs) = (show(&ours), show(&theirs));
+                    let only = |these: &BTreeSet<String>, those: &BTreeSet<String>| {
+                        these.difference(those).cloned().collect::<Vec<_>>().join("\n    ")
+                    };
+                    differences.push(format!(
+                        "{name} {rtype} {flag}\n  only ours:\n    {}\n  only nsd\'s:\n    {}",
+                        only(&ours, &theirs),
+                        only(&theirs, &ours)
+                    ));
+                }
+            }
+        }
+    }
+    assert!(asked > 1_000, "only {asked} questions");
+    let count = differences.len();
+    // Some from everywhere: neighbours differ in the same way.
+    let step = count.div_ceil(20).max(1);
+    let mut number = 0;
+    differences.retain(|_| {
+        number += 1;
+        number % step == 0
+    });
+    assert!(count == 0, "{count} of {asked} answers differ:\n{}", differences.join("\n"));
+}
+
+fn is_over_nsec3(record: &Record) -> bool {
+    record.rtype == Rtype::RRSIG && record.rdata.starts_with(&Rtype::NSEC3.to_int().to_be_bytes())
+}
+
+/// A name and what surrounds it.
+fn around(owner: &Name, origin: &Name, names: &mut BTreeSet<String>) {
+    let text = owner.to_string();
+    for name in [text.clone(), format!("zz.{text}"), format!("*.{text}"), format!("q.r.{text}"), text.to_uppercase()] {
+        names.insert(name);
+    }
+    let mut above = owner.parent();
+    while let Some(name) = above.filter(|name| name.is_within(origin)) {
+        names.insert(name.to_string());
+        names.insert(format!("aa.{name}"));
+        above = name.parent();
+    }
+}
+
+fn query(name: &str, rtype: u16, dnssec_ok: bool) -> Vec<u8> {
+    let name: Name = name.parse().unwrap();
+    if name.wire().len() > 255 {
+        return Vec::new();
+    }
+    let mut message = Message::query();
+    message.metadata.id = 0x1234;
+    message.metadata.op_code = OpCode::Query;
+    let owner = HickoryName::from_labels(name.labels()).unwrap();
+    message.add_query(Query::query(owner, RecordType::from(rtype)));
+    let mut edns = Edns::new();
+    edns.set_max_payload(4096);
+    edns.set_dnssec_ok(dnssec_ok);
+    message.edns = Some(edns);
+    message.to_vec().unwrap()
+}
+
+fn exchange(stream: &mut TcpStream, query: &[u8]) -> Message {
+    stream.write_all(&[&(query.len() as u16).to_be_bytes()[..], query].concat()).unwrap();
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).unwrap();
+    let mut reply = vec![0; u16::from_be_bytes(length).into()];
+    stream.read_exact(&mut reply).unwrap();
+    Message::from_vec(&reply).unwrap()
+}
+
+fn lines(records: &[hickory_proto::rr::Record]) -> BTreeSet<String> {
+    let line = |record: &hickory_proto::rr::Record| {
+        let owner = record.name.to_ascii().to_lowercase();
+        format!("{owner} {} {} {:?}", record.ttl, record.record_type(), record.data).to_lowercase()
+    };
+    records.iter().map(line).collect()
+}
+
+fn same(ours: &Message, theirs: &Message, name: &str, rtype: &str) -> bool {
+    let head = |message: &Message| (message.metadata.response_code, message.metadata.authoritative);
+    let (answer, nsds_answer) = (lines(&ours.answers), lines(&theirs.answers));
+    let has = |wanted: &str| answer.iter().any(|line| line.split(' ').nth(2) == Some(wanted));
+    match rtype {
+        "NSEC3" if has("cname") => return true,
+        "ANY" if !answer.is_empty() => return head(ours) == head(theirs) && !nsds_answer.is_empty(),
+        _ => {}
+    }
+    let links = ours.answers.iter().filter(|record| matches!(record.record_type(), RecordType::CNAME)).count();
+    if links >= 16 || loops(ours) {
+        return !nsds_answer.is_empty();
+    }
+    // What nsd says of the zone's own name servers beside an answer.
+    let courtesy = |line: &String| !ours.answers.is_empty() && ours.metadata.authoritative && is_ns(line);
+    let authority: BTreeSet<String> = lines(&ours.authorities);
+    let mut nsds_authority: BTreeSet<String> = lines(&theirs.authorities);
+    if authority.iter().all(|line| !is_ns(line)) {
+        nsds_authority.retain(|line| !courtesy(line));
+    }
+    let nsec3 = authority.iter().any(|line| line.split(' ').nth(2) == Some("nsec3"));
+    let authorities_agree = if has("dname") {
+        authority.is_superset(&nsds_authority)
+    } else if nsec3 && name.starts_with("*.") && answer.is_empty() {
+        authority.is_subset(&nsds_authority)
+    } else if nsec3 && answer.is_empty() {
+        authority.is_superset(&nsds_authority)
+    } else {
+        authority == nsds_authority
+    };
+    head(ours) == head(theirs) && answer == nsds_answer && authorities_agree
+}
+
+/// Some CNAME of the answer leads back to where another one came from.
+fn loops(message: &Message) -> bool {
+    let owners: BTreeSet<String> = message.answers.iter().map(|record| record.name.to_ascii().to_lowercase()).collect();
+    let last = message.answers.iter().rev().find(|record| record.record_type() == RecordType::CNAME);
+    last.is_some_and(|last| owners.contains(&last.data.to_string().to_lowercase()))
+        && message.answers.iter().all(|record| matches!(u16::from(record.record_type()), 5 | 39 | 46))
+}
+
+/// An NS record, or the signature over one.
+fn is_ns(line: &str) -> bool {
+    let rtype = line.split(' ').nth(2);
+    rtype == Some("ns") || (rtype == Some("rrsig") && line.contains("anything: [0, 2,"))
+}
+
+fn show(message: &Message) -> BTreeSet<String> {
+    let meta = &message.metadata;
+    let mut found = BTreeSet::from([format!("{:?} aa={}", meta.response_code, meta.authoritative)]);
+    for (section, records) in [("answer", &message.answers), ("authority", &message.authorities)] {
+        let short = |line: String| format!("{section}: {}", line.chars().take(150).collect::<String>());
+        found.extend(lines(records).into_iter().map(short));
+    }
+    found
+}

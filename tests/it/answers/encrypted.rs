@@ -1,0 +1,84 @@
+//! DNS over TLS, HTTPS and QUIC by the daemon, as kdig sees it.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::daemon::Daemon;
+use crate::support::nsd::free_address;
+
+/// A certificate for `ns.test` that is its own authority.
+fn certificate(folder: &Path) {
+    let made = rcgen::generate_simple_self_signed(vec!["ns.test".to_owned()]).unwrap();
+    fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
+    fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+}
+
+/// What kdig prints; it trusts `ca` and nobody else.
+fn kdig(server: SocketAddr, transport: &str, ca: &Path, question: &str) -> String {
+    let ca = format!("+tls-ca={}", ca.display());
+    let (at, port) = (format!("@{}", server.ip()), server.port().to_string());
+    let mut command = Command::new("kdig");
+    command.args([&at, "-p", &port, transport, &ca, "+tls-hostname=ns.test", "+retry=0", "+time=5"]);
+    let output = command.args(question.split(' ')).output().expect("kdig is installed (knot-dnsutils)");
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+#[test]
+fn kdig_over_tls_https_and_quic() {
+    let folder = tempfile::tempdir().unwrap();
+    certificate(folder.path());
+    let mut zone = "$ORIGIN example.org.\n@ 300 SOA ns h 1 2 3 400000 5\n@ 300 NS ns\nns 300 A 192.0.2.53\n\
+                    www 300 A 192.0.2.10 ; Enable failover\n"
+        .to_owned();
+    for number in 0..100 {
+        zone.push_str(&format!("big 300 TXT \"{number:->100}\"\n"));
+    }
+    fs::write(folder.path().join("zone"), zone).unwrap();
+    let [plain, tls, https, quic] = [(); 4].map(|()| free_address());
+    let config = format!(
+        "version = 1\nlisten = [\"{plain}\"]\n[dns]\nnsid = \"ns-a\"\n[tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n\
+         listen-tls = [\"{tls}\"]\nlisten-https = [\"{https}\"]\nlisten-quic = [\"{quic}\"]\n\
+         [node.one]\nipv4 = \"192.0.2.10\"\n[pool.web]\nnodes = [\"one\"]\n\
+         [zone.\"example.org\"]\nfile = \"zone\"\npool = \"web\"\n"
+    );
+    let daemon = Daemon::start(folder.path(), &config);
+    let first = folder.path().join("first.pem");
+    fs::copy(folder.path().join("cert.pem"), &first).unwrap();
+    let mut transports = vec![("+tls", tls), ("+https", https)];
+    let without_quic = kdig(quic, "+quic", &first, "www.example.org A");
+    if without_quic.contains("nvalid option") || without_quic.contains("not supported") {
+        eprintln!("this kdig speaks no QUIC: nothing is shown of it here");
+    } else {
+        transports.push(("+quic", quic));
+    }
+    for (transport, server) in &transports {
+        let ask = |question: &str| kdig(*server, transport, &first, question);
+        let answer = ask("wWw.example.org A +nsid +padding=64");
+        assert!(answer.contains("status: NOERROR") && answer.contains("192.0.2.10"), "{transport}: {answer}");
+        assert!(answer.contains("Flags: qr aa") && answer.contains("ns-a"), "{transport}: {answer}");
+        assert!(answer.contains("PADDING"), "{transport}: {answer}");
+        assert!(answer.contains("Received 468 B"), "{transport}: {answer}");
+        let large = ask("big.example.org TXT");
+        assert_eq!(large.matches("-99\"").count(), 1, "{transport}: {large}");
+        assert!(!large.contains("Flags: qr aa tc"), "{transport}: {large}");
+        let missing = ask("nothere.example.org A");
+        assert!(missing.contains("status: NXDOMAIN") && missing.contains("SOA"), "{transport}: {missing}");
+        let foreign = ask("www.elsewhere.test A");
+        assert!(foreign.contains("status: REFUSED"), "{transport}: {foreign}");
+    }
+    // A renewed certificate is shown after a reload; a broken one keeps the last.
+    certificate(folder.path());
+    let second = folder.path().join("cert.pem");
+    assert!(!kdig(tls, "+tls", &second, "www.example.org A").contains("NOERROR"));
+    assert!(daemon.verb(&["reload"]).status.success());
+    for (transport, server) in &transports {
+        assert!(kdig(*server, transport, &second, "www.example.org A").contains("NOERROR"), "{transport}");
+    }
+    let kept = folder.path().join("kept.pem");
+    fs::copy(&second, &kept).unwrap();
+    fs::write(&second, "no certificate").unwrap();
+    assert!(!daemon.verb(&["reload"]).status.success());
+    assert!(kdig(tls, "+tls", &kept, "www.example.org A").contains("NOERROR"));
+}

@@ -1,0 +1,684 @@
+//! What an authoritative server must do, line by line: a test for each numbered line of the list that
+//! the project was begun with, named after it. RFC numbers stand where a rule comes from one.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::DNSClass;
+
+use nsd_failover::dns::cookie::Secrets;
+use nsd_failover::serve::counters::Request;
+use nsd_failover::serve::relay;
+use nsd_failover::serve::sys::Calls;
+use nsd_failover::table::policy::Policy;
+use nsd_failover::table::respond::{Answer, Client, Limits, Response, Transport, respond};
+use nsd_failover::table::zone_table::Mode;
+use nsd_failover::table::{Catalog, Table};
+
+use super::support::*;
+
+const COOKIE: u16 = 10;
+const KEEPALIVE: u16 = 11;
+const PADDING: u16 = 12;
+const NSID: u16 = 3;
+
+/// The zone of these tests, with everything that the server can say of itself.
+fn whole() -> Table {
+    let text = |text: &str| text.as_bytes().to_vec().into_boxed_slice();
+    let cookies = Secrets::from_text("e5e973e5a6b2a43f48e7dc849e37bfcf").ok();
+    let (version, identity) = (Some(text("a version")), Some(text("fishfinger")));
+    table(Mode::Whole).with_policy(Arc::new(Policy { nsid: text("ns-a"), version, identity, cookies }))
+}
+
+fn www() -> Vec<u8> {
+    query("www", 1).to_vec().unwrap()
+}
+
+/// The first two words of a reply: flags with the code, as `QR AA RD ...`.
+fn flags(reply: &[u8]) -> u16 {
+    u16::from_be_bytes([reply[2], reply[3]])
+}
+
+fn rcode(reply: &[u8]) -> u16 {
+    flags(reply) & 15
+}
+
+fn udp_reply(query: &[u8]) -> Vec<u8> {
+    reply_octets(&whole(), query, &limits())
+}
+
+fn first_line(owner: &str, rtype: &str) -> String {
+    show(&ask(&whole(), &query(owner, type_of(rtype)), &limits())).lines().next().unwrap().to_owned()
+}
+
+/// A query for www A with an OPT record of these octets behind its owner and type.
+fn with_opt(payload: u16, ttl: [u8; 4], options: &[(u16, &[u8])]) -> Vec<u8> {
+    let mut query = plain_query("www", 1).to_vec().unwrap();
+    query[11] = 1;
+    let mut rdata = Vec::new();
+    for (code, data) in options {
+        rdata.extend(code.to_be_bytes());
+        rdata.extend((data.len() as u16).to_be_bytes());
+        rdata.extend(*data);
+    }
+    query.extend([0, 0, 41]);
+    query.extend(payload.to_be_bytes());
+    query.extend(ttl);
+    query.extend((rdata.len() as u16).to_be_bytes());
+    query.extend(rdata);
+    query
+}
+
+/// The options of the OPT record that a reply ends in.
+fn options(reply: &[u8]) -> Vec<(u16, Vec<u8>)> {
+    let message = Message::from_vec(reply).unwrap();
+    let edns = message.edns.expect("an OPT record");
+    let mut found = Vec::new();
+    for (code, option) in edns.options().as_ref() {
+        let data: Vec<u8> = option.try_into().unwrap();
+        found.push((u16::from(*code), data));
+    }
+    found
+}
+
+fn option(reply: &[u8], code: u16) -> Option<Vec<u8>> {
+    options(reply).into_iter().find(|(other, _)| *other == code).map(|(_, data)| data)
+}
+
+#[test]
+fn must_01_fewer_than_12_octets_are_dropped() {
+    for length in 0..12 {
+        assert_eq!(respond(&whole(), &www()[..length], &limits(), &CLIENT, &mut [0; 512]), Response::Drop);
+    }
+}
+
+#[test]
+fn must_02_a_reply_is_never_answered_nor_relayed() {
+    let mut reply = www();
+    reply[2] |= 0x80;
+    for relay in [false, true] {
+        for transport in [Transport::Udp, Transport::Stream] {
+            let limits = Limits::new(transport, relay);
+            assert_eq!(respond(&whole(), &reply, &limits, &CLIENT, &mut [0; 512]), Response::Drop);
+        }
+    }
+}
+
+#[test]
+fn must_03_an_unknown_opcode_is_not_implemented() {
+    for opcode in [1u8, 2, 3, 6, 7, 14, 15] {
+        let mut message = www();
+        (message[2], message[3]) = (opcode << 3 | 7, 0xff);
+        assert_eq!(flags(&udp_reply(&message)), 0x8004 | u16::from(opcode) << 11, "no AA, TC, RD, RA, Z, AD, CD");
+    }
+}
+
+#[test]
+fn must_04_update_is_not_implemented() {
+    let mut message = www();
+    message[2] = 5 << 3;
+    assert_eq!(rcode(&udp_reply(&message)), 4);
+}
+
+#[test]
+fn must_05_notify_has_a_defined_answer() {
+    let mut message = query("@", 6).to_vec().unwrap();
+    message[2] = 4 << 3 | 4;
+    let reply = udp_reply(&message);
+    assert_eq!((reply[..2].to_vec(), flags(&reply) & 0xf800), (message[..2].to_vec(), 0x8000 | 4 << 11));
+    assert!([0, 4, 5, 9].contains(&rcode(&reply)), "NOERROR, NOTIMP, REFUSED or NOTAUTH");
+}
+
+#[test]
+fn must_06_no_question_is_a_format_error_unless_a_cookie_is_asked_for() {
+    let mut message = www()[..12].to_vec();
+    message[4..].copy_from_slice(&[0; 8]);
+    assert_eq!(rcode(&udp_reply(&message)), 1);
+    // RFC 7873 section 5.4.
+    message[11] = 1;
+    message.extend(b"\0\0\x29\x04\xd0\0\0\0\0\0\x0c\0\x0a\0\x08abcdefgh");
+    let reply = udp_reply(&message);
+    assert_eq!((rcode(&reply), &reply[4..12]), (0, &[0, 0, 0, 0, 0, 0, 0, 1][..]));
+    let cookie = option(&reply, COOKIE).expect("a cookie");
+    assert_eq!((&cookie[..8], cookie.len()), (&b"abcdefgh"[..], 24));
+}
+
+#[test]
+fn must_07_two_questions_are_a_format_error() {
+    // RFC 9619.
+    let mut message = plain_query("www", 1).to_vec().unwrap();
+    let question = message[12..].to_vec();
+    message.extend(question);
+    message[5] = 2;
+    assert_eq!(rcode(&udp_reply(&message)), 1);
+}
+
+#[test]
+fn must_08_records_in_the_answer_or_authority_of_a_query_are_a_format_error() {
+    for count_at in [7, 9] {
+        let mut message = www();
+        message[11] = 0;
+        message[count_at] = 1;
+        assert_eq!(rcode(&udp_reply(&message)), 1);
+    }
+}
+
+#[test]
+fn must_09_trailing_junk_and_bad_pointers_are_format_errors() {
+    let junk = [www(), vec![0]].concat();
+    assert_eq!(rcode(&udp_reply(&junk)), 1);
+    for name in [&b"\xc0\x0c"[..], b"\xc0\xff", b"\x03www\xc0\x0c", b"\x40", b"\x3f"] {
+        let message = [&www()[..12], name, b"\0\x01\0\x01"].concat();
+        assert_eq!(rcode(&udp_reply(&message)), 1, "{name:?}");
+    }
+}
+
+#[test]
+fn must_10_two_opt_records_are_a_format_error() {
+    let mut message = www();
+    message.extend(b"\0\0\x29\x04\xd0\0\0\0\0\0\0");
+    message[11] = 2;
+    assert_eq!(rcode(&udp_reply(&message)), 1);
+}
+
+#[test]
+fn must_11_aa_tc_and_ra_of_a_query_are_ignored() {
+    let mut message = www();
+    message[2] |= 0x06;
+    message[3] |= 0x80;
+    assert_eq!(udp_reply(&message), udp_reply(&www()));
+}
+
+#[test]
+fn must_12_rd_is_copied_and_ra_is_not_set() {
+    let mut message = www();
+    message[2] |= 0x01;
+    assert_eq!(flags(&udp_reply(&message)), 0x8500);
+    assert_eq!(flags(&udp_reply(&www())), 0x8400);
+}
+
+#[test]
+fn must_13_ad_is_not_echoed_and_cd_only_if_sent() {
+    for (sent, expected) in [(0x20, 0x8400), (0x10, 0x8410), (0x30, 0x8410)] {
+        let mut message = www();
+        message[3] |= sent;
+        assert_eq!(flags(&udp_reply(&message)), expected);
+    }
+}
+
+#[test]
+fn must_14_z_is_never_echoed() {
+    let mut message = www();
+    message[3] |= 0x40;
+    assert_eq!(flags(&udp_reply(&message)), 0x8400);
+}
+
+#[test]
+fn must_15_an_unknown_type_is_nodata_with_the_soa() {
+    let reply = ask(&whole(), &query("www", 666), &limits());
+    assert_eq!(show(&reply), "NOERROR aa\nauthority @ 300 SOA ns1 hostmaster 1000 3600 600 86400 300");
+}
+
+#[test]
+fn must_16_every_type_gets_a_sensible_answer() {
+    let table = whole();
+    for rtype in 0..=u16::MAX {
+        let reply = reply_octets(&table, &query("www", rtype).to_vec().unwrap(), &limits());
+        let expected: &[u16] = if matches!(rtype, 251 | 252) { &[5] } else { &[0] };
+        assert!(expected.contains(&rcode(&reply)), "type {rtype}: {}", rcode(&reply));
+    }
+}
+
+#[test]
+fn must_17_no_edns_in_no_opt_out() {
+    let reply = udp_reply(&plain_query("www", 1).to_vec().unwrap());
+    assert_eq!((rcode(&reply), reply[11]), (0, 0));
+}
+
+#[test]
+fn must_18_edns_in_opt_out_with_version_0() {
+    let reply = udp_reply(&with_opt(1232, [0; 4], &[]));
+    assert!(reply.ends_with(b"\0\0\x29\x04\xd0\0\0\0\0\0\0"), "{reply:?}");
+}
+
+#[test]
+fn must_19_another_edns_version_is_badvers_with_the_question_and_nothing_else() {
+    let reply = udp_reply(&with_opt(1232, [0, 1, 0, 0], &[]));
+    let question_end = reply.len() - 11;
+    assert_eq!(reply[4..12], [0, 1, 0, 0, 0, 0, 0, 1]);
+    assert_eq!((rcode(&reply), &reply[question_end..]), (0, &b"\0\0\x29\x04\xd0\x01\0\0\0\0\0"[..]));
+}
+
+#[test]
+fn must_20_an_unknown_option_is_ignored_and_not_echoed() {
+    for code in [100, 65_001, 8] {
+        assert_eq!(options(&udp_reply(&with_opt(1232, [0; 4], &[(code, b"\0\x01\0\0")]))), [], "option {code}");
+    }
+}
+
+#[test]
+fn must_21_unknown_edns_flags_are_zero() {
+    let reply = udp_reply(&with_opt(1232, [0, 0, 0x7f, 0xff], &[]));
+    assert!(reply.ends_with(b"\0\0\x29\x04\xd0\0\0\0\0\0\0"), "{reply:?}");
+}
+
+#[test]
+fn must_22_badvers_comes_without_options() {
+    let reply = udp_reply(&with_opt(1232, [0, 1, 0, 0], &[(NSID, b""), (COOKIE, b"12345678"), (100, b"x")]));
+    assert!(reply.ends_with(b"\0\0\x29\x04\xd0\x01\0\0\0\0\0"), "{reply:?}");
+}
+
+#[test]
+fn must_23_do_is_echoed() {
+    let reply = udp_reply(&with_opt(1232, [0, 0, 0x80, 0], &[]));
+    assert!(reply.ends_with(b"\0\0\x29\x04\xd0\0\0\x80\0\0\0"), "{reply:?}");
+}
+
+/// Length and TC of the reply to a question with a large answer.
+fn large(payload: Option<u16>) -> (usize, bool) {
+    let mut message = if payload.is_some() { query("big", 16) } else { plain_query("big", 16) };
+    if let (Some(edns), Some(payload)) = (&mut message.edns, payload) {
+        edns.set_max_payload(payload);
+    }
+    let octets = message.to_vec().unwrap();
+    // hickory writes at least 512 by itself.
+    let mut octets = octets;
+    if let Some(payload) = payload {
+        let at = octets.len() - 8;
+        octets[at..at + 2].copy_from_slice(&payload.to_be_bytes());
+    }
+    let reply = udp_reply(&octets);
+    (reply.len(), flags(&reply) & 0x0200 != 0)
+}
+
+#[test]
+fn must_24_payload_512_and_a_large_answer_is_truncated() {
+    let (length, truncated) = large(Some(512));
+    assert!(truncated && length <= 512);
+}
+
+#[test]
+fn must_25_no_edns_and_a_large_answer_is_truncated() {
+    let (length, truncated) = large(None);
+    assert!(truncated && length <= 512);
+}
+
+#[test]
+fn must_26_a_payload_below_512_counts_as_512() {
+    for payload in [0, 1, 100, 511] {
+        // What fits in 512 is sent whole.
+        let reply = udp_reply(&with_opt(payload, [0; 4], &[]));
+        assert_eq!((rcode(&reply), reply[7], flags(&reply) & 0x0200), (0, 1, 0), "{payload}");
+    }
+}
+
+#[test]
+fn must_27_a_payload_of_65535_gets_1232_at_most() {
+    let (length, truncated) = large(Some(65_535));
+    assert!(truncated && length <= 1232);
+}
+
+#[test]
+fn must_28_tcp_carries_the_whole_answer() {
+    let reply = reply_octets(&whole(), &query("big", 16).to_vec().unwrap(), &Limits::new(Transport::Stream, false));
+    assert_eq!((flags(&reply) & 0x0200, reply[7]), (0, 21));
+}
+
+fn framed(id: u16, owner: &str, rtype: u16) -> Vec<u8> {
+    let mut octets = query(owner, rtype).to_vec().unwrap();
+    octets[..2].copy_from_slice(&id.to_be_bytes());
+    [(octets.len() as u16).to_be_bytes().to_vec(), octets].concat()
+}
+
+fn read_frame(stream: &mut TcpStream) -> Vec<u8> {
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).unwrap();
+    let mut octets = vec![0; u16::from_be_bytes(length).into()];
+    stream.read_exact(&mut octets).unwrap();
+    octets
+}
+
+#[test]
+fn must_29_pipelined_queries_are_all_answered_and_the_quick_do_not_wait_for_the_slow() {
+    // RFC 7766 section 6.2.1.1: an nsd that never answers holds up nobody.
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let listener = std::net::TcpListener::bind(silent.local_addr().unwrap()).unwrap();
+    let settings = relay::Settings { timeout_ms: 1_000, ..relay::Settings::new(listener.local_addr().unwrap()) };
+    let servers = Servers::start(
+        Table::new(catalog(Mode::Overlay), 1, &[held(Some(0), Some(1))], &[None], &[1000]),
+        Some(settings),
+        Calls::Native,
+    );
+    let mut stream = TcpStream::connect(servers.address).unwrap();
+    let mut queries = framed(1, "mail", 15);
+    (2..50).for_each(|id| queries.extend(framed(id, "www", 1)));
+    let began = Instant::now();
+    stream.write_all(&queries).unwrap();
+    let ids: Vec<u16> = (1..50).map(|_| u16::from_be_bytes(read_frame(&mut stream)[..2].try_into().unwrap())).collect();
+    assert_eq!(ids[..48], (2..50).collect::<Vec<u16>>(), "ours come first");
+    assert_eq!(ids[48], 1, "and nsd's in the end: SERVFAIL");
+    assert!(began.elapsed() >= Duration::from_millis(900));
+    servers.stop();
+}
+
+#[test]
+fn must_30_an_octet_at_a_time_is_closed_at_a_deadline() {
+    let servers = Servers::start_with(whole(), None, Calls::Native, |settings| settings.read_ms = 500);
+    let mut stream = TcpStream::connect(servers.address).unwrap();
+    let began = Instant::now();
+    while stream.write_all(&[0x7f]).is_ok() {
+        assert!(began.elapsed() < Duration::from_secs(10), "still open");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    servers.stop();
+}
+
+#[test]
+fn must_31_keepalive_over_tcp() {
+    // RFC 7828.
+    let stream = Limits { idle_ds: Some(100), ..Limits::new(Transport::Stream, false) };
+    let reply =
+        |limits: &Limits, data: &[u8]| reply_octets(&whole(), &with_opt(1232, [0; 4], &[(KEEPALIVE, data)]), limits);
+    assert_eq!(option(&reply(&stream, b""), KEEPALIVE), Some(vec![0, 100]));
+    assert_eq!(rcode(&reply(&stream, b"\0\x01")), 1, "a client sends no timeout");
+    assert_eq!(options(&reply(&limits(), b"")), [], "over UDP it means nothing");
+    assert_eq!(rcode(&reply(&limits(), b"\0\x01")), 0);
+    assert_eq!(option(&reply_octets(&whole(), &www(), &stream), KEEPALIVE), None, "nobody has asked");
+}
+
+#[test]
+fn must_32_cookies() {
+    // RFC 7873, RFC 9018.
+    let reply = |cookie: &[u8]| udp_reply(&with_opt(1232, [0; 4], &[(COOKIE, cookie)]));
+    let cookie = option(&reply(b"12345678"), COOKIE).expect("a cookie");
+    assert_eq!((&cookie[..8], cookie.len()), (&b"12345678"[..], 24));
+    assert_eq!(option(&reply(&cookie), COOKIE), Some(cookie.clone()));
+    for length in (0..8).chain(9..16).chain([41, 100]) {
+        assert_eq!(rcode(&reply(&vec![1; length])), 1, "{length} octets");
+    }
+    // A server cookie of somebody else is not ours, and not an error.
+    assert_eq!(option(&reply(&[&cookie[..8], &[7; 32]].concat()), COOKIE), Some(cookie.clone()));
+    // Whose cookie is valid is known; nobody else is.
+    let known = |cookie: &[u8], address: &str| {
+        let (message, address) = (with_opt(1232, [0; 4], &[(COOKIE, cookie)]), address.parse::<IpAddr>().unwrap());
+        match respond(&whole(), &message, &limits(), &Client { address, ..CLIENT }, &mut [0; 512]) {
+            Response::Reply(Answer { known_client, .. }) => known_client,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(known(&cookie, "198.51.100.100"));
+    assert!(!known(&cookie, "198.51.100.101"));
+    assert!(!known(&cookie[..8], "198.51.100.100"));
+    // A rollover: the old secret is still accepted, the new one makes the cookies.
+    let both = Secrets::from_text("00112233445566778899aabbccddeeff\ne5e973e5a6b2a43f48e7dc849e37bfcf").unwrap();
+    let rolled = table(Mode::Whole).with_policy(Arc::new(Policy { cookies: Some(both), ..Policy::default() }));
+    let message = with_opt(1232, [0; 4], &[(COOKIE, &cookie)]);
+    match respond(&rolled, &message, &limits(), &CLIENT, &mut [0; 512]) {
+        Response::Reply(answer) => assert!(answer.known_client),
+        other => panic!("{other:?}"),
+    }
+    assert_ne!(option(&reply_octets(&rolled, &message, &limits()), COOKIE), Some(cookie));
+    // Without secrets the option is one that we do not know.
+    assert_eq!(options(&reply_octets(&table(Mode::Whole), &message, &limits())), []);
+}
+
+#[test]
+fn must_33_nsid_only_on_request() {
+    // RFC 5001.
+    assert_eq!(options(&udp_reply(&with_opt(1232, [0; 4], &[]))), []);
+    assert_eq!(options(&udp_reply(&with_opt(1232, [0; 4], &[(NSID, b"")]))), [(NSID, b"ns-a".to_vec())]);
+}
+
+#[test]
+fn must_34_a_foreign_zone_is_refused_without_a_referral() {
+    for owner in ["www.elsewhere.test.", "org.", ".", "badexample.org."] {
+        let reply = udp_reply(&query(owner, 1).to_vec().unwrap());
+        assert_eq!((flags(&reply), &reply[6..10]), (0x8005, &[0; 4][..]), "{owner}");
+        // RFC 8914 section 4.21: not authoritative.
+        assert_eq!(option(&reply, 15), Some(vec![0, 20]), "{owner}");
+    }
+}
+
+#[test]
+fn must_35_version_bind_and_id_server() {
+    let chaos = |table: &Table, owner: &str, rtype: u16| {
+        let mut message = query(owner, rtype);
+        message.queries[0].set_query_class(DNSClass::CH);
+        show(&ask(table, &message, &limits()))
+    };
+    for (owner, text) in [
+        ("version.bind.", "a version"),
+        ("VERSION.server.", "a version"),
+        ("id.server.", "fishfinger"),
+        ("hostname.bind.", "fishfinger"),
+    ] {
+        assert_eq!(chaos(&whole(), owner, 16), format!("NOERROR aa\n{owner} 0 TXT {text}"));
+        assert_eq!(chaos(&whole(), owner, 1), "REFUSED", "{owner} A");
+        assert_eq!(chaos(&table(Mode::Whole), owner, 16), "REFUSED", "{owner}, hidden");
+    }
+    assert_eq!(chaos(&whole(), "authors.bind.", 16), "REFUSED");
+    assert_eq!(chaos(&whole(), "www", 16), "REFUSED");
+}
+
+#[test]
+fn must_36_the_ttl_of_a_negative_answer_is_the_lower_of_soa_ttl_and_minimum() {
+    // RFC 2308 section 3: 3600 and 300 here.
+    for owner in ["nothere", "mail"] {
+        let reply = ask(&whole(), &query(owner, 99), &limits());
+        assert_eq!(reply.authorities[0].ttl, 300);
+    }
+    assert_eq!(ask(&whole(), &query("@", 6), &limits()).answers[0].ttl, 3600);
+}
+
+#[test]
+fn must_37_an_empty_non_terminal_is_nodata() {
+    // RFC 8020, RFC 4592 section 2.2.2.
+    for owner in ["ent", "b.ent", "wild", "y.wild"] {
+        assert_eq!(first_line(owner, "A"), "NOERROR aa", "{owner}");
+    }
+    assert_eq!(first_line("c.ent", "A"), "NXDOMAIN aa");
+}
+
+#[test]
+fn must_38_wildcards() {
+    // RFC 4592: many labels; blocked by what is there; no data for another type.
+    for (owner, rtype, expected) in [
+        ("one.wild", "TXT", 1),
+        ("three.two.one.wild", "TXT", 1),
+        ("one.wild", "AAAA", 0),
+        ("y.wild", "TXT", 0),
+        ("x.y.wild", "TXT", 1),
+        ("*.wild", "TXT", 1),
+    ] {
+        let reply = ask(&whole(), &query(owner, type_of(rtype)), &limits());
+        let codes = (reply.metadata.response_code, reply.answers.len());
+        assert_eq!(codes, (ResponseCode::NoError, expected), "{owner} {rtype}");
+    }
+    assert_eq!(first_line("z.y.wild", "TXT"), "NXDOMAIN aa", "the closest encloser has no wildcard");
+}
+
+#[test]
+fn must_39_the_case_of_the_question_is_kept() {
+    // RFC 4343.
+    let reply = ask(&whole(), &query("wWw", 1), &limits());
+    assert_eq!(show(&reply), "NOERROR aa\nwWw 300 A 192.0.2.10");
+}
+
+#[test]
+fn must_40_cname_chains_are_followed_in_the_zone_and_loops_end() {
+    let chain = show(&ask(&whole(), &query("alias2", 1), &limits()));
+    assert_eq!(chain, "NOERROR aa\nalias2 3600 CNAME Alias\nAlias 3600 CNAME www\nwww 300 A 192.0.2.10");
+    assert_eq!(ask(&whole(), &query("loop1", 1), &limits()).answers.len(), 2);
+    assert_eq!(ask(&whole(), &query("self", 1), &limits()).answers.len(), 1);
+}
+
+#[test]
+fn must_41_dname() {
+    // RFC 6672.
+    let reply = show(&ask(&whole(), &query("a.moved", 16), &limits()));
+    let made = "a.moved 3600 CNAME a.target.ent\na.target.ent 3600 TXT found";
+    assert_eq!(reply, format!("NOERROR aa\nmoved 3600 DNAME target.ent\n{made}"));
+    let label = "x".repeat(63);
+    let owner = format!("{label}.{label}.{label}.{}.moved", &label[..43]);
+    assert_eq!(ask(&whole(), &query(&owner, 1), &limits()).metadata.response_code, ResponseCode::YXDomain);
+}
+
+#[test]
+fn must_42_referrals() {
+    let reply = ask(&whole(), &query("x.sub", 1), &limits());
+    let text = show(&reply);
+    assert!(text.starts_with("NOERROR\nauthority sub 3600 NS "), "{text}");
+    assert!(text.contains("additional ns.sub 3600 A 192.0.2.77"), "{text}");
+    assert!(reply.answers.is_empty() && !reply.metadata.authoritative);
+    // Occluded data is not answered; DS is of this side.
+    assert!(ask(&whole(), &query("hidden.sub", 16), &limits()).answers.is_empty());
+    assert_eq!(first_line("sub", "DS"), "NOERROR aa");
+}
+
+#[test]
+fn must_43_any_is_one_rrset() {
+    // RFC 8482.
+    let reply = ask(&whole(), &query("@", 255), &limits());
+    let types: BTreeSet<_> = reply.answers.iter().map(hickory_proto::rr::Record::record_type).collect();
+    assert_eq!(types.len(), 1);
+}
+
+#[test]
+fn must_44_no_zone_data_by_axfr_over_udp() {
+    for rtype in [251, 252] {
+        let reply = udp_reply(&query("@", rtype).to_vec().unwrap());
+        assert_eq!((rcode(&reply), &reply[6..10]), (5, &[0; 4][..]));
+    }
+}
+
+#[test]
+fn must_45_a_swap_makes_no_name_appear_or_vanish() {
+    let catalog = catalog(Mode::Whole);
+    let tables: Vec<Table> = [held(Some(0), Some(1)), held(Some(1), Some(0)), held(Some(2), None), held(None, None)]
+        .map(|roles| Table::new(catalog.clone(), 1, &[roles], &[None], &[1000]))
+        .into();
+    for (record, _) in records() {
+        for rtype in ["A", "AAAA", "TXT"] {
+            let message = query(&record.owner.to_string(), type_of(rtype));
+            let code = |table| ask(table, &message, &limits()).metadata.response_code;
+            let codes: Vec<ResponseCode> = tables.iter().map(code).collect();
+            assert!(codes.iter().all(|code| *code == codes[0]), "{} {rtype}: {codes:?}", record.owner);
+        }
+    }
+}
+
+#[test]
+fn must_46_the_root_and_the_longest_names() {
+    assert_eq!(rcode(&udp_reply(&query(".", 2).to_vec().unwrap())), 5);
+    // 255 octets in all.
+    let owner = format!("{}example.org.", "x.".repeat(121));
+    assert_eq!(first_line(&owner, "A"), "NXDOMAIN aa");
+    assert_eq!(name(&owner).wire().len(), 255);
+    let mut too_long = www()[..12].to_vec();
+    too_long[11] = 0;
+    too_long.extend(b"\x01x".repeat(128));
+    too_long.extend([0, 0, 1, 0, 1]);
+    assert_eq!(rcode(&udp_reply(&too_long)), 1, "257 octets");
+}
+
+#[test]
+fn must_47_an_answer_is_of_one_generation() {
+    // Two names of one pool in one answer: a chain, and an additional section.
+    let zone_text = "@ 300 SOA a b 1 2 3 4 5\n@ 300 NS www\n@ 300 MX 10 www\nwww 300 A 192.0.2.10 primary\n\
+                     alias 300 CNAME www\nboth 300 A 192.0.2.10 primary\nboth 300 A 198.51.100.20 standby";
+    let records: Vec<_> = zone_text.lines().map(record).collect();
+    let zone = nsd_failover::table::zone_table::ZoneTable::compile(
+        &"example.org".parse().unwrap(),
+        records.into_iter(),
+        &[pool()],
+        Mode::Whole,
+    );
+    let catalog = Arc::new(Catalog::new(vec![Arc::new(zone.unwrap())]).unwrap());
+    for (roles, address) in [(held(Some(0), Some(1)), "192.0.2.10"), (held(Some(1), Some(2)), "198.51.100.20")] {
+        let table = Table::new(catalog.clone(), 1, &[roles], &[None], &[1]);
+        for (owner, rtype) in [("alias", 1), ("@", 15), ("www", 1)] {
+            let reply = ask(&table, &query(owner, rtype), &limits());
+            let text = show(&reply);
+            assert!(text.contains(&format!("www 300 A {address}")), "{text}");
+            assert_eq!(text.matches(" A ").count(), 1, "{text}");
+        }
+    }
+}
+
+#[test]
+fn must_48_answers_leave_from_the_address_that_was_asked() {
+    use nsd_failover::serve::counters::Counters;
+    use nsd_failover::serve::udp;
+    use nsd_failover::table::Live;
+    for (wildcard, asked) in [("0.0.0.0:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.99"), ("[::]:0", "::1")] {
+        for calls in [Calls::Native, Calls::Plain] {
+            // A host without IPv6 has nothing to show.
+            let Ok(sockets) = udp::bind(wildcard.parse().unwrap(), 2) else { continue };
+            let port = sockets[0].local_addr().unwrap().port();
+            let live = Arc::new(Live::new(whole()));
+            let settings = udp::Settings { limits: limits(), relay: None, limiter: None, proxies: [].into(), calls };
+            let server = udp::Server::start(sockets, &live, &settings, None, &Counters::default()).unwrap();
+            let own = if asked.contains(':') { "[::1]:0" } else { "127.0.0.1:0" };
+            let client = UdpSocket::bind(own).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            let asked = (asked.parse::<IpAddr>().unwrap(), port).into();
+            client.send_to(&www(), asked).unwrap();
+            let mut reply = [0; 512];
+            assert_eq!(client.recv_from(&mut reply).unwrap().1, asked);
+            server.stop();
+        }
+    }
+}
+
+/// Not numbered: padding is for those who cannot be read along with (RFC 7830, RFC 8467).
+#[test]
+fn padding_only_on_encrypted_transports() {
+    let padded = with_opt(1232, [0; 4], &[(PADDING, b"")]);
+    assert_eq!(options(&udp_reply(&padded)), []);
+    let encrypted = Limits { encrypted: true, ..Limits::new(Transport::Stream, false) };
+    assert_eq!(reply_octets(&whole(), &padded, &encrypted).len(), 468);
+    assert!(reply_octets(&whole(), &with_opt(1232, [0; 4], &[]), &encrypted).len() < 100, "nobody has asked");
+}
+
+/// Not numbered: a flood of one question from one network is limited, and a cookie is the way out.
+#[test]
+fn response_rate_limits() {
+    use nsd_failover::serve::rrl::{Limiter, Settings};
+    let settings = Settings { rate: 20, slip: 2, ipv4_prefix: 24, ipv6_prefix: 64, buckets: 1_000, exempt: Vec::new() };
+    let servers = Servers::start_limited(whole(), Arc::new(Limiter::new(settings)));
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.connect(servers.address).unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let flood = |query: &[u8], count: usize| {
+        let (mut whole, mut cut) = (0, 0);
+        for _ in 0..count {
+            client.send(query).unwrap();
+        }
+        let mut reply = [0; 512];
+        while let Ok(len) = client.recv(&mut reply) {
+            if flags(&reply[..len]) & 0x0200 == 0 { whole += 1 } else { cut += 1 }
+        }
+        (whole, cut)
+    };
+    let (whole, cut) = flood(&www(), 100);
+    // A second may turn on the way.
+    assert!((20..=60).contains(&whole), "{whole} whole");
+    assert!(cut >= 15, "{cut} with TC");
+    let counters = servers.counters.snapshot();
+    assert_eq!(counters.requests(Request::Slipped), cut);
+    assert!(counters.requests(Request::Limited) >= 15);
+    let cookie = {
+        let stranger = with_opt(1232, [0; 4], &[(COOKIE, b"12345678")]);
+        std::thread::sleep(Duration::from_secs(3));
+        client.send(&stranger).unwrap();
+        let mut reply = [0; 512];
+        let len = client.recv(&mut reply).unwrap();
+        option(&reply[..len], COOKIE).unwrap()
+    };
+    assert_eq!(flood(&with_opt(1232, [0; 4], &[(COOKIE, &cookie)]), 100), (100, 0), "a cookie is not limited");
+    servers.stop();
+}

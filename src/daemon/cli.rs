@@ -30,7 +30,11 @@ pub enum Verb {
 
     /// Run the daemon in the foreground
     #[command(after_help = "Example:\n  nsd-failover run --config /etc/nsd-failover/nsd-failover.toml")]
-    Run,
+    Run {
+        /// Decide and tell, but publish nothing; the log says where a zone file differs from our decision
+        #[arg(long)]
+        shadow: bool,
+    },
 
     /// Check the configuration and every zone; exit 0 or 2
     #[command(after_help = "Example:\n  nsd-failover check --config nsd-failover.toml")]

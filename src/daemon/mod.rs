@@ -22,6 +22,7 @@ mod replay;
 pub mod run;
 mod serves;
 mod serving;
+mod shadow;
 mod shell;
 mod transfers;
 mod verbs;
@@ -72,10 +73,10 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             runtime()?.block_on(plan::plan(&config))
         }
         Verb::Replay { log } => replay::replay(&Config::load(&file)?, &log),
-        Verb::Run => {
+        Verb::Run { shadow } => {
             log_to_stderr(false);
             let config = Config::load(&file)?;
-            runtime()?.block_on(run::run(config, run::interrupted(), || {}))
+            runtime()?.block_on(run::run(config, shadow, run::interrupted(), || {}))
         }
         Verb::Demo(demo) => match &demo.action {
             None => {
@@ -113,7 +114,7 @@ async fn ask(client: &crate::control::client::Client, verb: Verb) -> Result<(), 
         Verb::Check
         | Verb::CheckZone { .. }
         | Verb::Render { .. }
-        | Verb::Run
+        | Verb::Run { .. }
         | Verb::Demo(_)
         | Verb::Plan
         | Verb::Probe { .. }
@@ -138,7 +139,12 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// `RUST_LOG` chooses what is logged. In the demo a line is as short as can be.
 fn log_to_stderr(demo: bool) {
-    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).from_env_lossy();
+    // hickory-server has a line for each query, with name and client: nobody's business by default.
+    let usual = "info,hickory_server=error";
+    let chosen = std::env::var("RUST_LOG").ok().filter(|chosen| !chosen.is_empty());
+    let filter = EnvFilter::builder()
+        .with_default_directive(tracing::Level::INFO.into())
+        .parse_lossy(chosen.as_deref().unwrap_or(usual));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let log = log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     match demo {

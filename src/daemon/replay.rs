@@ -90,6 +90,10 @@ fn live(
     let mut director = Director::new(settings.clone(), Some(saved), now);
     let mut coming: BTreeMap<(u64, u64), Event> = BTreeMap::new();
     let (mut event, mut sequence, mut told) = (Event::Tick, 0, Vec::new());
+    // Our probes do not fall on the recorded moments: the last move may need a little longer than the
+    // record goes on. What was found last stands in for it.
+    let slack_ms = settings.checks.iter().map(|check| check.interval_ms.saturating_mul(2)).max().unwrap_or(0);
+    let end = end.saturating_add_unsigned(slack_ms);
     while now.unix_ms <= end {
         for effect in director.handle(event, now) {
             sequence += 1;

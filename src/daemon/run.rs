@@ -40,6 +40,7 @@ use super::notices;
 use super::persist::StateDir;
 use super::recorder::Recorder;
 use super::serving::{Counted, Serving};
+use super::shadow;
 use super::transfers;
 use super::waiters::Waiters;
 
@@ -73,13 +74,21 @@ const SERIALS_INTERVAL: Duration = Duration::from_secs(30);
 /// off is cleaned up at the next start.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Runs until `shutdown`. `ready` is called once everything is bound and loaded.
-pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl FnOnce()) -> Result<(), Failure> {
+/// Runs until `shutdown`. `ready` is called once everything is bound and loaded. With `in_shadow`
+/// nothing is published; see [`shadow`].
+pub async fn run(
+    config: Config,
+    in_shadow: bool,
+    shutdown: impl Future<Output = ()>,
+    ready: impl FnOnce(),
+) -> Result<(), Failure> {
+    let config = if in_shadow { shadow::mute(config) } else { config };
     let mut serving = Serving::bind(&config)?;
     let state_dir = StateDir::open(&config.state_dir)?;
-    let journal = Journal::open(state_dir.path());
+    let journal = Arc::new(Journal::open(state_dir.path()));
     let publisher = publisher(&config).map(Arc::new);
-    if let Some(publisher) = &publisher {
+    // In shadow an export that was cut off is somebody else's to clean up.
+    if let Some(publisher) = publisher.as_ref().filter(|_| !in_shadow) {
         for report in publisher.recover().await {
             journal.record(Entry::Export(report));
         }
@@ -138,6 +147,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>, ready: impl
         live,
         transfers,
         certificate: serving.certificate(),
+        shadow: in_shadow.then(|| {
+            let (seen_in, seen) = watch::channel(None);
+            tokio::spawn(shadow::watch(seen, Arc::clone(&journal)));
+            seen_in
+        }),
         journal,
         status: status_in,
         back,
@@ -189,7 +203,9 @@ struct Daemon {
     transfers: Arc<Transfers>,
     certificate: Option<Arc<Certificate>>,
     counted: Counted,
-    journal: Journal,
+    journal: Arc<Journal>,
+    /// What is compared with the zone files, if nothing is published.
+    shadow: Option<watch::Sender<Option<shadow::Seen>>>,
     saver: Saver,
     notifier: Notifier,
     recorder: Recorder,
@@ -307,10 +323,18 @@ impl Daemon {
         let old = self.live.swap(table);
         self.counted.swapped(started.elapsed());
         self.transfers.published();
+        self.show_shadow(decision);
         // The last holder of a large catalog frees it: not here, where the next event waits.
         if !Arc::ptr_eq(old.catalog(), &self.loaded.catalog) {
             tokio::task::spawn_blocking(move || drop(old));
         }
+    }
+
+    fn show_shadow(&self, decision: &Decision) {
+        let Some(shadow) = &self.shadow else { return };
+        let zones = self.loaded.zones.iter().map(|zone| zone.config.clone()).collect();
+        let decision = Arc::new(decision.clone());
+        shadow.send_replace(Some(shadow::Seen { zones, pools: Arc::clone(&self.pools), decision }));
     }
 
     fn probe(&self, target: Target) {
@@ -529,10 +553,11 @@ impl Daemon {
 
     /// Reads everything again, beside the loop; the old stays in service until the new is complete.
     fn reload(&mut self, reply: Option<oneshot::Sender<Answer>>) {
-        let (file, back) = (self.config.file.clone(), self.back.clone());
+        let (file, back, in_shadow) = (self.config.file.clone(), self.back.clone(), self.shadow.is_some());
         tokio::spawn(async move {
             let read = move || {
                 let config = Config::load(&file)?;
+                let config = if in_shadow { shadow::mute(config) } else { config };
                 let loaded = load::load(&config)?;
                 let prober = Prober::new(&loaded.settings.checks).map_err(|error| Failure::usage(error.to_string()))?;
                 Ok((config, loaded, prober))

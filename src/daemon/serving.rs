@@ -100,9 +100,9 @@ impl Serving {
             let family = family_of(listener.local_addr()?);
             let block = counters.block(Transport::Tcp, family);
             let settings = tcp_settings(config, limits(respond::Transport::Stream));
-            let (live, upstream, transfers) = (live.clone(), upstream.clone(), Some(transfers.clone()));
-            let (proxies, stopped) = (proxies.clone(), self.stopped());
-            self.tasks.spawn(tcp::run(listener, live, upstream, transfers, settings, proxies, block, stopped));
+            let (relay, transfers, proxies) = (upstream.clone(), Some(transfers.clone()), proxies.clone());
+            let beside = tcp::Beside { relay, transfers, proxies };
+            self.tasks.spawn(tcp::run(listener, live.clone(), beside, settings, block, self.stopped()));
         }
         if let Some(certificate) = certificate.map(|certified| Arc::new(Certificate::new(certified))) {
             self.certificate = Some(Arc::clone(&certificate));

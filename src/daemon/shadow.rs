@@ -30,10 +30,12 @@ pub struct Seen {
     pub decision: Arc<Decision>,
 }
 
-/// A configuration that publishes nothing, and the zones that it would have published.
+/// The same configuration, but nothing of it is published: no listener for DNS, no export, no
+/// transfer.
 pub fn mute(config: Config) -> Config {
-    let zones = config.zones.into_iter().map(|zone| config::Zone { serve: config::Serve::Off, export_file: None, ..zone });
-    Config { listen: Vec::new(), zones: zones.collect(), ..config }
+    let mute = |zone| config::Zone { serve: config::Serve::Off, export_file: None, transfer: None, ..zone };
+    let zones = config.zones.into_iter().map(mute).collect();
+    Config { listen: Vec::new(), tls: None, catalog: None, zones, ..config }
 }
 
 /// Tells of each zone whose file begins or ceases to differ, until nobody sends any more.
@@ -47,16 +49,18 @@ pub async fn watch(mut seen: watch::Receiver<Option<Seen>>, journal: Arc<Journal
                 tell(&mut told, zone, difference, &journal);
             }
         }
-        match tokio::time::timeout(INTERVAL, seen.changed()).await {
-            Ok(Err(_)) => return,
-            Ok(Ok(())) | Err(_) => {}
+        // A timeout is as good as a change; an error says that the daemon has ended.
+        if let Ok(Err(_)) = tokio::time::timeout(INTERVAL, seen.changed()).await {
+            return;
         }
     }
 }
 
 fn tell(told: &mut BTreeMap<String, String>, zone: String, difference: Option<String>, journal: &Journal) {
     match difference {
-        None if told.remove(&zone).is_some() => journal.note(format!("shadow: {zone} the file and our decision agree again")),
+        None if told.remove(&zone).is_some() => {
+            journal.note(format!("shadow: {zone} the file and our decision agree again"))
+        }
         None => {}
         Some(words) if told.get(&zone) == Some(&words) => {}
         Some(words) => {

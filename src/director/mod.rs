@@ -24,7 +24,6 @@ pub mod status;
 
 mod bounds;
 mod pools;
-mod recent;
 mod report;
 mod targets;
 mod timers;

@@ -11,7 +11,6 @@ use crate::health::time::Now;
 use crate::health::verdict::{Counter, Thresholds, Verdict};
 
 use super::event::Target;
-use super::recent::Recent;
 use super::settings::{Settings, anchor};
 use super::state::{SavedTarget, State, monotonic, to_monotonic, to_unix};
 
@@ -32,7 +31,6 @@ pub(super) struct TargetState {
     /// When the verdict was reached, in monotonic milliseconds; `None`: there is none.
     pub(super) since_ms: Option<i64>,
     pub(super) last: Option<LastProbe>,
-    pub(super) recent: Recent,
     /// When the last good probe ended in this run, in monotonic milliseconds.
     pub(super) last_good_ms: Option<i64>,
     /// When the last probe ended in this run, in monotonic milliseconds.
@@ -116,7 +114,6 @@ impl Targets {
             counter: Counter::default(),
             since_ms: None,
             last: None,
-            recent: Recent::default(),
             ended: 0,
             settled: false,
             users: Vec::new(),
@@ -154,7 +151,6 @@ impl Targets {
             state.counter = before.counter;
             state.since_ms = before.since_ms;
             state.last = before.last.clone();
-            state.recent = before.recent.clone();
             state.last_good_ms = before.last_good_ms;
             state.last_ended_ms = before.last_ended_ms;
             state.last_said = before.last_said;
@@ -192,7 +188,6 @@ impl Targets {
         if flipped {
             state.since_ms = Some(monotonic(now));
         }
-        state.recent.push(said);
         if said.is_some() {
             state.last_said = said;
         }

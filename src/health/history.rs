@@ -9,6 +9,8 @@ use super::check::Outcome;
 
 /// Runs that are kept of each target.
 pub const RUNS_MAX: usize = 16;
+/// Probes that [`History::marks`] shows.
+pub const MARKS_MAX: usize = 30;
 
 /// Probes in a row with the same result.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -71,6 +73,21 @@ impl History {
     pub fn runs(&self) -> impl DoubleEndedIterator<Item = &Run> {
         self.0.iter()
     }
+
+    /// The newest probes, oldest first, at most [`MARKS_MAX`], a character each: `+` good, `-` bad,
+    /// `?` could not say.
+    pub fn marks(&self) -> String {
+        let newest_first = self.0.iter().rev().flat_map(|run| {
+            let mark = match run.success {
+                Some(true) => '+',
+                Some(false) => '-',
+                None => '?',
+            };
+            std::iter::repeat_n(mark, usize::try_from(run.count).unwrap_or(MARKS_MAX).min(MARKS_MAX))
+        });
+        let marks: Vec<char> = newest_first.take(MARKS_MAX).collect();
+        marks.into_iter().rev().collect()
+    }
 }
 
 #[cfg(test)]
@@ -88,5 +105,16 @@ mod tests {
         assert_eq!(runs, [("L7OK", 1_000, 999), ("L4CON", 1, 1_000)]);
         (0..100).for_each(|at| history.push(&outcome(if at % 2 == 0 { "L7OK" } else { "L4CON" }), at));
         assert_eq!(history.runs().count(), RUNS_MAX);
+    }
+
+    #[test]
+    fn the_newest_probes_as_marks() {
+        let outcome = |success| Outcome { success, word: format!("{success:?}"), ..Outcome::default() };
+        let mut history = History::default();
+        assert_eq!(history.marks(), "");
+        [None, Some(false), Some(false), Some(true)].iter().for_each(|success| history.push(&outcome(*success), 0));
+        assert_eq!(history.marks(), "?--+");
+        (0..MARKS_MAX as i64 - 2).for_each(|at| history.push(&outcome(Some(true)), at));
+        assert_eq!(history.marks(), format!("-{}", "+".repeat(MARKS_MAX - 1)));
     }
 }

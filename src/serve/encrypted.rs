@@ -21,6 +21,7 @@ use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseI
 use hickory_server::zone_handler::{MessageResponse, MessageResponseBuilder};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 
 use crate::dns::message::MESSAGE_MAX;
@@ -101,7 +102,13 @@ pub async fn run(
 
 /// Binds a socket for QUIC.
 pub fn bind_quic(address: SocketAddr) -> io::Result<UdpSocket> {
-    UdpSocket::bind(address)
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(socket2::Protocol::UDP))?;
+    if address.is_ipv6() {
+        // 0.0.0.0 has its own socket.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket.into())
 }
 
 struct Handler {

@@ -92,18 +92,28 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// What stands beside our own answers.
+#[derive(Clone, Default)]
+pub struct Beside {
+    /// Where questions that are not ours go; absent: they are refused.
+    pub relay: Option<Arc<Relay>>,
+    /// Who hands out zones and judges signatures.
+    pub transfers: Option<Arc<Transfers>>,
+    /// Load balancers, which must speak the PROXY protocol.
+    pub proxies: Arc<[IpNet]>,
+}
+
 /// Serves until `shutdown` is ready; then no connection is accepted any more, and each ends after
 /// the answers that it is owed, or its write deadline.
 pub async fn run(
     listener: TcpListener,
     live: Arc<Live>,
-    relay: Option<Arc<Relay>>,
-    transfers: Option<Arc<Transfers>>,
+    beside: Beside,
     settings: Settings,
-    proxies: Arc<[IpNet]>,
     block: Arc<Block>,
     shutdown: impl Future<Output = ()>,
 ) {
+    let Beside { relay, transfers, proxies } = beside;
     // What the client is told of (RFC 7828) is what holds.
     let idle_ds = u16::try_from(settings.idle_ms / 100).unwrap_or(u16::MAX);
     let limits = Limits { relay: relay.is_some(), idle_ds: Some(idle_ds), ..settings.limits };

@@ -61,6 +61,11 @@ impl Site {
 
     /// `tools` gives `nsd-control` and `nsd-checkzone`, each with arguments.
     fn start_with(tools: impl Fn(&Nsd) -> (Vec<String>, Vec<String>)) -> Site {
+        Site::start_as(&[], tools)
+    }
+
+    /// With more arguments for `run`.
+    fn start_as(arguments: &[&'static str], tools: impl Fn(&Nsd) -> (Vec<String>, Vec<String>)) -> Site {
         let zones = [("foo.zone", on_loopback(FOO)), ("buetow.org", on_loopback(BUETOW))];
         let nsd = Nsd::start(&zones.each_ref().map(|(origin, text)| (*origin, text.as_bytes())));
         let authority = Authority::new();
@@ -111,7 +116,7 @@ impl Site {
             foo = nsd.zone_path("foo.zone").display(),
             buetow = nsd.zone_path("buetow.org").display(),
         );
-        let daemon = Daemon::start(folder.path(), &config);
+        let daemon = Daemon::start_with(folder.path(), &config, arguments);
         let site = Site { daemon, nsd, fishfinger, blowfish, sidecar, _folder: folder };
         wait_for("first round of probes", || (site.daemon.status()["ready"] == true).then_some(()));
         site
@@ -278,5 +283,29 @@ fn a_bad_reload_changes_nothing() {
     wait_for("the new zone", || {
         // Its name follows the primary: it no longer says standby.
         (address(site.sidecar, "backup.paul.buetow.org", "A").as_deref() == Some(FISHFINGER)).then_some(())
+    });
+}
+
+/// In shadow nothing is published, and the log says where the file and our own decision differ.
+#[test]
+fn a_shadow_decides_and_publishes_nothing() {
+    let mut site = Site::start_as(&["--shadow"], |nsd| (nsd.control_argv(), nsd.checkzone_argv()));
+    let before = site.zone_file("foo.zone");
+    std::net::UdpSocket::bind(site.sidecar).expect("nobody listens for DNS");
+    site.fishfinger.stop();
+    let told = wait_for("the difference", || {
+        let log = site.daemon.log();
+        log.lines().find(|line| line.contains("shadow: foo.zone.")).map(str::to_owned)
+    });
+    assert!(told.contains(&format!("the file says `300 IN A {FISHFINGER} ; Enable failover`")), "{told}");
+    assert!(told.contains(&format!("we would say `300 IN A {BLOWFISH} ; Enable failover` (and 5 more)")), "{told}");
+    assert_eq!(site.zone_file("foo.zone"), before);
+    assert_eq!(address(site.nsd.address(), "www.foo.zone", "A").as_deref(), Some(FISHFINGER));
+
+    // Somebody else moves the file: we agree again.
+    let moved = exchanged(&before, 1_711_829_574);
+    fs::write(site.nsd.zone_path("foo.zone"), moved).unwrap();
+    wait_for("agreement", || {
+        site.daemon.log().contains("shadow: foo.zone. the file and our decision agree again").then_some(())
     });
 }

@@ -38,7 +38,7 @@ pub async fn run(args: &cli::Demo) -> Result<(), Failure> {
 
     let ready = || println!("{}", instructions(args, &folder, ipv6));
     tokio::select! {
-        ended = super::run::run(config, super::run::interrupted(), ready) => ended,
+        ended = super::run::run(config, false, super::run::interrupted(), ready) => ended,
         ended = hosts.obey(listener) => Err(ended.into()),
     }
 }

@@ -318,7 +318,8 @@ impl Servers {
         let relay = relay.map(|relay| Arc::new(relay::tcp::Relay::new(&relay)));
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
-        let tcp = runtime.spawn(tcp::run(listener, live.clone(), relay, None, settings, proxies, block, shutdown));
+        let beside = tcp::Beside { relay, transfers: None, proxies };
+        let tcp = runtime.spawn(tcp::run(listener, live.clone(), beside, settings, block, shutdown));
         Servers { address, live, counters, udp: Some(udp), runtime: Some(runtime), stop: Some(stop), tcp: Some(tcp) }
     }
 

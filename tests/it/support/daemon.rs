@@ -15,6 +15,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Daemon {
     config: PathBuf,
     log: PathBuf,
+    /// More arguments of `run`.
+    arguments: Vec<&'static str>,
     child: Option<Child>,
 }
 
@@ -22,10 +24,16 @@ impl Daemon {
     /// Writes the configuration (control socket and state-dir come on top), starts the daemon, and
     /// waits until its control socket answers.
     pub fn start(folder: &Path, config: &str) -> Daemon {
+        Daemon::start_with(folder, config, &[])
+    }
+
+    /// The same, with more arguments for `run`.
+    pub fn start_with(folder: &Path, config: &str, arguments: &[&'static str]) -> Daemon {
         let file = folder.join("nsd-failover.toml");
         let text = format!("control = \"control.sock\"\nstate-dir = \"state\"\n{config}");
         fs::write(&file, text).unwrap();
-        let mut daemon = Daemon { config: file, log: folder.join("daemon.log"), child: None };
+        let log = folder.join("daemon.log");
+        let mut daemon = Daemon { config: file, log, arguments: arguments.to_vec(), child: None };
         daemon.start_again();
         daemon
     }
@@ -34,7 +42,8 @@ impl Daemon {
     pub fn start_again(&mut self) {
         let log = fs::OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
         let mut command = program(&self.config);
-        self.child = Some(command.arg("run").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
+        command.arg("run").args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.child = Some(command.spawn().unwrap());
         wait_for("the control socket", || {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the daemon has ended:\n{}", self.log());

@@ -90,11 +90,14 @@ impl Options {
     }
 }
 
+/// Starts a server for a zone.
+type Maker = fn(&Scratch, &zone::Files) -> Peer;
+
 /// CPU per answer over UDP.
 fn udp(options: &Options, scratch: &Scratch, names: usize) {
     let zone = zone::write(&scratch.folder(&format!("zone-{names}")), names);
     let queries = zone::queries(&scratch.folder(&format!("zone-{names}")), names);
-    let makers: &[(&str, fn(&Scratch, &zone::Files) -> Peer)] = &[
+    let makers: &[(&str, Maker)] = &[
         ("echo", peers::echo),
         ("ours", peers::ours),
         ("nsd", peers::nsd),

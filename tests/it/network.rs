@@ -51,13 +51,15 @@ fn settings(nodes: &[&str], bend: impl FnOnce(&mut Pool, &mut Check)) -> Setting
     Settings { pools: vec![pool], checks: vec![check], zones: Vec::new() }
 }
 
+/// Whether a target answers at this monotonic time.
+type Answers<'a> = dyn Fn(&Target, u64) -> bool + 'a;
+
 struct World<'a> {
     director: Director,
     now: Now,
     coming: BTreeMap<(u64, u64), Target>,
     sequence: u64,
-    /// Whether a target answers at this monotonic time.
-    answers: Box<dyn Fn(&Target, u64) -> bool + 'a>,
+    answers: Box<Answers<'a>>,
     swaps: Vec<(u64, Decision)>,
     told: Vec<(u64, Transition)>,
 }

@@ -90,7 +90,7 @@ impl Options {
     }
 }
 
-/// Starts a server for a zone.
+/// Starts a server with this zone.
 type Maker = fn(&Scratch, &zone::Files) -> Peer;
 
 /// CPU per answer over UDP.

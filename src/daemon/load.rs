@@ -297,6 +297,14 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec
     };
     let content = fingerprint.map(Fingerprint::finish);
     let table = table.map(|table| table.with_content(content));
+    // Signatures stand beside the RRsets in the table, and a transfer does not collect them yet.
+    if config.transfer.is_some() && table.as_ref().is_some_and(ZoneTable::is_signed) {
+        return Err(vec![format!(
+            "{}: error: zone {} is signed, and signed zones cannot be transferred yet; remove allow-transfer and notify, and let nsd load the file",
+            config.file.display(),
+            config.origin
+        )]);
+    }
     let settings = ZoneSettings {
         origin: config.origin.clone(),
         pools: binding.pools().to_vec(),

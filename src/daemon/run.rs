@@ -75,7 +75,7 @@ const SERIALS_INTERVAL: Duration = Duration::from_secs(30);
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs until `shutdown`. `ready` is called once everything is bound and loaded. With `in_shadow`
-/// nothing is published; see [`shadow`].
+/// nothing is published; see `shadow`.
 pub async fn run(
     config: Config,
     in_shadow: bool,

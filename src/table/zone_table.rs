@@ -82,6 +82,11 @@ impl ZoneTable {
         self.mode
     }
 
+    /// Whether the zone was signed elsewhere (it has RRSIG or NSEC3 records).
+    pub fn is_signed(&self) -> bool {
+        self.signed.is_some()
+    }
+
     /// The serial that the zone file had.
     pub fn serial_in_file(&self) -> u32 {
         self.soa.serial

@@ -52,14 +52,14 @@ fn settings(nodes: &[&str], bend: impl FnOnce(&mut Pool, &mut Check)) -> Setting
 }
 
 /// Whether a target answers at this monotonic time.
-type Answers<'a> = dyn Fn(&Target, u64) -> bool + 'a;
+type Answers<'a> = Box<dyn Fn(&Target, u64) -> bool + 'a>;
 
 struct World<'a> {
     director: Director,
     now: Now,
     coming: BTreeMap<(u64, u64), Target>,
     sequence: u64,
-    answers: Box<Answers<'a>>,
+    answers: Answers<'a>,
     swaps: Vec<(u64, Decision)>,
     told: Vec<(u64, Transition)>,
 }

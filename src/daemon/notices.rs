@@ -59,15 +59,16 @@ pub fn followers(zone: &Zone, binding: &Binding) -> Vec<Followers> {
     found
 }
 
-/// Everything about a transition that the notifications tell.
-pub fn moved(transition: Arc<Transition>, pools: &[Pool], loaded: &Loaded) -> Moved {
+/// Everything about a transition that the notifications tell. `is_held`: whether a rollback holds the
+/// exports of a zone, by index.
+pub fn moved(transition: Arc<Transition>, pools: &[Pool], loaded: &Loaded, is_held: impl Fn(usize) -> bool) -> Moved {
     let mut moved = Moved { transition, zones: Vec::new(), names: 0, answers: Vec::new() };
     let Some(pool) = pools.iter().position(|pool| pool.name == moved.transition.pool) else { return moved };
     let node = |name: &Option<String>| pools[pool].nodes.iter().find(|node| Some(&node.name) == name.as_ref());
     let (from, to) = (node(&moved.transition.from), node(&moved.transition.to));
-    for zone in &loaded.zones {
+    for (index, zone) in loaded.zones.iter().enumerate() {
         for followers in zone.followers.iter().filter(|followers| followers.pool == pool) {
-            moved.zones.push(zone_moved(zone, followers));
+            moved.zones.push(zone_moved(zone, followers, is_held(index)));
             let some = followers.some.iter().filter(|(_, family, _)| moved.transition.families.contains(family));
             for (name, family, ttl_s) in some.take(ANSWERS_MAX.saturating_sub(moved.answers.len())) {
                 moved.answers.push(Change {
@@ -84,11 +85,11 @@ pub fn moved(transition: Arc<Transition>, pools: &[Pool], loaded: &Loaded) -> Mo
     moved
 }
 
-fn zone_moved(zone: &LoadedZone, followers: &Followers) -> ZoneMoved {
+fn zone_moved(zone: &LoadedZone, followers: &Followers, is_held: bool) -> ZoneMoved {
     ZoneMoved {
         origin: zone.config.origin.to_string(),
         ttl_max_s: followers.ttl_max_s,
-        exported: zone.config.export_file.is_some(),
+        exported: zone.config.export_file.is_some() && !is_held,
         answered_by_nsd: zone.config.serve == Serve::Off,
     }
 }

@@ -427,7 +427,8 @@ impl Daemon {
             }
         }
         if self.notifier.is_wanted() {
-            self.notifier.moved(notices::moved(transition, &self.pools, &self.loaded));
+            self.notifier
+                .moved(notices::moved(transition, &self.pools, &self.loaded, |zone| self.director.is_held(zone)));
         }
     }
 

@@ -20,6 +20,7 @@ mod probing;
 mod recorder;
 mod replay;
 pub mod run;
+mod saver;
 mod serves;
 mod serving;
 mod shadow;

@@ -7,45 +7,65 @@ use tokio::sync::oneshot;
 use crate::control::api::{Answer, Outcome};
 use crate::director::event::{ExportReport, ExportResult};
 
+use super::saver::Saved;
+
 #[derive(Default)]
-pub struct Waiters(Vec<Waiter>);
+pub struct Waiters {
+    waiting: Vec<Waiter>,
+    /// The newest state that was written, or could not be.
+    saved: Saved,
+}
+
+/// What must have come to pass before an order counts as done.
+#[derive(Debug, Default)]
+pub struct Until {
+    /// Origins (with the final dot) whose export is still to end...
+    pub exported: BTreeSet<String>,
+    /// ...as of this generation or a later one.
+    pub generation: u64,
+    /// The state with this number is on the disk: what was answered with "ok" outlives a crash.
+    pub saved: u64,
+}
 
 struct Waiter {
-    generation: u64,
-    /// Origins whose export is still to end.
-    pending: BTreeSet<String>,
+    until: Until,
     message: String,
     exports: Vec<ExportReport>,
     reply: oneshot::Sender<Answer>,
 }
 
 impl Waiters {
-    /// Replies when each of `pending` (origins with the final dot) has been exported as of this
-    /// generation or a later one; at once if there is none.
-    pub fn wait(
-        &mut self,
-        generation: u64,
-        pending: BTreeSet<String>,
-        message: String,
-        reply: oneshot::Sender<Answer>,
-    ) {
-        self.0.push(Waiter { generation, pending, message, exports: Vec::new(), reply });
+    /// Replies when all of `until` has come to pass; at once if it has.
+    pub fn wait(&mut self, until: Until, message: String, reply: oneshot::Sender<Answer>) {
+        self.waiting.push(Waiter { until, message, exports: Vec::new(), reply });
         self.settle();
     }
 
     pub fn exported(&mut self, report: &ExportReport) {
-        for waiter in self.0.iter_mut().filter(|waiter| report.generation >= waiter.generation) {
-            if waiter.pending.remove(&report.zone) {
+        for waiter in self.waiting.iter_mut().filter(|waiter| report.generation >= waiter.until.generation) {
+            if waiter.until.exported.remove(&report.zone) {
                 waiter.exports.push(report.clone());
             }
         }
         self.settle();
     }
 
+    pub fn saved(&mut self, saved: Saved) {
+        self.saved = saved;
+        self.settle();
+    }
+
     fn settle(&mut self) {
-        for waiter in self.0.extract_if(.., |waiter| waiter.pending.is_empty() || waiter.reply.is_closed()) {
+        let saved = &self.saved;
+        let done = |waiter: &mut Waiter| {
+            let is_done = waiter.until.exported.is_empty() && waiter.until.saved <= saved.number;
+            is_done || waiter.reply.is_closed()
+        };
+        for waiter in self.waiting.extract_if(.., done) {
+            let mut answer = answer(waiter.message, waiter.exports);
+            answer.details.extend(saved.problem.as_ref().map(|problem| format!("lost at a restart: {problem}")));
             // Whoever asked may be gone.
-            let _ = waiter.reply.send(answer(waiter.message, waiter.exports));
+            let _ = waiter.reply.send(answer);
         }
     }
 }
@@ -72,11 +92,39 @@ mod tests {
         ExportReport { zone, generation, serial: 1, result, detail, unix_ms: 0, duration_ms: 0 }
     }
 
+    fn until(generation: u64, exported: &[&str]) -> Until {
+        Until { exported: exported.iter().map(|origin| (*origin).to_owned()).collect(), generation, saved: 0 }
+    }
+
+    #[test]
+    fn ok_is_said_when_the_state_is_on_the_disk() {
+        let mut waiters = Waiters::default();
+        let (reply, mut answer) = oneshot::channel();
+        waiters.wait(Until { saved: 2, ..Until::default() }, "held".to_owned(), reply);
+        waiters.saved(Saved { number: 1, problem: None });
+        assert!(answer.try_recv().is_err());
+        waiters.saved(Saved { number: 2, problem: None });
+        assert_eq!(answer.try_recv().unwrap(), Answer::done("held"));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_and_the_order_holds() {
+        let mut waiters = Waiters::default();
+        let (reply, mut answer) = oneshot::channel();
+        waiters.wait(Until { saved: 1, ..Until::default() }, "held".to_owned(), reply);
+        waiters.saved(Saved { number: 1, problem: Some("no space".to_owned()) });
+        let answer = answer.try_recv().unwrap();
+        assert_eq!(
+            (answer.outcome, &answer.details[..]),
+            (Outcome::Done, &["lost at a restart: no space".to_owned()][..])
+        );
+    }
+
     #[test]
     fn waits_for_every_zone_of_its_generation() {
         let mut waiters = Waiters::default();
         let (reply, mut answer) = oneshot::channel();
-        waiters.wait(7, ["a.".to_owned(), "b.".to_owned()].into(), "moved".to_owned(), reply);
+        waiters.wait(until(7, &["a.", "b."]), "moved".to_owned(), reply);
         waiters.exported(&report("a.", 6, ExportResult::Served));
         waiters.exported(&report("a.", 7, ExportResult::Served));
         assert!(answer.try_recv().is_err(), "an older generation does not count, and b. is missing");
@@ -84,14 +132,14 @@ mod tests {
         let answer = answer.try_recv().unwrap();
         assert_eq!(answer.outcome, Outcome::Failed);
         assert_eq!(answer.message, "moved; but 1 of 2 exports failed");
-        assert!(waiters.0.is_empty());
+        assert!(waiters.waiting.is_empty());
     }
 
     #[test]
     fn nothing_to_wait_for_is_answered_at_once() {
         let mut waiters = Waiters::default();
         let (reply, mut answer) = oneshot::channel();
-        waiters.wait(1, BTreeSet::new(), "held".to_owned(), reply);
+        waiters.wait(until(1, &[]), "held".to_owned(), reply);
         assert_eq!(answer.try_recv().unwrap(), Answer::done("held"));
     }
 
@@ -99,9 +147,9 @@ mod tests {
     fn who_went_away_is_forgotten() {
         let mut waiters = Waiters::default();
         let (reply, answer) = oneshot::channel();
-        waiters.wait(1, ["a.".to_owned()].into(), String::new(), reply);
+        waiters.wait(until(1, &["a."]), String::new(), reply);
         drop(answer);
         waiters.exported(&report("b.", 1, ExportResult::Served));
-        assert!(waiters.0.is_empty());
+        assert!(waiters.waiting.is_empty());
     }
 }

@@ -1,0 +1,239 @@
+//! What operators order, and what becomes of it.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use tokio::sync::oneshot;
+
+use crate::config::Config;
+use crate::config::dns::Dns;
+use crate::control::api::{Answer, Command, Request};
+use crate::control::text;
+use crate::director::event::{Event, Order};
+use crate::dns::name::Name;
+use crate::probe::Prober;
+use crate::publish::Publisher;
+use crate::publish::generations::Generation;
+
+use super::super::failure::Failure;
+use super::super::load::{self, Loaded};
+use super::super::waiters::Until;
+use super::super::{exports, notices, shadow, transfers};
+use super::{Back, Daemon, blocking};
+
+impl Daemon {
+    pub(super) fn obey(&mut self, command: Command) {
+        let Command { request, reply } = command;
+        match request {
+            Request::Order(order) => self.order(order, reply),
+            Request::Reload => self.reload(Some(reply)),
+            Request::Explain { pool } => {
+                let told = self.director.explain(&pool, self.clock.now()).map(Box::new);
+                let answer = match told {
+                    Some(told) => Answer { explanation: Some(told), ..Answer::done(pool) },
+                    None => Answer::refused(format!("pool `{pool}` is not configured")),
+                };
+                drop(reply.send(answer));
+            }
+            Request::Export { zone } => self.export_now(zone.as_deref(), reply),
+            Request::Rollback { zone, to } => self.roll_back(&zone, to, reply),
+            Request::Generations { zone } => self.generations(&zone, reply),
+        }
+    }
+
+    fn order(&mut self, order: Order, reply: oneshot::Sender<Answer>) {
+        if let Err(error) = self.director.order(&order) {
+            // Whoever asked may be gone; the same for the other replies.
+            let _ = reply.send(Answer::refused(error.to_string()));
+            return;
+        }
+        let words = text::order_words(&order);
+        self.journal.note(format!("ordered: {words}"));
+        let before = self.director.decision().generation;
+        self.handle(Event::Ordered(order));
+        let generation = self.director.decision().generation;
+        let exported: BTreeSet<String> = self.director.unpublished().map(str::to_owned).collect();
+        let message = match generation == before {
+            true => format!("{words}: nothing moves (generation {generation})"),
+            false => format!("{words}: served (generation {generation})"),
+        };
+        self.waiters.wait(Until { exported, generation, saved: self.saver.newest() }, message, reply);
+    }
+
+    fn export_now(&mut self, zone: Option<&str>, reply: oneshot::Sender<Answer>) {
+        let zones = match self.chosen(zone) {
+            Ok(zones) => zones,
+            Err(answer) => return drop(reply.send(answer)),
+        };
+        let decision = Arc::clone(self.director.decision());
+        if decision.pools.len() != self.pools.len() {
+            return drop(reply.send(Answer::failed("nothing is decided yet: the first round of probes is under way")));
+        }
+        let exported = zones.iter().map(|zone| self.loaded.zones[*zone].config.origin.to_string()).collect();
+        let until = Until { exported, generation: decision.generation, saved: 0 };
+        self.waiters.wait(until, "exported".to_owned(), reply);
+        for zone in zones {
+            self.handle(Event::ExportHeld { zone, held: false });
+            // One that is under way is as new as this one would be, or is followed by one that is.
+            if !self.director.is_exporting(zone) {
+                self.export(zone, decision.serials[zone]);
+            }
+        }
+    }
+
+    /// The zones that an operator names: those with an export, or the one, which must have it.
+    fn chosen(&self, zone: Option<&str>) -> Result<Vec<usize>, Answer> {
+        let exported = |index: &usize| self.loaded.zones[*index].config.export_file.is_some();
+        let Some(text) = zone else { return Ok((0..self.loaded.zones.len()).filter(exported).collect()) };
+        let origin: Name =
+            text.parse().map_err(|error| Answer::refused(format!("`{text}` is no zone name: {error}")))?;
+        match self.zone(&origin) {
+            None => Err(Answer::refused(format!("zone {origin} is not configured"))),
+            Some(index) if !exported(&index) => Err(Answer::refused(format!("zone {origin} has export = \"off\""))),
+            Some(index) => Ok(vec![index]),
+        }
+    }
+
+    /// The zone that an operator names, and who writes its file.
+    fn exported_zone(&self, zone: &str) -> Result<(usize, Arc<Publisher>), Answer> {
+        let zones = self.chosen(Some(zone))?;
+        let publisher =
+            self.publisher.clone().ok_or_else(|| Answer::refused("there is no [nsd] in the configuration"))?;
+        Ok((zones[0], publisher))
+    }
+
+    fn generations(&self, zone: &str, reply: oneshot::Sender<Answer>) {
+        let (index, publisher) = match self.exported_zone(zone) {
+            Ok(found) => found,
+            Err(answer) => return drop(reply.send(answer)),
+        };
+        let origin = self.loaded.zones[index].config.origin.clone();
+        tokio::spawn(async move {
+            let answer = match publisher.kept(&origin).await {
+                Ok(kept) => Answer {
+                    details: kept.iter().map(kept_line).collect(),
+                    ..Answer::done(format!("{} generations of {origin} are kept, newest first", kept.len()))
+                },
+                Err(problem) => Answer::failed(problem),
+            };
+            let _ = reply.send(answer);
+        });
+    }
+
+    fn roll_back(&mut self, zone: &str, to: Option<u32>, reply: oneshot::Sender<Answer>) {
+        let (index, publisher) = match self.exported_zone(zone) {
+            Ok(found) => found,
+            Err(answer) => return drop(reply.send(answer)),
+        };
+        let zone = self.loaded.zones[index].config.clone();
+        let origin = zone.origin.clone();
+        let decision = Arc::clone(self.director.decision());
+        let order = exports::Order {
+            serial: decision.serials.get(index).copied().unwrap_or(0),
+            pools: Arc::clone(&self.pools),
+            zone,
+            decision,
+        };
+        let until = Until { exported: [origin.to_string()].into(), generation: order.decision.generation, saved: 0 };
+        self.waiters.wait(until, "rolled back".to_owned(), reply);
+        let back = self.back.clone();
+        tokio::spawn(async move {
+            let done = exports::roll_back(&publisher, order, to).await;
+            let _ = back.send(Back::Rolled { origin, done }).await;
+        });
+    }
+
+    /// Reads everything again, beside the loop; the old stays in service until the new is complete.
+    pub(super) fn reload(&mut self, reply: Option<oneshot::Sender<Answer>>) {
+        let (file, back, in_shadow) = (self.config.file.clone(), self.back.clone(), self.shadow.is_some());
+        tokio::spawn(async move {
+            let read = move || {
+                let config = Config::load(&file)?;
+                let config = if in_shadow { shadow::mute(config) } else { config };
+                let loaded = load::load(&config)?;
+                let prober = Prober::new(&loaded.settings.checks).map_err(|error| Failure::usage(error.to_string()))?;
+                Ok((config, loaded, prober))
+            };
+            let outcome = Box::new(blocking(read).await.and_then(|outcome| outcome));
+            let _ = back.send(Back::Loaded { outcome, reply }).await;
+        });
+    }
+
+    pub(super) fn loaded(
+        &mut self,
+        outcome: Result<(Config, Loaded, Prober), Failure>,
+        reply: Option<oneshot::Sender<Answer>>,
+    ) {
+        let answer = match outcome {
+            Err(failure) => {
+                let details: Vec<String> = failure.lines().to_vec();
+                details.iter().for_each(|line| tracing::error!("{line}"));
+                self.journal.note("reload refused: the old configuration and zones stay in service".to_owned());
+                Answer { details, ..Answer::refused("refused: the old configuration and zones stay in service") }
+            }
+            Ok((config, loaded, prober)) => {
+                let mut details = loaded.warnings.clone();
+                details.extend(fixed_at_start(&self.config, &config));
+                details.iter().for_each(|line| tracing::warn!("{line}"));
+                let words = format!("loaded: {} zones, {} pools", loaded.zones.len(), loaded.settings.pools.len());
+                self.pools = loaded.settings.pools.clone().into();
+                self.prober = Arc::new(prober);
+                let settings = Box::new(loaded.settings.clone());
+                self.loaded = loaded;
+                self.notifier.replace(notices::destinations(&config.notify));
+                if let (Some(shown), Some(certified)) = (&self.certificate, &self.loaded.certificate) {
+                    shown.replace(Arc::clone(certified));
+                }
+                self.config = Config { listen: self.config.listen.clone(), ..config };
+                self.transfers.configure(transfers::settings(&self.config, &self.loaded));
+                self.rehearsed = false;
+                self.handle(Event::Reloaded(settings));
+                self.journal.note(words.clone());
+                Answer { details, ..Answer::done(words) }
+            }
+        };
+        if let Some(reply) = reply {
+            let _ = reply.send(answer);
+        }
+    }
+}
+
+/// One kept generation for people.
+fn kept_line(kept: &Generation) -> String {
+    let from = kept.generation.map_or("found in the file".to_owned(), |number| format!("from generation {number}"));
+    format!(
+        "serial {:<10}  {}  {from}  {}",
+        kept.serial,
+        text::utc(kept.unix_ms),
+        &kept.hash[..12.min(kept.hash.len())]
+    )
+}
+
+/// What a reload cannot change, a line for each that differs.
+fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
+    let differs = [
+        ("listen", old.listen != new.listen),
+        ("http", old.http != new.http),
+        ("control", old.control != new.control),
+        ("state-dir", old.state_dir != new.state_dir),
+        ("[nsd]", old.nsd != new.nsd),
+        ("[dns]", fixed_dns(&old.dns) != fixed_dns(&new.dns)),
+        ("[rrl]", old.rrl != new.rrl),
+        ("[tls]", old.tls.is_some() != new.tls.is_some() || listeners(old) != listeners(new)),
+    ];
+    let named = differs.into_iter().filter(|(_, differs)| *differs);
+    named.map(|(key, _)| format!("{}: {key} has changed: restart to bring it into force", new.file.display())).collect()
+}
+
+fn listeners(config: &Config) -> Option<[&[SocketAddr]; 3]> {
+    config.tls.as_ref().map(|tls| [&tls.listen_tls[..], &tls.listen_quic, &tls.listen_https])
+}
+
+/// The part of `[dns]` that is fixed with the listeners; the rest is of the table.
+fn fixed_dns(dns: &Dns) -> ([u32; 5], &[IpNet]) {
+    let tcp = [dns.tcp_connections, dns.tcp_per_client, dns.tcp_queries, dns.tcp_timeout_ms];
+    let [connections, per_client, queries, timeout_ms] = tcp;
+    ([u32::from(dns.edns_size), connections, per_client, queries, timeout_ms], &dns.proxy_from)
+}

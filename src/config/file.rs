@@ -18,6 +18,14 @@ pub struct File {
     pub http: Option<Text>,
     pub control: Option<Text>,
     pub state_dir: Option<Text>,
+    /// Whom the daemon becomes once it has bound its addresses.
+    pub user: Option<Text>,
+    pub group: Option<Text>,
+    pub confine: Option<Spanned<Confine>>,
+    pub log: Option<Text>,
+    pub log_format: Option<Text>,
+    pub cert_warning_days: Option<Spanned<u32>>,
+    pub cert_critical_days: Option<Spanned<u32>>,
     pub nsd: Option<Spanned<Nsd>>,
     pub dns: Option<Spanned<Dns>>,
     pub rrl: Option<Spanned<Rrl>>,
@@ -35,6 +43,14 @@ pub struct File {
     pub key: Tables<Key>,
     pub catalog: Option<Spanned<Catalog>>,
     pub notify: Tables<Notify>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Confine {
+    pub enabled: Option<bool>,
+    pub read: Option<Vec<Text>>,
+    pub write: Option<Vec<Text>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -25,6 +25,7 @@ mod placements;
 mod probes;
 mod publish;
 mod publish_included;
+mod reference;
 mod simulation;
 mod support;
 mod transfer;

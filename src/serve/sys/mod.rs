@@ -7,7 +7,9 @@
 #![allow(unsafe_code)]
 
 pub mod batch;
+pub mod pages;
 pub mod random;
+pub mod segments;
 pub mod source;
 
 use std::io;

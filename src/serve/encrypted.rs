@@ -11,9 +11,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use hickory_proto::op::{Header, HeaderCounts, Message, MessageType, Metadata, ResponseCode};
-use hickory_proto::rr::Record;
 use hickory_proto::rr::rdata::TSIG;
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
+use hickory_proto::rr::{RData, Record};
 use hickory_proto::serialize::binary::BinEncoder;
 use hickory_server::Server;
 use hickory_server::net::runtime::Time;
@@ -205,7 +205,12 @@ impl RequestHandler for Handler {
     async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut handle: R) -> ResponseInfo {
         let mut tally = Tally::default();
         let received = self.block(request).batch_received();
-        let reply = self.answer(request, &mut tally).await;
+        // RFC 9250 section 4.2.1: over QUIC the ID is 0. hickory would send 0 whatever was asked.
+        let is_query = request.protocol() != Protocol::Quic || request.metadata.id == 0;
+        let reply = if is_query { self.answer(request, &mut tally).await } else { None };
+        if !is_query {
+            tally.request(counters::Request::Dropped);
+        }
         if let Some((octets, _)) = &reply {
             tally.reply(octets);
         }
@@ -218,13 +223,10 @@ impl RequestHandler for Handler {
         let Some((octets, signer)) = reply else { return failed() };
         let Ok(mut message) = Message::from_vec(&octets) else { return failed() };
         pad(request, &mut message, signer.is_some());
-        let signature = match signer {
-            // A refusal has its TSIG already, and it covers nothing that hickory writes otherwise.
-            None => message.signature.take(),
-            Some(signer) => match sign(request, &message, signer) {
-                None => return failed(),
-                signed => signed,
-            },
+        // A refusal has its TSIG already, as its last record.
+        let signature = match signer.map(|signer| sign(request, &message, signer)) {
+            Some(None) => return failed(),
+            signature => signature.flatten(),
         };
         let mut response = response(request, &message);
         if let Some(signature) = signature {
@@ -260,7 +262,17 @@ fn sign(request: &Request, message: &Message, mut signer: Signer) -> Option<Box<
     if !signer.sign(&mut octets) {
         return None;
     }
-    Message::from_vec(&octets).ok()?.signature
+    tsig_of(&Message::from_vec(&octets).ok()?.additionals)
+}
+
+/// The TSIG record that a message ends in: one of the additional records to a hickory that was built
+/// without its DNSSEC.
+fn tsig_of(additionals: &[Record]) -> Option<Box<Record<TSIG>>> {
+    let tsig = additionals.last()?.clone().map(|data| match data {
+        RData::TSIG(tsig) => Some(tsig),
+        _ => None,
+    });
+    tsig.map(Box::new)
 }
 
 /// hickory compresses in its own way: where `respond()` has padded, the padding is made to fit again.
@@ -270,9 +282,9 @@ fn pad(request: &Request, message: &mut Message, is_signed: bool) {
         edns.options_mut().remove(EdnsCode::Padding);
         let mut octets = Vec::new();
         let mut unpadded = response(request, message);
-        if let (true, Some(signature)) = (is_signed, &request.signature) {
-            // Ours will be as long: of the same key and algorithm.
-            unpadded.set_signature(signature.clone());
+        // Ours will be as long: of the same key and algorithm.
+        if let Some(signature) = tsig_of(&request.additionals).filter(|_| is_signed) {
+            unpadded.set_signature(signature);
         }
         if unpadded.destructive_emit(&mut BinEncoder::new(&mut octets)).is_err() {
             return;

@@ -25,7 +25,7 @@ const DATAGRAM_MAX: usize = 4_096;
 /// Tries for an ID that is not in use; with a table far smaller than 65,536 the first one does.
 const ID_TRIES: usize = 16;
 /// Shortest turn of a socket, in milliseconds.
-const TURN_MIN_MS: u64 = 500;
+const TURN_MIN_MS: u64 = 250;
 /// Batches received from one socket before the clients' side gets its turn again.
 const COLLECT_MAX: usize = 4;
 
@@ -125,10 +125,10 @@ impl Relay {
     }
 
     /// From now on queries leave by a new socket. It takes the place of the oldest, whose requests
-    /// have all ended: a turn lasts as long as one may wait.
+    /// have all ended: three turns last longer than one may wait.
     fn turn(&mut self, now_ms: u64, outgoing: &mut Outgoing<'_>, tally: &mut Tally) {
         self.flush(outgoing, tally);
-        self.turn_ends_ms = now_ms.saturating_add(u64::from(self.timeout_ms).max(TURN_MIN_MS));
+        self.turn_ends_ms = now_ms.saturating_add(u64::from(self.timeout_ms / 2).max(TURN_MIN_MS));
         // Without descriptors to spare, the old port has to do for another turn.
         let Ok(socket) = open(self.address) else { return };
         let next = (self.socket + 1) % self.sockets.len();

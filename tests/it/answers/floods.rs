@@ -255,7 +255,7 @@ fn resets_at_every_state() {
             // RST in place of FIN.
             socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
         }
-        assert!(is_served(address, "+notcp"));
+        eventually("UDP is served", || is_served(address, "+notcp"));
         eventually("TCP is served", || is_served(address, "+tcp"));
     }
     assert!(!daemon.log().contains("panicked"), "{}", daemon.log());

@@ -50,7 +50,7 @@ const NAMES: [&str; 13] = [
 const TYPES: [&str; 12] =
     ["A", "AAAA", "NS", "SOA", "MX", "TXT", "DS", "DNSKEY", "NSEC3PARAM", "NSEC", "CNAME", "TYPE65534"];
 
-/// Everything that a server answers, TTLs and order within a section apart.
+/// Everything that a server answers, the order within a section apart.
 fn answers(server: SocketAddr) -> Vec<(String, BTreeSet<String>)> {
     let mut stream = TcpStream::connect(server).unwrap();
     let mut all = Vec::new();
@@ -75,10 +75,10 @@ fn types(records: &[String]) -> Vec<(String, usize)> {
     types.chunk_by(|a, b| a == b).map(|same| (same[0].to_owned(), same.len())).collect()
 }
 
-/// The secondary has what the file says, and answers as an nsd that has read it.
-fn complete(secondary: SocketAddr, primary: &Primary, text: &[u8]) {
-    let reference = Nsd::start_with(&[("example.org", text)], "");
-    let serial_in_file = reference.serial("example.org");
+/// The secondary has what the file says, and answers as a server of its make that has read it.
+fn complete(secondary: SocketAddr, reference: SocketAddr, primary: &Primary, text: &[u8]) {
+    let serial_in_file = wait_for("the reference", || serial(reference, "example.org"));
+    let serial_in_file = Some(serial_in_file);
     assert_eq!(primary.serial(), serial_in_file, "the signer's serial is kept");
     wait_for("the transfer", || (serial(secondary, "example.org") == serial_in_file).then_some(()));
     let here = zone_at(primary.address, &["example.org", "AXFR"]);
@@ -93,9 +93,25 @@ fn complete(secondary: SocketAddr, primary: &Primary, text: &[u8]) {
     let plain = fs::read_to_string(&plain).unwrap();
     let plain: Vec<String> = plain.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     assert_eq!(types(&here), types(&plain));
-    for (ours, theirs) in answers(secondary).iter().zip(answers(reference.address())) {
+    for (ours, theirs) in answers(secondary).iter().zip(answers(reference)) {
         assert_eq!(*ours, theirs);
     }
+}
+
+/// Knot with this zone from a file.
+fn knot_with_file(text: &[u8]) -> Group {
+    let (folder, at) = (tempfile::tempdir().unwrap(), free_address());
+    let dir = folder.path().display();
+    let conf = format!(
+        "server:\n    rundir: {dir}\n    listen: {}@{}\n    udp-workers: 1\n    tcp-workers: 1\n    background-workers: 1\n\
+         database:\n    storage: {dir}\nzone:\n  - domain: example.org\n    file: {dir}/zone\n",
+        at.ip(),
+        at.port()
+    );
+    fs::write(folder.path().join("zone"), text).unwrap();
+    let path = folder.path().join("knot.conf");
+    fs::write(&path, conf).unwrap();
+    Group::start(at, folder, std::process::Command::new("knotd").arg("-c").arg(path))
 }
 
 fn followed(options: &[&str]) {
@@ -104,13 +120,18 @@ fn followed(options: &[&str]) {
     let first = signed("example.org", TEXT.as_bytes(), options);
     let primary = Primary::start(std::str::from_utf8(&first).unwrap(), &lines);
     let (_nsd, _knot) = (nsd(at[0], primary.address, false), knot(at[1], primary.address, false, false));
-    at.iter().for_each(|at| complete(*at, &primary, &first));
+    let compare = |text: &[u8]| {
+        let has_read = (Nsd::start(&[("example.org", text)]), knot_with_file(text));
+        complete(at[0], has_read.0.address(), &primary, text);
+        complete(at[1], has_read.1.address, &primary, text);
+    };
+    compare(&first);
     // Signed anew, with a name more: there are other keys, and no difference to be had of it.
     let text = format!("{}more IN A 192.0.2.99\n", TEXT.replace(" 100 3600", " 101 3600"));
     let second = signed("example.org", text.as_bytes(), options);
     fs::write(primary.folder.path().join("example.org.zone"), &second).unwrap();
     assert!(primary.daemon.verb(&["reload"]).status.success());
-    at.iter().for_each(|at| complete(*at, &primary, &second));
+    compare(&second);
     let whole = transfer(primary.address, &["example.org", "AXFR"]);
     assert_eq!(transfer(primary.address, &["example.org", "IXFR=100"]), whole);
     assert_eq!(transfer(primary.address, &["example.org", "IXFR=101"]).len(), 1, "up to date");
@@ -147,13 +168,14 @@ fn tags_in_a_signed_zone_are_refused() {
         .collect();
     assert_ne!(tagged, text);
     fs::write(folder.path().join("zone"), tagged).unwrap();
-    for (listen, how) in [
-        ("listen = [\"127.0.0.1:0\"]", "serve = \"zone\"\nexport = \"off\""),
-        ("listen = [\"127.0.0.1:0\"]", "serve = \"overlay\"\nexport = \"off\""),
-        ("", "serve = \"off\"\nexport = \"file\""),
+    let listen = "listen = [\"127.0.0.1:0\"]";
+    for (listen, relay, how) in [
+        (listen, "", "serve = \"zone\"\nexport = \"off\""),
+        (listen, "relay = true", "serve = \"overlay\"\nexport = \"off\""),
+        ("", "", "serve = \"off\"\nexport = \"file\""),
     ] {
         let config = format!(
-            "{listen}\n[nsd]\naddress = \"127.0.0.1:1\"\n[node.a]\nipv4 = \"192.0.2.53\"\n[pool.web]\nnodes = [\"a\"]\n\
+            "{listen}\n[nsd]\naddress = \"127.0.0.1:1\"\n{relay}\n[node.a]\nipv4 = \"192.0.2.53\"\n[pool.web]\nnodes = [\"a\"]\n\
              [zone.\"example.org\"]\nfile = \"zone\"\npool = \"web\"\n{how}\n"
         );
         let file = folder.path().join("c.toml");

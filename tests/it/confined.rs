@@ -108,7 +108,9 @@ fn a_reload_with_new_paths_is_refused_until_a_restart() {
 }
 
 fn exec_check(script: &str) -> String {
-    format!("[check.own]\nexec = [\"sh\", \"-c\", {script:?}, \"{{ip}}\"]\ninterval = \"200ms\"\nfast-interval = \"200ms\"\n")
+    format!(
+        "[check.own]\nexec = [\"sh\", \"-c\", {script:?}, \"{{ip}}\"]\ninterval = \"200ms\"\nfast-interval = \"200ms\"\n"
+    )
 }
 
 /// Programs of the operator's own inherit it: without a word nothing is confined then; with `enabled`

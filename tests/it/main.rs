@@ -26,6 +26,7 @@ mod placements;
 mod probes;
 mod publish;
 mod publish_included;
+mod reference;
 mod service;
 mod simulation;
 mod support;

@@ -32,6 +32,7 @@ mod shadow;
 mod shell;
 mod start;
 mod transfers;
+mod trial;
 mod verbs;
 mod waiters;
 
@@ -43,7 +44,7 @@ use clap::Parser;
 use crate::config::Config;
 use crate::director::event::Action;
 
-use cli::{Cli, Verb};
+use cli::{Cli, NotifyAction, Verb};
 use failure::Failure;
 
 /// The program: carries out the verb, says in a line for each thing what went wrong, and ends with
@@ -80,6 +81,10 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Verb::Plan => {
             let config = Config::load(&file)?;
             runtime()?.block_on(plan::plan(&config))
+        }
+        Verb::Notify { action: NotifyAction::Test { name } } => {
+            let config = Config::load(&file)?;
+            runtime()?.block_on(trial::run(&config, name.as_deref()))
         }
         Verb::Replay { log } => replay::replay(&Config::load(&file)?, &log),
         Verb::Run { shadow } => start::start(&file, shadow),
@@ -122,6 +127,7 @@ async fn ask(client: &crate::control::client::Client, verb: Verb) -> Result<(), 
         | Verb::Run { .. }
         | Verb::Demo(_)
         | Verb::Plan
+        | Verb::Notify { .. }
         | Verb::Probe { .. }
         | Verb::Replay { .. }
         | Verb::Init(_)

@@ -313,6 +313,6 @@ mod tests {
         assert_eq!(own("[nsd]\ncheckzone = [\"sudo\", \"nsd-checkzone\"]"), ["sudo"]);
         assert_eq!(own("[notify.a]\nmail = \"a@b\""), ["notify `a`"]);
         assert_eq!(own("[notify.a]\nmail = \"a@b\"\nsmtp = \"localhost\""), Vec::<String>::new());
-        assert_eq!(own("[check.c]\nexec = [\"check_x\"]"), ["check `c`"]);
+        assert_eq!(own("[check.c]\nexec = [\"check_x\", \"{ip}\"]"), ["check `c`"]);
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use domain::base::iana::Rtype;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -21,8 +22,9 @@ use crate::export::serial::SerialScheme;
 use crate::failover::binding::Binding;
 use crate::failover::pool::{Node, Pool, PoolRoles};
 use crate::health::check::{Check, Kind, Names};
+use crate::serve::sys::pages;
 use crate::table::Catalog;
-use crate::table::compile::CompileError;
+use crate::table::compile::{CompileError, Problem};
 use crate::table::policy::Policy;
 use crate::table::transfer::fingerprint::Fingerprint;
 use crate::table::zone_table::{Mode, ZoneTable};
@@ -309,13 +311,19 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec
     };
     let content = fingerprint.map(Fingerprint::finish);
     let table = table.map(|table| table.with_content(content));
-    // Signatures stand beside the RRsets in the table, and a transfer does not collect them yet.
-    if config.transfer.is_some() && table.as_ref().is_some_and(ZoneTable::is_signed) {
-        return Err(vec![format!(
-            "{}: error: zone {} is signed, and signed zones cannot be transferred yet; remove allow-transfer and notify, and let nsd load the file",
-            config.file.display(),
-            config.origin
-        )]);
+    table.iter().flat_map(ZoneTable::memory).for_each(pages::prefer_large);
+    let mut is_signed = false;
+    let names = zone.records().filter_map(|found| {
+        is_signed |= found.record.rtype == Rtype::RRSIG;
+        let slot = binding.slot(found.tag.as_ref()?).filter(|slot| slot.role == Role::Primary)?;
+        Some((slot.pool, found.record.owner.to_string().trim_end_matches('.').to_owned()))
+    });
+    let names = names.collect();
+    let failover_records = zone.failover_records().count();
+    // Where we serve it, compile() has said so; an export would break the signatures all the same.
+    if is_signed && failover_records > 0 && config.export_file.is_some() {
+        let (file, origin) = (config.file.display(), &config.origin);
+        return Err(vec![format!("{file}: error: zone {origin}: {}", Problem::SignedFailover)]);
     }
     let settings = ZoneSettings {
         origin: config.origin.clone(),
@@ -329,13 +337,8 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec
         },
         export: config.export_file.is_some(),
         content,
+        is_signed,
     };
-    let names = zone.records().filter_map(|found| {
-        let slot = binding.slot(found.tag.as_ref()?).filter(|slot| slot.role == Role::Primary)?;
-        Some((slot.pool, found.record.owner.to_string().trim_end_matches('.').to_owned()))
-    });
-    let names = names.collect();
-    let failover_records = zone.failover_records().count();
     let records = zone.records().len();
     let delegation = if config.serve == Serve::Zone { parent::records(&zone) } else { Vec::new() };
     let followers = followers(&zone, &binding);

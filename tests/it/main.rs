@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod certificates;
 mod checks;
 mod command_line;
 mod config;

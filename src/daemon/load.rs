@@ -91,6 +91,11 @@ pub struct Held {
 
 /// Reads everything that `config` names. The failure has a line for each thing that is wrong.
 pub fn load(config: &Config) -> Result<Loaded, Failure> {
+    load_telling(config, &|_| {})
+}
+
+/// The same; `tell` hears how many zones are read.
+pub fn load_telling(config: &Config, tell: &dyn Fn(u64)) -> Result<Loaded, Failure> {
     let mut lines = Vec::new();
     let mut loaded = Loaded {
         settings: Settings { pools: config.pools.clone(), checks: config.checks.clone(), zones: Vec::new() },
@@ -118,7 +123,8 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
     let mut tables = Vec::new();
     let mut names = vec![BTreeSet::new(); config.pools.len()];
     let catalog = config.catalog.as_ref().map(|catalog| catalog_zone(config, catalog));
-    for zone in config.zones.iter().chain(&catalog) {
+    for (done, zone) in (0..).zip(config.zones.iter().chain(&catalog)) {
+        tell(done);
         match parse(zone, &config.pools).and_then(|parsed| one(zone, parsed, &config.pools)) {
             Ok(one) => {
                 if let Some(table) = one.table {

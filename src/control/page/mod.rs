@@ -4,7 +4,7 @@
 
 mod html;
 mod live;
-mod view;
+pub(super) mod view;
 
 use std::fmt::Display;
 
@@ -131,15 +131,15 @@ impl Page<'_> {
         let (critical, warnings) = (count(Severity::Critical), count(Severity::Warning));
         let (class, words) = match (critical, warnings) {
             (0, 0) => ("good", "\u{2714} All is well".to_owned()),
-            (0, _) => ("warn", format!("! {}", count_of(warnings, "warning"))),
+            (0, _) => ("warn", format!("! {}", text::count_of(warnings, "warning"))),
             (_, 0) => ("bad", format!("\u{2716} {critical} critical")),
-            (_, _) => ("bad", format!("\u{2716} {critical} critical, {}", count_of(warnings, "warning"))),
+            (_, _) => ("bad", format!("\u{2716} {critical} critical, {}", text::count_of(warnings, "warning"))),
         };
         self.html.add(format_args!(
             "<p id=\"headline\" class=\"{class}\"><strong>{words}</strong>: {}, {}, {}</p>\n",
-            count_of(status.pools.len(), "pool"),
-            count_of(status.nodes.len(), "node"),
-            count_of(status.zones.len(), "zone")
+            text::count_of(status.pools.len(), "pool"),
+            text::count_of(status.nodes.len(), "node"),
+            text::count_of(status.zones.len(), "zone")
         ));
     }
 
@@ -365,11 +365,6 @@ fn serials(zone: &ZoneStatus) -> String {
         words.push(format!("and {} more", secondaries.len() - SECONDARIES_MAX));
     }
     words.join(", ")
-}
-
-/// "1 pool", "2 pools".
-fn count_of(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A moment as people read it; seconds would only be noise here.

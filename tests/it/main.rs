@@ -29,6 +29,7 @@ mod reference;
 mod simulation;
 mod support;
 mod transfer;
+mod verbs;
 mod zone_limits;
 mod zone_peers;
 mod zone_text;

@@ -96,7 +96,7 @@ impl Screen {
         let below = body.len().saturating_sub(self.above + self.room);
         self.put(frame, top, head);
         self.put(frame, middle, body.into_iter().skip(self.above).take(self.room).collect());
-        let more = if below > 0 { format!("{KEYS}   {below} more lines below") } else { KEYS.to_owned() };
+        let more = if below > 0 { format!("{below} more lines below   {KEYS}") } else { KEYS.to_owned() };
         self.put(frame, bottom, vec![Line::styled(more, Modifier::DIM)]);
     }
 

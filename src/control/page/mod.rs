@@ -136,7 +136,7 @@ impl Page<'_> {
             (_, _) => ("bad", format!("\u{2716} {critical} critical, {}", text::count_of(warnings, "warning"))),
         };
         self.html.add(format_args!(
-            "<p id=\"headline\" class=\"{class}\"><strong>{words}</strong>: {}, {}, {}</p>\n",
+            "<p id=\"headline\" class=\"{class}\"><a href=\"#alarms\"><strong>{words}</strong></a>: {}, {}, {}</p>\n",
             text::count_of(status.pools.len(), "pool"),
             text::count_of(status.nodes.len(), "node"),
             text::count_of(status.zones.len(), "zone")
@@ -187,20 +187,24 @@ impl Page<'_> {
             match pool.since_unix_ms {
                 None => page.cell("the beginning"),
                 Some(unix_ms) => {
-                    let ago = Ago { unix_ms, now_unix_ms: page.now_unix_ms };
-                    page.html.add(format_args!("<td>{} ({ago})", minute(unix_ms)));
+                    page.moment(unix_ms);
                 }
             }
             page.cell(format_args!("{} [{}]", clip(&pool.reason, SENTENCE_MAX), pool.rule));
             match pool.next_rotation_unix_ms {
                 None => page.cell("none planned"),
                 Some(unix_ms) => {
-                    let ago = Ago { unix_ms, now_unix_ms: page.now_unix_ms };
-                    page.html.add(format_args!("<td>{} ({ago})", minute(unix_ms)));
+                    page.moment(unix_ms);
                 }
             }
             page.html.add(format_args!("\n"));
         });
+    }
+
+    /// How far away a moment is, and when that is.
+    fn moment(&mut self, unix_ms: i64) {
+        let ago = Ago { unix_ms, now_unix_ms: self.now_unix_ms };
+        self.html.add(format_args!("<td>{ago} <small>{}</small>", minute(unix_ms)));
     }
 
     fn alarms(&mut self, alarms: &Shown<&Alarm>) {
@@ -261,12 +265,13 @@ impl Page<'_> {
             match check.cert_expiry_unix_s {
                 None => page.cell(""),
                 Some(unix_s) => {
-                    let mark = match alarm::cert_severity(unix_s, page.now_unix_ms) {
-                        Some(Severity::Critical) => "\u{2716} ",
-                        Some(_) => "! ",
-                        None => "",
+                    let (class, mark) = match alarm::cert_severity(unix_s, page.now_unix_ms) {
+                        Some(Severity::Critical) => (" class=\"bad\"", "\u{2716} "),
+                        Some(_) => (" class=\"warn\"", "! "),
+                        None => ("", ""),
                     };
-                    page.cell(format_args!("{mark}{}", alarm::cert_words(unix_s, page.now_unix_ms)));
+                    let words = alarm::cert_words(unix_s, page.now_unix_ms);
+                    page.html.add(format_args!("<td{class}>{mark}{words}"));
                 }
             }
             page.html.add(format_args!("\n"));
@@ -303,18 +308,17 @@ impl Page<'_> {
             match &zone.last_export {
                 None => page.cell(if zone.export { "none since the start" } else { "off" }),
                 Some(report) => {
-                    let mark = if failed { "\u{2716} " } else { "" };
+                    let (class, mark) = if failed { (" class=\"bad\"", "\u{2716} ") } else { ("", "") };
                     let ago = Ago { unix_ms: report.unix_ms, now_unix_ms: page.now_unix_ms };
                     let detail = clip(&report.detail, SENTENCE_MAX / 2);
                     let word = result_word(report.result);
-                    page.html.add(format_args!("<td>{mark}{word}, {ago}: {}", Escaped(detail)));
+                    page.html.add(format_args!("<td{class}>{mark}{word}, {ago}: {}", Escaped(detail)));
                 }
             }
             page.html.add(format_args!("\n"));
         });
     }
 
-    /// The serial at each secondary, those that are behind marked.
     fn log(&mut self, log: &[Entry]) {
         self.html.add(format_args!("<section id=\"log\"><h2>Last transitions</h2>\n<ol>\n"));
         for entry in log.iter().rev() {

@@ -22,7 +22,7 @@ pub type Named<T> = BTreeMap<Text, T>;
 pub type Tables<T> = Option<Named<T>>;
 
 /// Every table of the file, in the order of the reference.
-pub const TABLES: [Table; 13] = [
+pub const TABLES: [Table; 14] = [
     File::TABLE,
     Nsd::TABLE,
     Node::TABLE,
@@ -36,6 +36,7 @@ pub const TABLES: [Table; 13] = [
     Tls::TABLE,
     Key::TABLE,
     Catalog::TABLE,
+    Confine::TABLE,
 ];
 
 table! {
@@ -53,6 +54,20 @@ table! {
         control: Text => "path", Is(r#""/run/nsd-failover/control.sock""#), r#""/run/nsd-failover/control.sock""#;
         /// What is kept over restarts: roles, orders, log, generations of zone files.
         state_dir: Text => "path", Is(r#""/var/lib/nsd-failover""#), r#""/var/lib/nsd-failover""#;
+        /// The user that a daemon started by root becomes once it has bound its addresses.
+        user: Text => "user", Says("whoever starts it"), r#""nsd-failover""#;
+        /// The group; only together with `user`.
+        group: Text => "group", Says("the user's own"), r#""nsd""#;
+        /// What the system keeps the daemon from: `[confine]`.
+        confine: Spanned<Confine> => "table", Says("its defaults"), "";
+        /// Where the log goes.
+        log: Text => r#""stderr" or "syslog""#, Is(r#""stderr""#), r#""syslog""#;
+        /// Lines for people, or a JSON object each.
+        log_format: Text => r#""text" or "json""#, Is(r#""text""#), r#""json""#;
+        /// From how many days before its end on a certificate is a warning...
+        cert_warning_days: Spanned<u32> => "number", Is("14"), "21";
+        /// ...and from how many on it is urgent.
+        cert_critical_days: Spanned<u32> => "number", Is("3"), "7";
         /// The nsd beside us: `[nsd]`.
         nsd: Spanned<Nsd> => "table", Says("no nsd: nothing is exported or relayed"), "";
         /// How questions are answered: `[dns]`.
@@ -211,5 +226,18 @@ table! {
         notify: Spanned<Vec<Text>> => "list of addresses", Is("[]"), r#"["127.0.0.1:53"]"#;
         /// As in `[zone]`.
         key: Text => "key", Unset, r#""sidecar""#;
+    }
+}
+
+table! {
+    /// What the system keeps the daemon from, beside the rights of its user: landlock on Linux, pledge
+    /// and unveil on OpenBSD (docs/security.md).
+    Confine at "[confine]" {
+        /// Whether it is confined.
+        enabled: bool => "true or false", Says("true, unless programs of your own are run, which would be confined too"), "false";
+        /// More that may be read.
+        read: Vec<Text> => "list of paths", Is("[]"), r#"["/srv/zones"]"#;
+        /// More that may be written to.
+        write: Vec<Text> => "list of paths", Is("[]"), r#"["/srv/zones/live"]"#;
     }
 }

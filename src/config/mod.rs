@@ -10,6 +10,7 @@ mod load;
 pub mod notify;
 pub mod nsd_conf;
 pub mod problem;
+pub mod process;
 pub mod reference;
 mod transfer;
 pub mod value;
@@ -19,6 +20,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::director::status::CertDays;
 use crate::dns::access::{Algorithm, Allow};
 use crate::dns::name::Name;
 use crate::export::serial::SerialScheme;
@@ -39,6 +41,8 @@ pub const DEFAULT_STATE_DIR: &str = "/var/lib/nsd-failover";
 pub struct Config {
     /// The file it was read from.
     pub file: PathBuf,
+    /// Folders in which a reload looks for what belongs to the configuration.
+    pub folders: Vec<PathBuf>,
     /// Addresses for DNS over UDP and TCP; empty: do not serve.
     pub listen: Vec<SocketAddr>,
     /// The read-only HTTP listener; absent: off.
@@ -46,6 +50,10 @@ pub struct Config {
     /// The control socket.
     pub control: PathBuf,
     pub state_dir: PathBuf,
+    /// Whom the daemon becomes, what it gives up, and where its log goes.
+    pub process: process::Process,
+    /// How near the end of a certificate is worth an alarm.
+    pub cert_days: CertDays,
     pub nsd: Option<Nsd>,
     pub dns: dns::Dns,
     /// Absent: answers are not limited.

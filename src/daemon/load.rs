@@ -91,17 +91,31 @@ pub struct Held {
 
 /// Reads everything that `config` names. The failure has a line for each thing that is wrong.
 pub fn load(config: &Config) -> Result<Loaded, Failure> {
-    load_telling(config, &|_| {})
+    load_with(config, certificate(config)?)
+}
+
+/// The same with a certificate that was read already.
+pub fn load_with(config: &Config, certificate: Option<Arc<CertifiedKey>>) -> Result<Loaded, Failure> {
+    load_telling(config, certificate, &|_| {})
 }
 
 /// The same; `tell` hears how many zones are read.
-pub fn load_telling(config: &Config, tell: &dyn Fn(u64)) -> Result<Loaded, Failure> {
+pub fn load_telling(
+    config: &Config,
+    certificate: Option<Arc<CertifiedKey>>,
+    tell: &dyn Fn(u64),
+) -> Result<Loaded, Failure> {
     let mut lines = Vec::new();
     let mut loaded = Loaded {
-        settings: Settings { pools: config.pools.clone(), checks: config.checks.clone(), zones: Vec::new() },
+        settings: Settings {
+            pools: config.pools.clone(),
+            checks: config.checks.clone(),
+            zones: Vec::new(),
+            cert_days: config.cert_days,
+        },
         catalog: no_zones(),
         policy: Arc::default(),
-        certificate: None,
+        certificate,
         zones: Vec::new(),
         served: Vec::new(),
         targets: HashMap::new(),
@@ -114,10 +128,6 @@ pub fn load_telling(config: &Config, tell: &dyn Fn(u64)) -> Result<Loaded, Failu
     }
     match policy(&config.dns) {
         Ok(policy) => loaded.policy = Arc::new(policy),
-        Err(line) => lines.push(line),
-    }
-    match config.tls.as_ref().map(certificate).transpose() {
-        Ok(certificate) => loaded.certificate = certificate.map(Arc::new),
         Err(line) => lines.push(line),
     }
     let mut tables = Vec::new();
@@ -166,8 +176,14 @@ fn policy(dns: &Dns) -> Result<Policy, String> {
     Ok(Policy { nsid: boxed(&dns.nsid), version, identity, cookies })
 }
 
+/// What the encrypted transports show, if there are any.
+pub fn certificate(config: &Config) -> Result<Option<Arc<CertifiedKey>>, Failure> {
+    let read = config.tls.as_ref().map(certified).transpose();
+    read.map(|read| read.map(Arc::new)).map_err(Failure::usage)
+}
+
 /// Reads certificate and key; each reload does, which is how they are renewed.
-fn certificate(tls: &Tls) -> Result<CertifiedKey, String> {
+fn certified(tls: &Tls) -> Result<CertifiedKey, String> {
     let of = |path: &Path, error: String| format!("{}: error: {error}", path.display());
     let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&tls.cert).and_then(Iterator::collect);
     let chain = chain.map_err(|error| of(&tls.cert, error.to_string()))?;

@@ -62,7 +62,7 @@ pub fn check(file: &Path, form: Form) -> Result<(), Failure> {
 fn look(file: &Path) -> Result<Report, Failure> {
     let config = Config::load(file)?;
     let waiting = Waiting::steps("reading zones", config.zones.len() as u64);
-    let loaded = load::load_telling(&config, &|done| waiting.at(done))?;
+    let loaded = load::load_telling(&config, load::certificate(&config)?, &|done| waiting.at(done))?;
     let of_zone = |zone: load::LoadedZone| ZoneReport {
         origin: zone.config.origin.to_string(),
         file: zone.config.file,

@@ -9,6 +9,7 @@ use crate::health::check::{Check, Kind, Tcp};
 use crate::health::family::Family;
 
 use super::event::Target;
+use super::status::CertDays;
 
 /// The name of the check of anchors; no other can have it.
 pub const ANCHOR: &str = "anchor";
@@ -19,6 +20,7 @@ pub struct Settings {
     pub pools: Vec<Pool>,
     pub checks: Vec<Check>,
     pub zones: Vec<ZoneSettings>,
+    pub cert_days: CertDays,
 }
 
 /// A zone as the director sees it: its serial, and the pools that its failover records follow.

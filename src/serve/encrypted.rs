@@ -66,8 +66,8 @@ impl ResolvesServerCert for Certificate {
 /// Bound sockets, by what is spoken on them.
 #[derive(Default)]
 pub struct Sockets {
-    pub tls: Vec<TcpListener>,
-    pub https: Vec<TcpListener>,
+    pub tls: Vec<std::net::TcpListener>,
+    pub https: Vec<std::net::TcpListener>,
     pub quic: Vec<UdpSocket>,
 }
 
@@ -87,10 +87,16 @@ pub async fn run(
     let blocks = [counters::Transport::Tls, counters::Transport::Https, counters::Transport::Quic].map(block);
     let mut server = Server::new(Handler { live, relay, limits, blocks });
     for listener in sockets.tls {
-        server.register_tls_listener(listener, PATIENCE, certificate.clone())?;
+        server.register_tls_listener(TcpListener::from_std(listener)?, PATIENCE, certificate.clone())?;
     }
     for listener in sockets.https {
-        server.register_https_listener(listener, PATIENCE, certificate.clone(), None, ENDPOINT.to_owned())?;
+        server.register_https_listener(
+            TcpListener::from_std(listener)?,
+            PATIENCE,
+            certificate.clone(),
+            None,
+            ENDPOINT.to_owned(),
+        )?;
     }
     for socket in sockets.quic {
         socket.set_nonblocking(true)?;

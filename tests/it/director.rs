@@ -50,7 +50,7 @@ fn settings() -> Settings {
         export: true,
         content: None,
     };
-    Settings { pools: vec![pool], checks: vec![check], zones: vec![zone] }
+    Settings { pools: vec![pool], checks: vec![check], zones: vec![zone], ..Settings::default() }
 }
 
 fn roles(primary: usize, standby: usize) -> PoolRoles {

@@ -9,7 +9,7 @@ use crate::control::log::{Entry, result_word};
 use crate::control::page::view::{Asked, Shown, View};
 use crate::control::text;
 use crate::director::alarm::{self, Alarm, Severity};
-use crate::director::status::{CheckStatus, NodeStatus, PoolStatus, Status, ZoneStatus};
+use crate::director::status::{CertDays, CheckStatus, NodeStatus, PoolStatus, Status, ZoneStatus};
 
 use super::{LOG_MAX, flow};
 
@@ -24,7 +24,7 @@ const ALIGNED_MAX: usize = 40;
 pub fn lines(status: &Status, log: &[Entry], now_unix_ms: i64, width: usize) -> Vec<Line<'static>> {
     let alarms = alarm::alarms(status, now_unix_ms);
     let view = View::new(status, &Asked::default(), &alarms);
-    let mut body = Body { lines: Vec::new(), now_unix_ms, width };
+    let mut body = Body { lines: Vec::new(), cert_days: status.cert_days, now_unix_ms, width };
     body.section("Who is primary", &view.pools, |body, pool| body.pool(pool));
     body.section("Holds and alarms", &view.alarms, |body, alarm| body.alarm(alarm));
     let longest = |names: &mut dyn Iterator<Item = usize>| names.max().unwrap_or(0).min(ALIGNED_MAX);
@@ -43,6 +43,7 @@ pub fn lines(status: &Status, log: &[Entry], now_unix_ms: i64, width: usize) -> 
 
 struct Body {
     lines: Vec<Line<'static>>,
+    cert_days: CertDays,
     now_unix_ms: i64,
     width: usize,
 }
@@ -138,9 +139,11 @@ impl Body {
                 format!("{} {}{took}, {}", check.word, check.detail, self.ago(unix_ms))
             }
         };
-        let expiry = check.cert_expiry_unix_s.map(|unix_s| match alarm::cert_severity(unix_s, self.now_unix_ms) {
-            Some(_) => format!("! certificate {}", alarm::cert_words(unix_s, self.now_unix_ms)),
-            None => format!("cert {} d", alarm::days_left(unix_s, self.now_unix_ms)),
+        let expiry = check.cert_expiry_unix_s.map(|unix_s| {
+            match alarm::cert_severity(unix_s, self.cert_days, self.now_unix_ms) {
+                Some(_) => format!("! certificate {}", alarm::cert_words(unix_s, self.now_unix_ms)),
+                None => format!("cert {} d", alarm::days_left(unix_s, self.now_unix_ms)),
+            }
         });
         let facts = [bar, text::progress(check), drained.to_owned(), seen, expiry.unwrap_or_default()];
         self.facts(head, style, facts);

@@ -78,6 +78,7 @@ fn status(good: bool) -> Status {
         pools: vec![pool],
         nodes: vec![node(NODES[0], good), node(NODES[1], true)],
         zones: vec![zone],
+        ..Status::default()
     }
 }
 

@@ -7,6 +7,8 @@
 #![allow(unsafe_code)]
 
 pub mod batch;
+#[cfg(target_os = "openbsd")]
+pub mod openbsd;
 pub mod random;
 pub mod source;
 

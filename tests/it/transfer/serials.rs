@@ -40,7 +40,7 @@ fn settings(content: u64, serial_in_file: u32) -> Settings {
         export: false,
         content: Some(content),
     };
-    Settings { pools: vec![pool], checks: Vec::new(), zones: vec![zone] }
+    Settings { pools: vec![pool], checks: Vec::new(), zones: vec![zone], ..Settings::default() }
 }
 
 /// The serials that the events put in service, one after the other.

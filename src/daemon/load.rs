@@ -165,7 +165,8 @@ fn policy(dns: &Dns) -> Result<Policy, String> {
         }
     };
     let (version, identity) = (dns.version.as_ref().map(boxed), dns.identity.as_ref().map(boxed));
-    Ok(Policy { nsid: boxed(&dns.nsid), version, identity, cookies })
+    let rotate_addresses = dns.rotate_addresses;
+    Ok(Policy { nsid: boxed(&dns.nsid), version, identity, cookies, rotate_addresses })
 }
 
 /// What the encrypted transports show, if there are any.

@@ -247,8 +247,11 @@ fn thousands_of_idle_connections() {
     drop(late);
 }
 
+/// Brings a connection into some state, with a framed query for a small and for a big answer.
+type Reach = fn(&mut TcpStream, &[u8], &[u8]);
+
 /// How far a client gets before it resets the connection.
-const STATES: [fn(&mut TcpStream, &[u8], &[u8]); 8] = [
+const STATES: [Reach; 8] = [
     |_, _, _| {},
     |stream, small, _| drop(stream.write_all(&small[..1])),
     |stream, small, _| drop(stream.write_all(&small[..2])),
@@ -301,7 +304,7 @@ fn cookie_secrets_roll_over_by_their_file() {
         command.args([&format!("@{}", address.ip()), "-p", &address.port().to_string()]);
         let output = command.args(["www.example.org", "A", &format!("+cookie={sent}"), "+qr"]).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let line = text.lines().filter(|line| line.starts_with("; COOKIE: ")).next_back();
+        let line = text.lines().rfind(|line| line.starts_with("; COOKIE: "));
         line.unwrap_or_else(|| panic!("{text}")).split(' ').nth(2).unwrap().to_owned()
     };
     let first = cookie("0123456789abcdef");

@@ -1,13 +1,14 @@
 //! `plan`: what would this configuration do now? A director of our own is told what real probes
 //! find until it is sure; what it wants exported is shown as a difference, and nothing is changed.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::config::Config;
 use crate::config::zones::read_file;
+use crate::config::{self, Config};
 use crate::control::Exit;
 use crate::control::text;
 use crate::director::Director;
@@ -19,8 +20,9 @@ use crate::probe::Prober;
 use crate::zone::document::DOCUMENT_MAX;
 
 use super::clock::Clock;
+use super::exports::{self, Text};
 use super::failure::Failure;
-use super::{exports, load};
+use super::load;
 
 /// So long it may take until every target has a verdict.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -43,11 +45,15 @@ pub async fn plan(config: &Config) -> Result<(), Failure> {
     if director.decision().pools.len() != loaded.settings.pools.len() {
         return Err(Failure::new(Exit::Failed, vec![format!("no decision after {} s", PATIENCE.as_secs())]));
     }
-    for zone in config.zones.iter().filter(|zone| zone.pool.is_some() || zone.export_file.is_some()) {
-        let file = zone.file.display();
-        let now = read_file(&zone.file, DOCUMENT_MAX).map_err(|error| Failure::failed(format!("{file}: {error}")))?;
-        let planned = exports::render(zone, &config.pools, director.decision(), None).map_err(Failure::usage)?;
-        print!("{}", difference(&file.to_string(), &now, &planned));
+    // A zone that the configuration declares has no file of the operator's.
+    let has_file = |zone: &&config::Zone| zone.text.is_none() && (zone.pool.is_some() || zone.export_file.is_some());
+    for zone in config.zones.iter().filter(has_file) {
+        for text in exports::texts(zone, &config.pools, director.decision(), None).map_err(Failure::usage)? {
+            let Text { file, then } = text;
+            let now = read_file(Path::new(&file), DOCUMENT_MAX);
+            let now = now.map_err(|error| Failure::failed(format!("{file}: {error}")))?;
+            print!("{}", difference(&file, &now, &then));
+        }
     }
     match is_sure {
         true => Ok(()),

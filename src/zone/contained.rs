@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn line_ends_stay_what_they_are() {
-        let text = "$TTL 60\r\n@ SOA ns h 1 2 3 4 5\r\n@ NS ns.example.net.\r\n$INCLUDE f o.example.org.\r\nb TXT x\r\n";
+        let text =
+            "$TTL 60\r\n@ SOA ns h 1 2 3 4 5\r\n@ NS ns.example.net.\r\n$INCLUDE f o.example.org.\r\nb TXT x\r\n";
         let expected = text.replace(
             "$INCLUDE f o.example.org.\r\n",
             "; $INCLUDE f o.example.org.\r\n$ORIGIN o.example.org.\r\na TXT y\r\n$ORIGIN example.org.\r\n",

@@ -18,6 +18,7 @@ mod floors;
 #[path = "../../fuzz/bodies/mod.rs"]
 mod fuzz;
 mod fuzz_bodies;
+mod included;
 mod init;
 mod monitoring;
 mod network;

@@ -247,11 +247,11 @@ fn thousands_of_idle_connections() {
     drop(late);
 }
 
-/// Does something with a connection, a small query and one with a large answer.
-type State = fn(&mut TcpStream, &[u8], &[u8]);
+/// Brings a connection into some state, with a framed query for a small and for a big answer.
+type Reach = fn(&mut TcpStream, &[u8], &[u8]);
 
 /// How far a client gets before it resets the connection.
-const STATES: [State; 8] = [
+const STATES: [Reach; 8] = [
     |_, _, _| {},
     |stream, small, _| drop(stream.write_all(&small[..1])),
     |stream, small, _| drop(stream.write_all(&small[..2])),

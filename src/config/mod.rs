@@ -33,8 +33,10 @@ use problem::Problem;
 pub const DEFAULT_FILE: &str = "/etc/nsd-failover/nsd-failover.toml";
 /// Names the configuration file.
 pub const FILE_VARIABLE: &str = "NSD_FAILOVER_CONFIG";
-pub const DEFAULT_CONTROL: &str = "/run/nsd-failover/control.sock";
-pub const DEFAULT_STATE_DIR: &str = "/var/lib/nsd-failover";
+pub const DEFAULT_CONTROL: &str =
+    if cfg!(target_os = "openbsd") { "/var/run/nsd-failover/control.sock" } else { "/run/nsd-failover/control.sock" };
+pub const DEFAULT_STATE_DIR: &str =
+    if cfg!(target_os = "openbsd") { "/var/db/nsd-failover" } else { "/var/lib/nsd-failover" };
 
 /// A configuration in which every name resolves and every value is in range.
 #[derive(Clone, Debug)]

@@ -103,17 +103,21 @@ fn become_user(account: &Account) -> nix::Result<()> {
 
 /// What a user who is not root was given to bind port 53 has done its work: neither we nor the
 /// programs that we run need it any longer. Root keeps what it has: it was asked to stay root.
-pub fn give_up_capabilities() -> Result<(), Failure> {
+pub fn give_up_capabilities() {
     #[cfg(target_os = "linux")]
     if !geteuid().is_root() {
-        use rustix::thread::{CapabilitySet, CapabilitySets};
+        use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
         let none = CapabilitySet::empty();
         let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
         // The ambient set goes with the permitted one (capabilities(7)).
-        rustix::thread::set_capabilities(None, sets)
-            .map_err(|error| Failure::failed(format!("cannot give up capabilities: {error}")))?;
+        let given_up = capabilities(None).and_then(|held| match held.permitted.is_empty() {
+            true => Ok(()),
+            false => set_capabilities(None, sets),
+        });
+        if let Err(error) = given_up {
+            tracing::warn!("cannot give up capabilities, programs that are run inherit them: {error}");
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]

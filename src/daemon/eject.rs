@@ -44,7 +44,7 @@ pub async fn run(file: &Path, folder: &Path) -> Result<(), Failure> {
     };
     let mut written = Vec::new();
     for zone in config.zones.iter().filter(|zone| zone.export_file.is_none() && zone.serve != Serve::Off) {
-        let bytes = exports::render(zone, &config.pools, &decision, None).map_err(Failure::failed)?;
+        let bytes = exports::complete(zone, &config.pools, &decision, None).map_err(Failure::failed)?;
         let path = folder.join(file_name(zone));
         write(&path, &bytes)?;
         println!("{}: written to {}", zone.origin, path.display());

@@ -34,6 +34,7 @@ mod shadow;
 mod shell;
 mod start;
 mod transfers;
+mod trial;
 mod verbs;
 mod waiters;
 mod watch;
@@ -46,7 +47,7 @@ use clap::Parser;
 use crate::config::Config;
 use crate::director::event::Action;
 
-use cli::{Cli, Verb};
+use cli::{Cli, NotifyAction, Verb};
 use failure::Failure;
 
 /// The program: carries out the verb, says in a line for each thing what went wrong, and ends with
@@ -83,6 +84,10 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Verb::Plan { form } => {
             let config = Config::load(&file)?;
             runtime()?.block_on(plan::plan(&config, form))
+        }
+        Verb::Notify { action: NotifyAction::Test { name } } => {
+            let config = Config::load(&file)?;
+            runtime()?.block_on(trial::run(&config, name.as_deref()))
         }
         Verb::Replay { log, form } => replay::replay(&Config::load(&file)?, &log, form),
         Verb::Run { shadow } => start::start(&file, shadow),
@@ -126,6 +131,7 @@ async fn ask(client: &crate::control::client::Client, verb: Verb) -> Result<(), 
         | Verb::Run { .. }
         | Verb::Demo(_)
         | Verb::Plan { .. }
+        | Verb::Notify { .. }
         | Verb::Watch
         | Verb::Probe { .. }
         | Verb::Replay { .. }

@@ -1,14 +1,15 @@
 //! `plan`: what would this configuration do now? A director of our own is told what real probes
 //! find until it is sure; what it wants exported is shown as a difference, and nothing is changed.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::config::Config;
 use crate::config::zones::read_file;
+use crate::config::{self, Config};
 use crate::control::text;
 use crate::director::Director;
 use crate::director::effect::Effect;
@@ -20,9 +21,10 @@ use crate::zone::document::DOCUMENT_MAX;
 
 use super::cli::Form;
 use super::clock::Clock;
+use super::exports::{self, Text};
 use super::failure::Failure;
 use super::progress::Waiting;
-use super::{exports, load, output};
+use super::{load, output};
 
 /// So long it may take until every target has a verdict.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -80,14 +82,15 @@ pub async fn plan(config: &Config, form: Form) -> Result<(), Failure> {
     drop(waiting);
     let mut plan = Plan { sure, pools: moves(&before, &director.status(clock.now())), zones: Vec::new() };
     let is_decided = director.decision().pools.len() == loaded.settings.pools.len();
-    // A zone that the configuration declares has no file that could differ.
-    let in_files = config.zones.iter().filter(|zone| zone.text.is_none());
-    let zones = in_files.filter(|zone| is_decided && (zone.pool.is_some() || zone.export_file.is_some()));
-    for zone in zones {
-        let file = zone.file.display().to_string();
-        let now = read_file(&zone.file, DOCUMENT_MAX).map_err(|error| Failure::failed(format!("{file}: {error}")))?;
-        let planned = exports::render(zone, &config.pools, director.decision(), None).map_err(Failure::usage)?;
-        plan.zones.push(PlannedZone { zone: zone.origin.to_string(), file, lines: difference(&now, &planned) });
+    // A zone that the configuration declares has no file of the operator's.
+    let has_file = |zone: &&config::Zone| zone.text.is_none() && (zone.pool.is_some() || zone.export_file.is_some());
+    for zone in config.zones.iter().filter(|zone| is_decided && has_file(zone)) {
+        for text in exports::texts(zone, &config.pools, director.decision(), None).map_err(Failure::usage)? {
+            let Text { file, then } = text;
+            let now = read_file(Path::new(&file), DOCUMENT_MAX);
+            let now = now.map_err(|error| Failure::failed(format!("{file}: {error}")))?;
+            plan.zones.push(PlannedZone { zone: zone.origin.to_string(), file, lines: difference(&now, &then) });
+        }
     }
     match form.json {
         true => output::json(&plan)?,

@@ -17,7 +17,7 @@ use crate::control::api::Handle;
 use crate::control::listen::{ControlSocket, serve_http, serve_socket};
 use crate::control::metrics;
 use crate::health::family::Family;
-use crate::serve::counters::{Counters, Relayed, SWAP_BOUNDS_NS, Snapshot, Transport};
+use crate::serve::counters::{BOUNDS_NS, Counters, Durations, Relayed, Snapshot, Transport};
 use crate::serve::encrypted::{Certificate, Sockets};
 use crate::serve::rrl::{self, Limiter};
 use crate::serve::sys::Calls;
@@ -114,8 +114,10 @@ impl Serving {
             self.certificate = Some(Arc::clone(&certificate));
             let (sockets, live, counters) = (std::mem::take(&mut self.encrypted), live.clone(), counters.clone());
             let (limits, stopped) = (limits(respond::Transport::Stream), self.stopped());
+            // Nobody speaks the PROXY protocol in front of TLS.
+            let beside = tcp::Beside { relay: upstream, transfers: Some(transfers.clone()), proxies: Arc::default() };
             self.tasks.spawn(async move {
-                let ended = encrypted::run(sockets, certificate, live, upstream, limits, &counters, stopped).await;
+                let ended = encrypted::run(sockets, certificate, live, beside, limits, &counters, stopped).await;
                 if let Err(error) = ended {
                     tracing::error!("the encrypted transports have ended: {error}");
                 }
@@ -264,9 +266,17 @@ fn families(snapshot: &Snapshot) -> Vec<metrics::Family> {
         relayed.add(&[("result", result.as_str())], count(snapshot.relayed(result)));
     }
     let mut swaps = metrics::Family::histogram("swap_duration_seconds", "Time to put a decision in service");
-    let bounds = SWAP_BOUNDS_NS.iter().map(|bound| *bound as f64 / 1e9).chain([f64::INFINITY]);
-    let buckets: Vec<(f64, u64)> = bounds.zip(snapshot.swaps).collect();
-    let number = snapshot.swaps.iter().sum();
-    swaps.add(&[], metrics::Value::Histogram { sum: snapshot.swaps_sum_ns as f64 / 1e9, count: number, buckets });
-    vec![requests, rcodes, truncated, relayed, swaps]
+    swaps.add(&[], histogram(&snapshot.swaps));
+    let help = "Time from the arrival of queries to the departure of their answers, of a sample";
+    let mut answered = metrics::Family::histogram("dns_answer_duration_seconds", help);
+    for (transport, durations) in &snapshot.answered {
+        answered.add(&[("transport", transport.as_str())], histogram(durations));
+    }
+    vec![requests, rcodes, truncated, relayed, swaps, answered]
+}
+
+fn histogram(durations: &Durations) -> metrics::Value {
+    let bounds = BOUNDS_NS.iter().map(|bound| *bound as f64 / 1e9).chain([f64::INFINITY]);
+    let buckets = bounds.zip(durations.buckets).collect();
+    metrics::Value::Histogram { sum: durations.sum_ns as f64 / 1e9, count: durations.count(), buckets }
 }

@@ -49,7 +49,7 @@ fn stages(config: Config, inherited: &mut Inherited, in_shadow: bool, log: &Log)
         account.assume()?;
         warn_of_lost_key(&config, account);
     }
-    account::give_up_capabilities()?;
+    account::give_up_capabilities();
     let ground = prepare(config, serving, certificate, in_shadow)?;
     let confined = confine::apply(&ground.config, &ground.loaded)?;
     log.begin();

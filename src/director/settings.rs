@@ -40,6 +40,8 @@ pub struct ZoneSettings {
     /// A number that changes whenever the zone says something else, for a zone that secondaries take
     /// from us: they see nothing but its serial.
     pub content: Option<u64>,
+    /// Signed elsewhere: its SOA is only valid with the serial that its signer gave it.
+    pub is_signed: bool,
 }
 
 /// What an anchor is to the director and to the prober: a target by name, its check and its node.

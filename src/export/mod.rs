@@ -30,6 +30,38 @@ pub fn render(
     roles: &[PoolRoles],
     serial: u32,
 ) -> Result<Rendered, RenderError> {
+    let mut edits = address_edits(zone, binding, pools, roles)?;
+    if edits.is_empty() {
+        return Ok(Rendered::Unchanged);
+    }
+    if !serial::is_newer(serial, zone.serial()) {
+        return Err(RenderError::Serial { serial, in_file: zone.serial() });
+    }
+    edits.push(Edit::Serial(serial));
+    Ok(Rendered::Changed(edit::apply(zone, &edits)?))
+}
+
+/// The texts of a copy of the zone, with the roles and the serial that it is to have; what the zone's
+/// own files say now does not matter.
+pub fn copy(
+    zone: &Zone,
+    binding: &Binding,
+    pools: &[Pool],
+    roles: &[PoolRoles],
+    serial: u32,
+) -> Result<Edited, RenderError> {
+    let mut edits = address_edits(zone, binding, pools, roles)?;
+    edits.push(Edit::Serial(serial));
+    Ok(edit::apply(zone, &edits)?)
+}
+
+/// What it takes to bring the failover records to these roles.
+fn address_edits(
+    zone: &Zone,
+    binding: &Binding,
+    pools: &[Pool],
+    roles: &[PoolRoles],
+) -> Result<Vec<Edit>, RenderError> {
     let mut edits = Vec::new();
     for found in zone.failover_records() {
         let slot = found.tag.as_ref().and_then(|tag| binding.slot(tag));
@@ -39,14 +71,7 @@ pub fn render(
         let address = address(pools, roles, slot, family)?;
         edits.extend(edits_of(&found, address));
     }
-    if edits.is_empty() {
-        return Ok(Rendered::Unchanged);
-    }
-    if !serial::is_newer(serial, zone.serial()) {
-        return Err(RenderError::Serial { serial, in_file: zone.serial() });
-    }
-    edits.push(Edit::Serial(serial));
-    Ok(Rendered::Changed(edit::apply(zone, &edits)?))
+    Ok(edits)
 }
 
 /// The address that a slot has in a family; `None`: withdrawn, or the node has none.

@@ -76,9 +76,11 @@ fn find_bytes(text: &[u8], token: &[u8]) -> Option<usize> {
     text.windows(token.len()).position(|window| window == token)
 }
 
+/// A directive stands at the start of a line.
 fn includes(text: &[u8]) -> bool {
     let word = b"$include";
-    text.windows(word.len()).any(|window| window[0] == b'$' && window.eq_ignore_ascii_case(word))
+    text.split(|&octet| octet == b'\n')
+        .any(|line| line.get(..word.len()).is_some_and(|it| it.eq_ignore_ascii_case(word)))
 }
 
 /// Where the system finds a program.
@@ -110,6 +112,7 @@ mod tests {
         assert_ne!(first, of(&program, &text(1_001, "192.0.2.2"), 1_001));
         assert_eq!(of(&program, &text(1_000, "192.0.2.1"), 7), None, "no such serial in it");
         assert_eq!(of(&program, &(text(1_000, "192.0.2.1") + "$Include x\n"), 1_000), None);
+        assert!(of(&program, &(text(1_000, "192.0.2.1") + "; $INCLUDE x\n"), 1_000).is_some(), "a comment");
         // The same digits elsewhere are not the serial, and two serials are not one.
         assert_ne!(of(&program, "1000 A ::1\n@ SOA 1000", 1_000), of(&program, "1001 A ::1\n@ SOA 1000", 1_000));
         std::fs::write(&program, "another").unwrap();

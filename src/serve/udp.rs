@@ -215,6 +215,7 @@ impl Worker {
         if self.inbox.is_empty() {
             return false;
         }
+        let received = self.block.batch_received();
         let now_ms = self.now_ms();
         let Worker { socket, live, limits, calls, relay, transfers, limiter, proxies, inbox, outbox, tally, .. } = self;
         // One load: the whole batch is answered from one generation.
@@ -270,6 +271,7 @@ impl Worker {
             relay.flush(outgoing, tally);
         }
         outgoing.flush();
+        self.block.batch_sent(received);
         true
     }
 

@@ -2,17 +2,18 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use domain::base::iana::{Class, Rtype};
+use domain::base::iana::Rtype;
 use hashbrown::{HashMap, HashSet};
 
 use crate::dns::name::Name;
-use crate::dns::record::Record;
+use crate::dns::record::{Record, RecordRef};
 use crate::failover::pool::{Node, Pool, Slot};
 use crate::health::family::Family;
 
-use super::blob::{self, BlobId, RRSET_MAX, check_rdata, relative_to};
+use super::blob::{self, BlobId, RRSET_MAX};
 use super::choice::{Choice, OUTCOMES_MAX, WITHDRAWN};
-use super::denial::{Denial, HASH_LEN, ITERATIONS_MAX, Owner, label_hash};
+use super::collect::{Collected, Raw, RawNsec3, family};
+use super::denial::{Denial, ITERATIONS_MAX, Owner};
 use super::tree::{APEX, NodeId, Tree};
 use super::zone_table::{Mode, NO_BLOB, SOA_NUMBERS_LEN, Set, Signed, Soa, ZoneTable};
 
@@ -25,12 +26,35 @@ impl ZoneTable {
         pools: &[Pool],
         mode: Mode,
     ) -> Result<ZoneTable, CompileError> {
-        let origin = origin.to_lowercase();
-        let mut collected = Collected::new(mode);
+        let mut compiler = Compiler::new(origin, pools, mode);
         for (record, slot) in records {
-            collected.take(&origin, &record, slot, pools)?;
+            compiler.add(record.as_ref(), slot)?;
         }
-        let Collected { mut tree, mut raws, rdata, nsec3, is_signed, .. } = collected;
+        compiler.finish()
+    }
+}
+
+/// Takes the records of a zone one at a time, for zones with very many.
+pub struct Compiler<'a> {
+    /// In lower case.
+    origin: Name,
+    pools: &'a [Pool],
+    collected: Collected,
+}
+
+impl<'a> Compiler<'a> {
+    /// See [`ZoneTable::compile`].
+    pub fn new(origin: &Name, pools: &'a [Pool], mode: Mode) -> Compiler<'a> {
+        Compiler { origin: origin.to_lowercase(), pools, collected: Collected::new(mode) }
+    }
+
+    pub fn add(&mut self, record: RecordRef<'_>, slot: Option<Slot>) -> Result<(), CompileError> {
+        self.collected.take(&self.origin, record, slot, self.pools)
+    }
+
+    pub fn finish(self) -> Result<ZoneTable, CompileError> {
+        let Compiler { origin, pools, collected } = self;
+        let Collected { mode, mut tree, mut raws, rdata, nsec3, is_signed, .. } = collected;
         // The order of the records of one RRset stays that of the file.
         raws.sort_by_key(Raw::key);
         let groups = || raws.chunk_by(|a, b| a.key() == b.key());
@@ -52,16 +76,17 @@ impl ZoneTable {
             // Neither a moved RRset nor the serial that says so has a signature.
             return Err(at_apex(Problem::SignedFailover));
         }
-        let denial = assembly.denial(nsec3)?;
+        let (denial, idle) = assembly.denial(nsec3)?;
         let Assembly { blobs, sets, spans, choices, soa, failover_rrsets, signatures, .. } = assembly;
         let soa = soa.ok_or_else(|| at_apex(Problem::NoSoa))?;
-        let signed = (!signatures.is_empty()).then(|| {
+        let has_nsec3 = matches!(denial, Some(Denial::Nsec3(_))) || !idle.is_empty();
+        let signed = (has_nsec3 || !signatures.is_empty()).then(|| {
             let over = |node, set: &Set| signatures.get(&(node, set.rtype)).copied().unwrap_or(NO_BLOB);
             let of_span = |(node, at, len): &(NodeId, u32, u16)| {
                 let node = *node;
                 sets[*at as usize..][..usize::from(*len)].iter().map(move |set| over(node, set)).collect::<Vec<_>>()
             };
-            Signed { signatures: spans.iter().flat_map(of_span).collect(), denial }
+            Signed { signatures: spans.iter().flat_map(of_span).collect(), denial, idle: idle.into() }
         });
         let (sets, choices, blobs) = (sets.into(), choices.into(), blobs.finish());
         for (node, at, len) in spans {
@@ -82,112 +107,6 @@ impl ZoneTable {
             content: None,
             signed,
         })
-    }
-}
-
-/// A record with its owner and RDATA put away.
-struct Raw {
-    node: NodeId,
-    ttl_s: u32,
-    rdata_at: u32,
-    rdata_len: u16,
-    rtype: u16,
-    /// The type that an RRSIG record covers; 0 for all others.
-    covers: u16,
-    slot: Option<Slot>,
-}
-
-impl Raw {
-    /// Records with the same key are an RRset; the signatures over each RRset are one, too.
-    fn key(&self) -> (NodeId, u16, u16) {
-        (self.node, self.rtype, self.covers)
-    }
-}
-
-/// An NSEC3 record, or a signature over one, by the hash that is its owner's first label.
-struct RawNsec3 {
-    hash: [u8; HASH_LEN],
-    is_signature: bool,
-    ttl_s: u32,
-    rdata: Box<[u8]>,
-}
-
-/// The first pass: names into the tree, RDATA into one arena.
-struct Collected {
-    mode: Mode,
-    tree: Tree,
-    raws: Vec<Raw>,
-    rdata: Vec<u8>,
-    relative: Vec<u8>,
-    nsec3: Vec<RawNsec3>,
-    is_signed: bool,
-}
-
-impl Collected {
-    fn new(mode: Mode) -> Collected {
-        Collected {
-            mode,
-            tree: Tree::new(),
-            raws: Vec::new(),
-            rdata: Vec::new(),
-            relative: Vec::new(),
-            nsec3: Vec::new(),
-            is_signed: false,
-        }
-    }
-
-    fn take(&mut self, origin: &Name, record: &Record, slot: Option<Slot>, pools: &[Pool]) -> Result<(), CompileError> {
-        let fail = |problem| CompileError { owner: record.owner.clone(), rtype: record.rtype, problem };
-        if record.class != Class::IN {
-            return Err(fail(Problem::Class));
-        }
-        let relative = relative_to(record.owner.wire(), origin.wire()).ok_or_else(|| fail(Problem::OutOfZone))?;
-        if !check_rdata(record.rtype, &record.rdata) {
-            return Err(fail(Problem::Rdata));
-        }
-        if let Some(slot) = slot {
-            if family(record.rtype).is_none() {
-                return Err(fail(Problem::FailoverType));
-            }
-            if slot.pool >= pools.len() {
-                return Err(fail(Problem::NoSuchPool));
-            }
-        }
-        let covers = covered(record.rtype, &record.rdata);
-        self.is_signed |= record.rtype == Rtype::RRSIG;
-        if record.rtype == Rtype::NSEC3 || covers == Rtype::NSEC3.to_int() {
-            return self.take_nsec3(relative, record).ok_or_else(|| fail(Problem::Nsec3));
-        }
-        self.relative.clear();
-        self.relative.extend(relative.iter().map(u8::to_ascii_lowercase));
-        let full = || fail(Problem::ZoneTooLarge);
-        let node = self.tree.insert(&self.relative).ok_or_else(full)?;
-        if !self.matters(record.rtype) {
-            return Ok(());
-        }
-        let rdata_at = u32::try_from(self.rdata.len()).map_err(|_| full())?;
-        let rdata_len = u16::try_from(record.rdata.len()).map_err(|_| fail(Problem::Rdata))?;
-        self.rdata.extend_from_slice(&record.rdata);
-        let (ttl_s, rtype) = (record.ttl, record.rtype.to_int());
-        self.raws.push(Raw { node, ttl_s, rdata_at, rdata_len, rtype, covers, slot });
-        Ok(())
-    }
-
-    /// `None`: its owner is no hash, right below the apex.
-    fn take_nsec3(&mut self, relative: &[u8], record: &Record) -> Option<()> {
-        let (length, label) = relative.split_first()?;
-        let hash = label_hash(label).filter(|_| usize::from(*length) == label.len())?;
-        let is_signature = record.rtype == Rtype::RRSIG;
-        if self.mode == Mode::Whole {
-            self.nsec3.push(RawNsec3 { hash, is_signature, ttl_s: record.ttl, rdata: record.rdata.clone() });
-        }
-        Some(())
-    }
-
-    /// In an overlay, records of the other types only say that their names exist.
-    fn matters(&self, rtype: Rtype) -> bool {
-        let part_of_overlay = [Rtype::A, Rtype::AAAA, Rtype::CNAME, Rtype::NS, Rtype::SOA, Rtype::DNAME];
-        self.mode == Mode::Whole || part_of_overlay.contains(&rtype)
     }
 }
 
@@ -288,36 +207,39 @@ impl<'a> Assembly<'a> {
         pushed.ok_or_else(|| self.fail(node, rtype, Problem::ZoneTooLarge))
     }
 
-    /// The chain of NSEC3 records that NSEC3PARAM names, else that of NSEC records.
-    fn denial(&mut self, mut raws: Vec<RawNsec3>) -> Result<Option<Denial>, CompileError> {
-        let Some((iterations, salt)) = self.nsec3_parameters else {
-            return Ok(Denial::nsec(std::mem::take(&mut self.nsec_nodes), self.tree));
+    /// The chain of NSEC3 records that NSEC3PARAM names, else that of NSEC records; and the NSEC3
+    /// records of other chains, which are being built or taken down.
+    fn denial(&mut self, mut raws: Vec<RawNsec3>) -> Result<(Option<Denial>, Vec<Owner>), CompileError> {
+        let in_use = self.nsec3_parameters;
+        if in_use.is_some_and(|(iterations, _)| iterations > ITERATIONS_MAX) {
+            return Err(self.fail(APEX, Rtype::NSEC3, Problem::Nsec3Iterations));
+        }
+        raws.sort_by_key(|raw| raw.hash);
+        let (mut chain, mut idle) = (Vec::new(), Vec::new());
+        for group in raws.chunk_by(|a, b| a.hash == b.hash) {
+            let (signatures, records): (Vec<_>, Vec<_>) = group.iter().partition(|raw| raw.is_signature);
+            let (used, unused): (Vec<_>, Vec<_>) =
+                records.into_iter().partition(|raw| in_use.is_some() && chain_of(&raw.rdata) == in_use);
+            let signatures = self.nsec3_rrset(Rtype::RRSIG, &signatures)?;
+            for (records, owners) in [(used, &mut chain), (unused, &mut idle)] {
+                if let Some(record) = self.nsec3_rrset(Rtype::NSEC3, &records)? {
+                    owners.push(Owner { hash: group[0].hash, record, signatures });
+                }
+            }
+        }
+        let denial = match in_use {
+            Some((iterations, salt)) => Denial::nsec3(iterations, salt, chain),
+            None => Denial::nsec(std::mem::take(&mut self.nsec_nodes), self.tree),
         };
-        let fail = |this: &Self, problem| this.fail(APEX, Rtype::NSEC3, problem);
-        if iterations > ITERATIONS_MAX {
-            return Err(fail(self, Problem::Nsec3Iterations));
-        }
-        raws.sort_by_key(|raw| (raw.hash, raw.is_signature));
-        let mut owners: Vec<Owner> = Vec::new();
-        for group in raws.chunk_by(|a, b| (a.hash, a.is_signature) == (b.hash, b.is_signature)) {
-            let of_chain = |raw: &&RawNsec3| raw.is_signature || chain_of(&raw.rdata) == Some((iterations, salt));
-            let rdatas: Vec<&[u8]> = group.iter().filter(of_chain).map(|raw| &*raw.rdata).collect();
-            let rdatas = distinct(rdatas);
-            let ttl_s = group.iter().map(|raw| raw.ttl_s).min().unwrap_or_default();
-            let (hash, is_signature) = (group[0].hash, group[0].is_signature);
-            if rdatas.is_empty() {
-                continue;
-            }
-            let rtype = if is_signature { Rtype::RRSIG } else { Rtype::NSEC3 };
-            let added = self.blobs.add(rtype, ttl_s, &rdatas, self.tree);
-            let blob = added.ok_or_else(|| fail(self, Problem::RrsetTooLarge))?;
-            match owners.last_mut().filter(|owner| owner.hash == hash) {
-                Some(owner) if is_signature => owner.signatures = Some(blob),
-                _ if is_signature => {}
-                _ => owners.push(Owner { hash, record: blob, signatures: None }),
-            }
-        }
-        Ok(Denial::nsec3(iterations, salt, owners))
+        Ok((denial, idle))
+    }
+
+    /// `None`: there are no records.
+    fn nsec3_rrset(&mut self, rtype: Rtype, raws: &[&RawNsec3]) -> Result<Option<BlobId>, CompileError> {
+        let Some(ttl_s) = raws.iter().map(|raw| raw.ttl_s).min() else { return Ok(None) };
+        let rdatas = distinct(raws.iter().map(|raw| &*raw.rdata).collect());
+        let added = self.blobs.add(rtype, ttl_s, &rdatas, self.tree);
+        added.map(Some).ok_or_else(|| self.fail(APEX, rtype, Problem::RrsetTooLarge))
     }
 
     /// What may not stand together at one name.
@@ -434,14 +356,6 @@ fn address(node: &Node, family: Family) -> Option<Vec<u8>> {
     }
 }
 
-/// The type that an RRSIG record covers; 0 for records of other types.
-fn covered(rtype: Rtype, rdata: &[u8]) -> u16 {
-    match (rtype, rdata.first_chunk()) {
-        (Rtype::RRSIG, Some(covers)) => u16::from_be_bytes(*covers),
-        _ => 0,
-    }
-}
-
 /// Iterations and salt of the first NSEC3PARAM record without flags (RFC 5155 section 4.1.2).
 fn parameters<'a>(rdatas: &[&'a [u8]]) -> Option<(u16, &'a [u8])> {
     rdatas.iter().filter(|rdata| rdata.get(1) == Some(&0)).find_map(|rdata| chain_of(rdata))
@@ -451,15 +365,6 @@ fn parameters<'a>(rdatas: &[&'a [u8]]) -> Option<(u16, &'a [u8])> {
 fn chain_of(rdata: &[u8]) -> Option<(u16, &[u8])> {
     let [1, _, i0, i1, salt_len, rest @ ..] = rdata else { return None };
     Some((u16::from_be_bytes([*i0, *i1]), rest.get(..usize::from(*salt_len))?))
-}
-
-/// The family whose addresses a type holds.
-fn family(rtype: Rtype) -> Option<Family> {
-    match rtype {
-        Rtype::A => Some(Family::Ipv4),
-        Rtype::AAAA => Some(Family::Ipv6),
-        _ => None,
-    }
 }
 
 fn soa(blob: BlobId, ttl_s: u32, rdata: &[u8]) -> Soa {
@@ -503,7 +408,7 @@ pub enum Problem {
     TooManyOutcomes,
     #[error(
         "the zone is signed, and a moved failover record would have no valid signature: \
-         serve the zone from nsd (serve = \"off\"), or sign it behind this program"
+         keep the tags in the unsigned zone (serve = \"off\") and sign what is exported"
     )]
     SignedFailover,
     #[error("the owner of an NSEC3 record must be a hash right below the apex")]

@@ -21,8 +21,10 @@ use zone_table::ZoneTable;
 
 mod blob;
 mod choice;
+mod collect;
 pub mod compile;
 mod denial;
+mod index;
 mod options;
 pub mod policy;
 mod proof;

@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod certificates;
 mod checks;
 mod command_line;
 mod config;
 mod config_zones;
+mod confined;
 mod control;
 mod director;
 mod documents;
@@ -16,6 +18,7 @@ mod floors;
 #[path = "../../fuzz/bodies/mod.rs"]
 mod fuzz;
 mod fuzz_bodies;
+mod included;
 mod init;
 mod monitoring;
 mod network;
@@ -27,8 +30,10 @@ mod probes;
 mod publish;
 mod publish_included;
 mod reference;
+mod service;
 mod simulation;
 mod support;
+mod told;
 mod transfer;
 mod verbs;
 mod zone_limits;

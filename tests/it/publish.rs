@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use domain::base::iana::Rtype;
 use nsd_failover::director::event::{ExportReport, ExportResult};
 use nsd_failover::dns::name::Name;
-use nsd_failover::publish::{Control, Cut, Expected, Job, Limits, NsdSettings, Publisher, Renewed, Step};
+use nsd_failover::publish::{Control, Cut, Expected, Job, Limits, NsdSettings, Publisher, Renewed, Step, Texts};
 
 use crate::support::nsd::Nsd;
 
@@ -466,11 +466,13 @@ async fn a_rollback_publishes_the_last_good_generation_with_a_new_serial() {
     assert_eq!(none.result, ExportResult::Refused);
     assert!(none.detail.contains("no earlier generation"), "{}", none.detail);
     bench.export(bench.job(OLD_SERIAL + 1)).await;
-    let renew = |bytes: Vec<u8>| {
-        assert_eq!(bytes, REFERENCE);
-        let text = String::from_utf8(bytes).unwrap().replace(&OLD_SERIAL.to_string(), &(OLD_SERIAL + 2).to_string());
+    let renew = |kept: Texts| {
+        assert_eq!((kept.zone.as_slice(), kept.included.len()), (REFERENCE, 0));
+        let text =
+            String::from_utf8(kept.zone).unwrap().replace(&OLD_SERIAL.to_string(), &(OLD_SERIAL + 2).to_string());
         let expect = vec![a("www.foo.zone", &[PRIMARY])].into();
-        Ok(Renewed { bytes: text.into_bytes().into(), serial: OLD_SERIAL + 2, expect })
+        let texts = Texts { zone: text.into_bytes(), included: Vec::new() };
+        Ok(Renewed { texts, serial: OLD_SERIAL + 2, expect })
     };
     let report = publisher.rollback(bench.job(0), None, renew, |_| Ok(())).await;
     assert_eq!(report.result, ExportResult::Served, "{}", report.detail);

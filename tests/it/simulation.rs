@@ -93,6 +93,7 @@ fn zone(name: &str, pools: &[usize]) -> ZoneSettings {
         roles_in_file: vec![Some(PoolRoles { ipv4: roles, ipv6: roles }); pools.len()],
         export: true,
         content: None,
+        is_signed: false,
     }
 }
 

@@ -205,7 +205,7 @@ impl Daemon {
 }
 
 fn told(kept: &Generation) -> Kept {
-    let Generation { hash, serial, generation, unix_ms } = kept.clone();
+    let Generation { hash, serial, generation, unix_ms, .. } = kept.clone();
     Kept { serial, unix_ms, generation, hash }
 }
 

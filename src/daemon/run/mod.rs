@@ -94,7 +94,8 @@ pub async fn run(
     let transfers = Transfers::new(Arc::clone(&live), seen_in);
     transfers.configure(transfers::settings(&config, &loaded));
     let counted = serving.start(&live, &transfers, &config, loaded.certificate.clone())?;
-    let notifier = Notifier::start(&super::host(), notices::destinations(&config.notify), status.clone());
+    let destinations = notices::destinations(&config.notify);
+    let notifier = Notifier::start(&super::host(), destinations, status.clone(), state_dir.path());
     let handle = Handle {
         status,
         log: Arc::clone(&journal.log),

@@ -9,7 +9,9 @@
 pub mod batch;
 #[cfg(target_os = "openbsd")]
 pub mod openbsd;
+pub mod pages;
 pub mod random;
+pub mod segments;
 pub mod source;
 
 use std::io;

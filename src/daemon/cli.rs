@@ -92,11 +92,18 @@ pub enum Verb {
         node: String,
         /// One check; by default all that its pools use
         check: Option<String>,
+        /// As JSON, one probe a line
+        #[arg(long)]
+        json: bool,
     },
 
     /// Probe until a decision is made, and show what it would change; changes nothing
     #[command(after_help = "Example:\n  nsd-failover plan --config new.toml")]
-    Plan,
+    Plan {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 
     /// Run recorded probes through this configuration: what would have moved, and when?
     #[command(
@@ -106,6 +113,9 @@ pub enum Verb {
         /// The record: `probes.jsonl` in the state directory; `log.jsonl` beside it tells what did move
         #[arg(long, value_name = "FILE")]
         log: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
 
     /// Make NODE primary and hold it there; returns when it is served

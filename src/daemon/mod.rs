@@ -4,6 +4,7 @@ pub mod cli;
 mod client;
 mod clock;
 mod demo;
+mod descriptors;
 mod eject;
 mod exports;
 pub mod failure;
@@ -65,19 +66,23 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Verb::Man { folder } => shell::man(folder.as_deref()),
         Verb::IsPrimary { node, name } => runtime()?.block_on(serves::run(&file, &node, &name)),
         Verb::Eject { to } => runtime()?.block_on(eject::run(&file, &to)),
-        Verb::Probe { node, check } => {
+        Verb::Probe { node, check, json } => {
             let config = Config::load(&file)?;
-            runtime()?.block_on(probing::probe(&config, &node, check.as_deref()))
+            runtime()?.block_on(probing::probe(&config, &node, check.as_deref(), json))
         }
-        Verb::Plan => {
+        Verb::Plan { json } => {
             let config = Config::load(&file)?;
-            runtime()?.block_on(plan::plan(&config))
+            runtime()?.block_on(plan::plan(&config, json))
         }
-        Verb::Replay { log } => replay::replay(&Config::load(&file)?, &log),
+        Verb::Replay { log, json } => replay::replay(&Config::load(&file)?, &log, json),
         Verb::Run { shadow } => {
             log_to_stderr(false);
             let config = Config::load(&file)?;
-            runtime()?.block_on(run::run(config, shadow, run::interrupted(), || {}))
+            // As a task of the runtime, beside its probes: on a thread of its own each of their ends would
+            // cost a switch to it and back.
+            let runtime = runtime()?;
+            let daemon = runtime.spawn(run::run(config, shadow, run::interrupted(), || {}));
+            runtime.block_on(daemon).map_err(|panic| Failure::failed(panic.to_string()))?
         }
         Verb::Demo(demo) => match &demo.action {
             None => {
@@ -117,7 +122,7 @@ async fn ask(client: &crate::control::client::Client, verb: Verb) -> Result<(), 
         | Verb::Render { .. }
         | Verb::Run { .. }
         | Verb::Demo(_)
-        | Verb::Plan
+        | Verb::Plan { .. }
         | Verb::Probe { .. }
         | Verb::Replay { .. }
         | Verb::Init(_)

@@ -2,49 +2,92 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
 
 use crate::config::Config;
 use crate::control::Exit;
 use crate::control::text;
 use crate::director::event::Target;
 use crate::director::settings::ANCHOR;
+use crate::health::check::Outcome;
 use crate::health::family::Family;
 use crate::probe::{Examined, Prober};
 
 use super::failure::Failure;
 use super::load::{self, Looked};
 
-pub async fn probe(config: &Config, node: &str, check: Option<&str>) -> Result<(), Failure> {
+/// One probe, for programs: what it was aimed at, what it found, and each step.
+#[derive(Serialize)]
+struct Probed<'a> {
+    #[serde(flatten)]
+    target: &'a Target,
+    kind: &'static str,
+    address: String,
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+    steps: Vec<Step<'a>>,
+}
+
+#[derive(Serialize)]
+struct Step<'a> {
+    what: &'a str,
+    after_us: u64,
+}
+
+pub async fn probe(config: &Config, node: &str, check: Option<&str>, json: bool) -> Result<(), Failure> {
     let loaded = load::load(config)?;
     let prober = Prober::new(&loaded.settings.checks).map_err(|error| Failure::usage(error.to_string()))?;
-    let is_meant = |target: &&Target| target.node == node && check.is_none_or(|check| target.check == check);
-    let mut targets: Vec<&Target> = loaded.targets.keys().filter(is_meant).collect();
+    let is_meant = |(target, looked): &(&Target, &Arc<Looked>)| {
+        let is_asked = target.node == node && check.is_none_or(|check| target.check == check);
+        is_asked && looked.node.has(target.family)
+    };
+    let mut targets: Vec<&Target> = loaded.targets.iter().filter(is_meant).map(|(target, _)| target).collect();
     targets.sort();
     if targets.is_empty() {
         return Err(Failure::usage(nothing_to_probe(&loaded.targets.keys().collect::<Vec<_>>(), node, check)));
     }
-    let mut bad = 0;
+    let (mut bad, count) = (0, targets.len());
     for target in targets {
         let looked: &Arc<Looked> = &loaded.targets[target];
-        if !looked.node.has(target.family) {
-            continue;
-        }
         let examined = prober.examine(&looked.check, &looked.node, target.family).await;
         bad += usize::from(examined.outcome.success != Some(true));
-        print!("{}", words(target, looked, &examined));
+        match json {
+            true => println!("{}", serde_json::to_string(&probed(target, looked, &examined)).expect("plain data")),
+            false => print!("{}", words(target, looked, &examined)),
+        }
     }
     match bad {
         0 => Ok(()),
-        bad => Err(Failure::new(Exit::Failed, vec![format!("{bad} probes were not good")])),
+        bad => Err(Failure::new(Exit::Failed, vec![format!("not good: {bad} of {count} probes")])),
     }
 }
 
-fn words(target: &Target, looked: &Looked, examined: &Examined) -> String {
+fn address(target: &Target, looked: &Looked) -> String {
     let address = match target.family {
         Family::Ipv4 => looked.node.ipv4.map(|ip| ip.to_string()),
         Family::Ipv6 => looked.node.ipv6.map(|ip| ip.to_string()),
     };
-    let (address, kind) = (address.unwrap_or_default(), looked.check.kind.as_str());
+    address.unwrap_or_default()
+}
+
+fn probed<'a>(target: &'a Target, looked: &Looked, examined: &'a Examined) -> Probed<'a> {
+    let step = |(what, after): &'a (String, Duration)| Step {
+        what,
+        after_us: u64::try_from(after.as_micros()).unwrap_or(u64::MAX),
+    };
+    Probed {
+        target,
+        kind: looked.check.kind.as_str(),
+        address: address(target, looked),
+        outcome: &examined.outcome,
+        steps: examined.steps.iter().map(step).collect(),
+    }
+}
+
+fn words(target: &Target, looked: &Looked, examined: &Examined) -> String {
+    let (address, kind) = (address(target, looked), looked.check.kind.as_str());
     let mut lines = vec![format!("{} {} {kind}, {} {address}", target.node, target.check, target.family)];
     for (step, after) in &examined.steps {
         lines.push(format!("  {:>9.1} ms  {step}", after.as_secs_f64() * 1_000.0));

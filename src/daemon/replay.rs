@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
+use serde::Serialize;
+
 use crate::config::Config;
 use crate::control::log::Entry;
 use crate::control::text;
@@ -29,7 +31,36 @@ const SAME_MS: i64 = 60_000;
 /// Largest record that is read, in octets.
 const FILE_MAX: u64 = 256 << 20;
 
-pub fn replay(config: &Config, record: &Path) -> Result<(), Failure> {
+/// What became of the recorded time, for programs.
+#[derive(Serialize)]
+struct Replayed<'a> {
+    probes: u64,
+    targets: usize,
+    from_unix_ms: i64,
+    until_unix_ms: i64,
+    moves: Vec<Marked<'a>>,
+}
+
+/// A move, and who made it.
+#[derive(Serialize)]
+struct Marked<'a> {
+    mark: Mark,
+    #[serde(flatten)]
+    transition: &'a Transition,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Mark {
+    /// It was made, and this configuration makes it too.
+    Same,
+    /// Only this configuration makes it.
+    Added,
+    /// It was made, and this configuration does not make it.
+    Missing,
+}
+
+pub fn replay(config: &Config, record: &Path, json: bool) -> Result<(), Failure> {
     let settings = load::load(config)?.settings;
     let series = read(record)?;
     let runs = || series.values().flatten();
@@ -41,12 +72,31 @@ pub fn replay(config: &Config, record: &Path) -> Result<(), Failure> {
     let actual = transitions(&record.with_file_name("log.jsonl"), start, end);
     let replayed = live(settings, &series, &actual, start, end);
     let count = runs().map(|run| run.count).fold(0_u64, u64::saturating_add);
-    println!("{count} probes of {} targets, {} to {}", series.len(), text::utc(start), text::utc(end));
-    for (mark, transition) in compare(&actual, &replayed) {
-        println!("{mark} {}  {}", text::utc(transition.unix_ms), text::transition_line(transition));
+    let moves = compare(&actual, &replayed);
+    let told = Replayed { probes: count, targets: series.len(), from_unix_ms: start, until_unix_ms: end, moves };
+    match json {
+        true => println!("{}", serde_json::to_string_pretty(&told).expect("plain data")),
+        false => print!("{}", words(&told)),
     }
-    println!("= as it was; + only with this configuration; - only as it was");
     Ok(())
+}
+
+fn words(told: &Replayed<'_>) -> String {
+    let (from, until) = (text::utc(told.from_unix_ms), text::utc(told.until_unix_ms));
+    let mut words = format!("{} probes of {} targets, {from} to {until}\n", told.probes, told.targets);
+    for Marked { mark, transition } in &told.moves {
+        let sign = match mark {
+            Mark::Same => '=',
+            Mark::Added => '+',
+            Mark::Missing => '-',
+        };
+        words += &format!("{sign} {}  {}\n", text::utc(transition.unix_ms), text::transition_line(transition));
+    }
+    words
+        + match told.moves.is_empty() {
+            true => "nothing moved, and nothing moves with this configuration\n",
+            false => "= as it was; + only with this configuration; - only as it was\n",
+        }
 }
 
 /// The record, by target. A line that is none is passed over.
@@ -172,18 +222,18 @@ fn who_was_primary(settings: &Settings, actual: &[Transition], start: i64) -> St
 }
 
 /// Both lists in the order of time, marked.
-fn compare<'a>(actual: &'a [Transition], replayed: &'a [Transition]) -> Vec<(char, &'a Transition)> {
+fn compare<'a>(actual: &'a [Transition], replayed: &'a [Transition]) -> Vec<Marked<'a>> {
     let is_same = |a: &Transition, b: &Transition| {
         (&a.pool, &a.to) == (&b.pool, &b.to) && a.unix_ms.abs_diff(b.unix_ms) <= SAME_MS.unsigned_abs()
     };
     let mut marked = Vec::new();
     for moved in replayed {
-        let mark = if actual.iter().any(|other| is_same(moved, other)) { '=' } else { '+' };
-        marked.push((mark, moved));
+        let mark = if actual.iter().any(|other| is_same(moved, other)) { Mark::Same } else { Mark::Added };
+        marked.push(Marked { mark, transition: moved });
     }
     let missing = actual.iter().filter(|moved| !replayed.iter().any(|other| is_same(moved, other)));
-    marked.extend(missing.map(|moved| ('-', moved)));
-    marked.sort_by_key(|(_, moved)| moved.unix_ms);
+    marked.extend(missing.map(|transition| Marked { mark: Mark::Missing, transition }));
+    marked.sort_by_key(|marked| marked.transition.unix_ms);
     marked
 }
 

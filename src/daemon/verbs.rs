@@ -9,18 +9,23 @@ use crate::director::effect::Decision;
 use crate::dns::name::Name;
 use crate::failover::pool::{Pool, PoolRoles, Roles};
 use crate::health::family::PerFamily;
+use crate::probe::Prober;
 use crate::zone::check;
 use crate::zone::document::DOCUMENT_MAX;
 
 use crate::control::Exit;
 
 use super::failure::Failure;
-use super::{exports, load};
+use super::{exports, load, persist};
 
 /// `check`: the configuration and every zone. Warnings are printed and do not fail.
 pub fn check(file: &Path) -> Result<(), Failure> {
     let config = Config::load(file)?;
-    let loaded = load::load(&config)?;
+    let mut loaded = load::load(&config)?;
+    // What the checks need is looked at as at a start.
+    Prober::new(&loaded.settings.checks)
+        .map_err(|error| Failure::usage(format!("{}: error: {error}", file.display())))?;
+    loaded.warnings.extend(persist::remark(&config.state_dir));
     for line in &loaded.warnings {
         eprintln!("{line}");
     }

@@ -25,6 +25,7 @@ mod placements;
 mod probes;
 mod publish;
 mod publish_included;
+mod sequences;
 mod simulation;
 mod support;
 mod transfer;

@@ -8,3 +8,4 @@ pub mod nsd;
 pub mod odd_zones;
 pub mod scripted;
 pub mod smtp;
+pub mod world;

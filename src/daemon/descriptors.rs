@@ -7,17 +7,18 @@ use crate::health::schedule::MAX_IN_FLIGHT;
 /// Fewer probes at a time than this make no sense, whatever the limit is.
 const PROBES_MIN: usize = 64;
 
-/// Probes under way at a time; more wait their turn. Raises the limit on file descriptors to what
-/// the system allows (the usual one, 1,024, is from the days of `select`), and leaves half of them to
-/// clients and children: a probe that finds none says nothing of its node.
+/// Raises the limit on file descriptors to what the system allows: the usual one, 1,024, is from the
+/// days of `select`.
+pub fn raise() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Where it is refused, fewer probes run at a time.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// Probes under way at a time; more wait their turn. Half of the descriptors are left to clients and
+/// children: a probe that finds none says nothing of its node.
 pub fn probes_max() -> usize {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: maximum, maximum };
-    let granted = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => maximum,
-        Err(_) => current,
-    };
-    affordable(granted)
+    affordable(getrlimit(Resource::Nofile).current)
 }
 
 /// `None`: no limit.

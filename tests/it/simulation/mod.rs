@@ -100,6 +100,7 @@ fn zone(name: &str, indexes: &[usize], pools: &[Pool]) -> ZoneSettings {
         roles_in_file: indexes.iter().map(roles).collect(),
         export: true,
         content: None,
+        is_signed: false,
     }
 }
 
@@ -109,7 +110,7 @@ fn settings(bend: impl Fn(&mut Pool)) -> Settings {
     let mut pools = vec![pool("web", &[a.clone(), b.clone()]), pool("mail", &[b, c, a])];
     pools.iter_mut().for_each(bend);
     let zones = vec![zone("one.example", &[0], &pools), zone("all.example", &[0, 1], &pools)];
-    Settings { pools, checks: vec![check(INTERVAL_MS)], zones }
+    Settings { pools, checks: vec![check(INTERVAL_MS)], zones, ..Settings::default() }
 }
 
 fn policies() -> Vec<(&'static str, Settings)> {
@@ -147,9 +148,11 @@ struct World {
 
 impl World {
     fn new(seed: u64, settings: Settings) -> World {
+        let mut truth = Truth::default();
+        truth.change(0, 0);
         World {
             random: Random(seed),
-            truth: Truth::default(),
+            truth,
             sidecars: [0, 1].map(|index| Sidecar::new(index, seed, settings.clone())),
             settings,
             now_ms: 0,
@@ -394,7 +397,7 @@ fn ten_thousand_targets() {
     let nodes: Vec<Node> = (0..5_000).map(|index| node(&format!("node{index}"), (index % 250) as u8)).collect();
     let pools: Vec<Pool> = nodes.chunks(5).enumerate().map(|(at, nodes)| pool(&format!("pool{at}"), nodes)).collect();
     let now = |monotonic_ms: u64| Now { monotonic_ms, unix_ms: START_UNIX_MS + monotonic_ms as i64 };
-    let settings = Settings { pools, checks: vec![check(10 * SECOND_MS)], zones: Vec::new() };
+    let settings = Settings { pools, checks: vec![check(10 * SECOND_MS)], zones: Vec::new(), ..Settings::default() };
     let mut director = Director::new(settings, None, now(0));
     let mut coming: BTreeMap<(u64, u64), Target> = BTreeMap::new();
     let mut random = Random(5);

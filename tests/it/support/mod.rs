@@ -7,5 +7,6 @@ pub mod host;
 pub mod nsd;
 pub mod odd_zones;
 pub mod scripted;
+pub mod signed;
 pub mod smtp;
 pub mod world;

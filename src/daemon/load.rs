@@ -98,6 +98,15 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
 
 /// The same with a certificate that was read already.
 pub fn load_with(config: &Config, certificate: Option<Arc<CertifiedKey>>) -> Result<Loaded, Failure> {
+    load_telling(config, certificate, &|_| {})
+}
+
+/// The same; `tell` hears how many zones are read.
+pub fn load_telling(
+    config: &Config,
+    certificate: Option<Arc<CertifiedKey>>,
+    tell: &dyn Fn(u64),
+) -> Result<Loaded, Failure> {
     let mut lines = Vec::new();
     let mut loaded = Loaded {
         settings: Settings {
@@ -126,7 +135,8 @@ pub fn load_with(config: &Config, certificate: Option<Arc<CertifiedKey>>) -> Res
     let mut tables = Vec::new();
     let mut names = vec![BTreeSet::new(); config.pools.len()];
     let catalog = config.catalog.as_ref().map(|catalog| catalog_zone(config, catalog));
-    for zone in config.zones.iter().chain(&catalog) {
+    for (done, zone) in (0..).zip(config.zones.iter().chain(&catalog)) {
+        tell(done);
         match parse(zone, &config.pools).and_then(|parsed| one(zone, parsed, &config.pools)) {
             Ok(one) => {
                 if let Some(table) = one.table {
@@ -166,7 +176,8 @@ fn policy(dns: &Dns) -> Result<Policy, String> {
         }
     };
     let (version, identity) = (dns.version.as_ref().map(boxed), dns.identity.as_ref().map(boxed));
-    Ok(Policy { nsid: boxed(&dns.nsid), version, identity, cookies })
+    let rotate_addresses = dns.rotate_addresses;
+    Ok(Policy { nsid: boxed(&dns.nsid), version, identity, cookies, rotate_addresses })
 }
 
 /// What the encrypted transports show, if there are any.

@@ -7,20 +7,22 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use crate::config::Config;
 use crate::config::zones::read_file;
-use crate::config::{self, Config};
 use crate::control::text;
 use crate::director::Director;
 use crate::director::effect::Effect;
 use crate::director::event::Event;
 use crate::director::state::State;
-use crate::director::status::{PoolFamilyStatus, PoolStatus, Status};
+use crate::director::status::{PoolStatus, Status};
 use crate::probe::Prober;
 use crate::zone::document::DOCUMENT_MAX;
 
+use super::cli::Form;
 use super::clock::Clock;
 use super::failure::Failure;
-use super::{exports, load};
+use super::progress::Waiting;
+use super::{exports, load, output};
 
 /// So long it may take until every target has a verdict.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -28,43 +30,43 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Lines of one zone's difference that are shown.
 const LINES_MAX: usize = 200;
 
-/// The plan for programs.
+/// What would move and what would be written: `plan --json`.
 #[derive(Serialize)]
 struct Plan {
-    unix_ms: i64,
     /// Whether every target has a verdict.
     sure: bool,
-    pools: Vec<PoolPlan>,
-    zones: Vec<ZonePlan>,
+    pools: Vec<PlannedPool>,
+    zones: Vec<PlannedZone>,
 }
 
 #[derive(Serialize)]
-struct PoolPlan {
-    moves: bool,
-    /// The families' primaries as they are; absent: nobody knows.
-    before: Option<Vec<PoolFamilyStatus>>,
-    /// The pool as it would be, with rule and reason.
-    #[serde(flatten)]
-    after: PoolStatus,
-}
-
-#[derive(Serialize)]
-struct ZonePlan {
+struct PlannedPool {
     name: String,
-    file: String,
-    /// Lines that would change; none where only the serial would.
-    lines: Vec<Line>,
+    /// The primaries of now and then, in words where the families differ.
+    from: String,
+    to: String,
+    rule: String,
+    reason: String,
+    alarms: Vec<String>,
 }
 
 #[derive(Serialize)]
-struct Line {
-    /// Counted from 1.
+struct PlannedZone {
+    zone: String,
+    file: String,
+    /// Lines that would be another.
+    lines: Vec<PlannedLine>,
+}
+
+#[derive(Serialize)]
+struct PlannedLine {
+    /// From 1.
     line: usize,
     now: String,
     planned: String,
 }
 
-pub async fn plan(config: &Config, json: bool) -> Result<(), Failure> {
+pub async fn plan(config: &Config, form: Form) -> Result<(), Failure> {
     let loaded = load::load(config)?;
     let prober = Prober::new(&loaded.settings.checks).map_err(|error| Failure::usage(error.to_string()))?;
     let clock = Clock::start();
@@ -73,25 +75,28 @@ pub async fn plan(config: &Config, json: bool) -> Result<(), Failure> {
     let saved: Option<State> = saved.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let mut director = Director::new(loaded.settings.clone(), saved, clock.now());
     let before = director.status(clock.now());
-    let is_sure = decide(&mut director, &loaded, &Arc::new(prober), clock).await;
-    let after = director.status(clock.now());
-    let mut plan = Plan { unix_ms: after.unix_ms, sure: is_sure, pools: pools(&before, after), zones: Vec::new() };
+    let waiting = Waiting::start(format!("probing {} targets", loaded.targets.len()));
+    let sure = decide(&mut director, &loaded, &Arc::new(prober), clock).await;
+    drop(waiting);
+    let mut plan = Plan { sure, pools: moves(&before, &director.status(clock.now())), zones: Vec::new() };
     let is_decided = director.decision().pools.len() == loaded.settings.pools.len();
-    let exported = |zone: &&config::Zone| is_decided && (zone.pool.is_some() || zone.export_file.is_some());
-    for zone in config.zones.iter().filter(exported) {
+    // A zone that the configuration declares has no file that could differ.
+    let in_files = config.zones.iter().filter(|zone| zone.text.is_none());
+    let zones = in_files.filter(|zone| is_decided && (zone.pool.is_some() || zone.export_file.is_some()));
+    for zone in zones {
         let file = zone.file.display().to_string();
         let now = read_file(&zone.file, DOCUMENT_MAX).map_err(|error| Failure::failed(format!("{file}: {error}")))?;
         let planned = exports::render(zone, &config.pools, director.decision(), None).map_err(Failure::usage)?;
-        plan.zones.push(ZonePlan { name: zone.origin.to_string(), file, lines: difference(&now, &planned) });
+        plan.zones.push(PlannedZone { zone: zone.origin.to_string(), file, lines: difference(&now, &planned) });
     }
-    match json {
-        true => println!("{}", serde_json::to_string_pretty(&plan).expect("plain data")),
-        false => print!("{}", words(&plan)),
+    match form.json {
+        true => output::json(&plan)?,
+        false => output::text(&plan.words())?,
     }
-    match is_sure {
-        _ if !is_decided => Err(Failure::failed(format!("no decision after {} s", PATIENCE.as_secs()))),
-        true => Ok(()),
-        false => Err(Failure::failed(format!("not sure of every target after {} s", PATIENCE.as_secs()))),
+    match (is_decided, sure) {
+        (true, true) => Ok(()),
+        (true, false) => Err(Failure::failed(format!("not sure of every target after {} s", PATIENCE.as_secs()))),
+        (false, _) => Err(Failure::failed(format!("no decision after {} s", PATIENCE.as_secs()))),
     }
 }
 
@@ -125,39 +130,16 @@ async fn decide(director: &mut Director, loaded: &load::Loaded, prober: &Arc<Pro
     }
 }
 
-fn pools(before: &Status, after: Status) -> Vec<PoolPlan> {
-    let plan = |after: PoolStatus| {
-        let old = before.pools.iter().find(|old| old.name == after.name);
-        let moves = old.map(primaries) != Some(primaries(&after));
-        PoolPlan { moves, before: old.map(|old| old.families.clone()), after }
+fn moves(before: &Status, after: &Status) -> Vec<PlannedPool> {
+    let planned = |pool: &PoolStatus| PlannedPool {
+        name: pool.name.clone(),
+        from: before.pools.iter().find(|old| old.name == pool.name).map(primaries).unwrap_or_default(),
+        to: primaries(pool),
+        rule: pool.rule.clone(),
+        reason: pool.reason.clone(),
+        alarms: pool.alarms.clone(),
     };
-    after.pools.into_iter().map(plan).collect()
-}
-
-fn words(plan: &Plan) -> String {
-    let mut lines = Vec::new();
-    for pool in &plan.pools {
-        let (name, to) = (&pool.after.name, primaries(&pool.after));
-        let from = pool.before.as_ref().map_or_else(String::new, |families| {
-            primaries(&PoolStatus { families: families.clone(), ..PoolStatus::default() })
-        });
-        let is_bad = pool.after.alarms.contains(&pool.after.reason);
-        let mark = if pool.moves || is_bad { '!' } else { ' ' };
-        let moved = if pool.moves { format!("{from} -> {to}") } else { format!("stays {to}") };
-        lines.push(format!("{mark} pool {name}: {moved}: {} [{}]", pool.after.reason, pool.after.rule));
-        let more = pool.after.alarms.iter().filter(|alarm| **alarm != pool.after.reason);
-        lines.extend(more.map(|alarm| format!("! pool {name}: {alarm}")));
-    }
-    for zone in plan.zones.iter().filter(|zone| !zone.lines.is_empty()) {
-        let file = &zone.file;
-        lines.extend([format!("--- {file}"), format!("+++ {file} (planned)")]);
-        for Line { line, now, planned } in zone.lines.iter().take(LINES_MAX) {
-            lines.extend([format!("@@ line {line} @@"), format!("-{now}"), format!("+{planned}")]);
-        }
-        let more = zone.lines.len().saturating_sub(LINES_MAX);
-        lines.extend((more > 0).then(|| format!("... and {more} more")));
-    }
-    lines.iter().map(|line| text::clean(line) + "\n").collect()
+    after.pools.iter().map(planned).collect()
 }
 
 fn primaries(pool: &PoolStatus) -> String {
@@ -166,13 +148,37 @@ fn primaries(pool: &PoolStatus) -> String {
 }
 
 /// Lines that differ, with their numbers; nothing where only the serial would.
-fn difference(now: &[u8], planned: &[u8]) -> Vec<Line> {
+fn difference(now: &[u8], planned: &[u8]) -> Vec<PlannedLine> {
     let (now, planned) = (String::from_utf8_lossy(now), String::from_utf8_lossy(planned));
     let differ = now.lines().zip(planned.lines()).enumerate().filter(|(_, (now, planned))| now != planned);
-    let line = |(index, (now, planned)): (usize, (&str, &str))| Line {
+    let line = |(index, (now, planned)): (usize, (&str, &str))| PlannedLine {
         line: index + 1,
         now: now.to_owned(),
         planned: planned.to_owned(),
     };
     differ.map(line).collect()
+}
+
+impl Plan {
+    fn words(&self) -> String {
+        let mut lines = Vec::new();
+        for PlannedPool { name, from, to, rule, reason, alarms } in &self.pools {
+            let mark = if from == to && !alarms.contains(reason) { ' ' } else { '!' };
+            let moved = if from == to { format!("stays {to}") } else { format!("{from} -> {to}") };
+            lines.push(format!("{mark} pool {name}: {moved}: {reason} [{rule}]"));
+            let more = alarms.iter().filter(|alarm| *alarm != reason);
+            lines.extend(more.map(|alarm| format!("! pool {name}: {alarm}")));
+        }
+        for zone in self.zones.iter().filter(|zone| !zone.lines.is_empty()) {
+            lines.push(format!("--- {}", zone.file));
+            lines.push(format!("+++ {} (planned)", zone.file));
+            for PlannedLine { line, now, planned } in zone.lines.iter().take(LINES_MAX) {
+                lines.extend([format!("@@ line {line} @@"), format!("-{now}"), format!("+{planned}")]);
+            }
+            if zone.lines.len() > LINES_MAX {
+                lines.push(format!("... and {} more", zone.lines.len() - LINES_MAX));
+            }
+        }
+        lines.iter().map(|line| text::clean(line) + "\n").collect()
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 
@@ -15,28 +14,32 @@ use crate::health::check::Outcome;
 use crate::health::family::Family;
 use crate::probe::{Examined, Prober};
 
+use super::cli::Form;
 use super::failure::Failure;
 use super::load::{self, Looked};
+use super::output;
 
-/// One probe, for programs: what it was aimed at, what it found, and each step.
+/// One probe with its steps: `probe --json` is a list of these.
 #[derive(Serialize)]
 struct Probed<'a> {
     #[serde(flatten)]
     target: &'a Target,
+    /// What kind of check it is: "http".
     kind: &'static str,
     address: String,
+    steps: Vec<Step<'a>>,
     #[serde(flatten)]
     outcome: &'a Outcome,
-    steps: Vec<Step<'a>>,
 }
 
+/// What was done, and how long after the start, in milliseconds.
 #[derive(Serialize)]
 struct Step<'a> {
-    what: &'a str,
-    after_us: u64,
+    step: &'a str,
+    after_ms: f64,
 }
 
-pub async fn probe(config: &Config, node: &str, check: Option<&str>, json: bool) -> Result<(), Failure> {
+pub async fn probe(config: &Config, node: &str, check: Option<&str>, form: Form) -> Result<(), Failure> {
     let loaded = load::load(config)?;
     let prober = Prober::new(&loaded.settings.checks).map_err(|error| Failure::usage(error.to_string()))?;
     let is_meant = |(target, looked): &(&Target, &Arc<Looked>)| {
@@ -49,18 +52,36 @@ pub async fn probe(config: &Config, node: &str, check: Option<&str>, json: bool)
         return Err(Failure::usage(nothing_to_probe(&loaded.targets.keys().collect::<Vec<_>>(), node, check)));
     }
     let (mut bad, count) = (0, targets.len());
+    let mut found = Vec::new();
     for target in targets {
         let looked: &Arc<Looked> = &loaded.targets[target];
         let examined = prober.examine(&looked.check, &looked.node, target.family).await;
         bad += usize::from(examined.outcome.success != Some(true));
-        match json {
-            true => println!("{}", serde_json::to_string(&probed(target, looked, &examined)).expect("plain data")),
-            false => print!("{}", words(target, looked, &examined)),
+        match form.json {
+            // A value that cannot be written is none of these.
+            true => found.push(serde_json::to_value(probed(target, looked, &examined)).unwrap_or_default()),
+            false => output::text(&words(target, looked, &examined))?,
         }
+    }
+    if form.json {
+        output::json(&found)?;
     }
     match bad {
         0 => Ok(()),
+        _ if form.json => Err(Failure::new(Exit::Failed, Vec::new())),
         bad => Err(Failure::new(Exit::Failed, vec![format!("not good: {bad} of {count} probes")])),
+    }
+}
+
+fn probed<'a>(target: &'a Target, looked: &Looked, examined: &'a Examined) -> Probed<'a> {
+    let step =
+        |(step, after): &'a (String, std::time::Duration)| Step { step, after_ms: after.as_secs_f64() * 1_000.0 };
+    Probed {
+        target,
+        kind: looked.check.kind.as_str(),
+        address: address(target, looked),
+        steps: examined.steps.iter().map(step).collect(),
+        outcome: &examined.outcome,
     }
 }
 
@@ -70,20 +91,6 @@ fn address(target: &Target, looked: &Looked) -> String {
         Family::Ipv6 => looked.node.ipv6.map(|ip| ip.to_string()),
     };
     address.unwrap_or_default()
-}
-
-fn probed<'a>(target: &'a Target, looked: &Looked, examined: &'a Examined) -> Probed<'a> {
-    let step = |(what, after): &'a (String, Duration)| Step {
-        what,
-        after_us: u64::try_from(after.as_micros()).unwrap_or(u64::MAX),
-    };
-    Probed {
-        target,
-        kind: looked.check.kind.as_str(),
-        address: address(target, looked),
-        outcome: &examined.outcome,
-        steps: examined.steps.iter().map(step).collect(),
-    }
 }
 
 fn words(target: &Target, looked: &Looked, examined: &Examined) -> String {

@@ -20,9 +20,11 @@ use crate::health::family::PerFamily;
 use crate::health::history::Run;
 use crate::health::time::Now;
 
+use super::cli::Form;
 use super::failure::Failure;
-use super::load;
+use super::progress::Waiting;
 use super::recorder::Recorded;
+use super::{load, output};
 
 /// Further from any recorded probe than this, nothing is known, in milliseconds.
 const GAP_MAX_MS: i64 = 10 * 60_000;
@@ -31,36 +33,33 @@ const SAME_MS: i64 = 60_000;
 /// Largest record that is read, in octets.
 const FILE_MAX: u64 = 256 << 20;
 
-/// What became of the recorded time, for programs.
+/// What moved and what would have: `replay --json`.
 #[derive(Serialize)]
-struct Replayed<'a> {
+struct Replayed {
     probes: u64,
     targets: usize,
-    from_unix_ms: i64,
-    until_unix_ms: i64,
-    moves: Vec<Marked<'a>>,
+    start_unix_ms: i64,
+    end_unix_ms: i64,
+    /// In the order of time.
+    moves: Vec<Moved>,
 }
 
-/// A move, and who made it.
 #[derive(Serialize)]
-struct Marked<'a> {
-    mark: Mark,
-    #[serde(flatten)]
-    transition: &'a Transition,
+struct Moved {
+    which: Which,
+    transition: Transition,
 }
 
+/// Whether a move was made, would have been made, or both.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Mark {
-    /// It was made, and this configuration makes it too.
-    Same,
-    /// Only this configuration makes it.
-    Added,
-    /// It was made, and this configuration does not make it.
-    Missing,
+#[serde(rename_all = "lowercase")]
+enum Which {
+    Both,
+    Replayed,
+    Recorded,
 }
 
-pub fn replay(config: &Config, record: &Path, json: bool) -> Result<(), Failure> {
+pub fn replay(config: &Config, record: &Path, form: Form) -> Result<(), Failure> {
     let settings = load::load(config)?.settings;
     let series = read(record)?;
     let runs = || series.values().flatten();
@@ -70,33 +69,37 @@ pub fn replay(config: &Config, record: &Path, json: bool) -> Result<(), Failure>
         return Err(Failure::failed(format!("{}: no probes in it", record.display())));
     };
     let actual = transitions(&record.with_file_name("log.jsonl"), start, end);
-    let replayed = live(settings, &series, &actual, start, end);
-    let count = runs().map(|run| run.count).fold(0_u64, u64::saturating_add);
-    let moves = compare(&actual, &replayed);
-    let told = Replayed { probes: count, targets: series.len(), from_unix_ms: start, until_unix_ms: end, moves };
-    match json {
-        true => println!("{}", serde_json::to_string_pretty(&told).expect("plain data")),
-        false => print!("{}", words(&told)),
+    let replayed = Replayed {
+        probes: runs().map(|run| run.count).fold(0_u64, u64::saturating_add),
+        targets: series.len(),
+        start_unix_ms: start,
+        end_unix_ms: end,
+        moves: compare(actual.clone(), live(settings, &series, &actual, start, end)),
+    };
+    match form.json {
+        true => output::json(&replayed),
+        false => output::text(&replayed.words()),
     }
-    Ok(())
 }
 
-fn words(told: &Replayed<'_>) -> String {
-    let (from, until) = (text::utc(told.from_unix_ms), text::utc(told.until_unix_ms));
-    let mut words = format!("{} probes of {} targets, {from} to {until}\n", told.probes, told.targets);
-    for Marked { mark, transition } in &told.moves {
-        let sign = match mark {
-            Mark::Same => '=',
-            Mark::Added => '+',
-            Mark::Missing => '-',
-        };
-        words += &format!("{sign} {}  {}\n", text::utc(transition.unix_ms), text::transition_line(transition));
-    }
-    words
-        + match told.moves.is_empty() {
-            true => "nothing moved, and nothing moves with this configuration\n",
-            false => "= as it was; + only with this configuration; - only as it was\n",
+impl Replayed {
+    fn words(&self) -> String {
+        let (start, end) = (text::utc(self.start_unix_ms), text::utc(self.end_unix_ms));
+        let mut words = format!("{} probes of {} targets, {start} to {end}\n", self.probes, self.targets);
+        for Moved { which, transition } in &self.moves {
+            let mark = match which {
+                Which::Both => '=',
+                Which::Replayed => '+',
+                Which::Recorded => '-',
+            };
+            words += &format!("{mark} {}  {}\n", text::utc(transition.unix_ms), text::transition_line(transition));
         }
+        words
+            + match self.moves.is_empty() {
+                true => "nothing moved, and nothing moves with this configuration\n",
+                false => "= as it was; + only with this configuration; - only as it was\n",
+            }
+    }
 }
 
 /// The record, by target. A line that is none is passed over.
@@ -144,7 +147,9 @@ fn live(
     // record goes on. What was found last stands in for it.
     let slack_ms = settings.checks.iter().map(|check| check.interval_ms.saturating_mul(2)).max().unwrap_or(0);
     let end = end.saturating_add_unsigned(slack_ms);
+    let waiting = Waiting::steps("replaying, in seconds", end.abs_diff(start) / 1_000);
     while now.unix_ms <= end {
+        waiting.at(now.monotonic_ms / 1_000);
         for effect in director.handle(event, now) {
             sequence += 1;
             match effect {
@@ -221,20 +226,19 @@ fn who_was_primary(settings: &Settings, actual: &[Transition], start: i64) -> St
     state
 }
 
-/// Both lists in the order of time, marked.
-fn compare<'a>(actual: &'a [Transition], replayed: &'a [Transition]) -> Vec<Marked<'a>> {
+/// Both lists in the order of time.
+fn compare(actual: Vec<Transition>, replayed: Vec<Transition>) -> Vec<Moved> {
     let is_same = |a: &Transition, b: &Transition| {
         (&a.pool, &a.to) == (&b.pool, &b.to) && a.unix_ms.abs_diff(b.unix_ms) <= SAME_MS.unsigned_abs()
     };
-    let mut marked = Vec::new();
-    for moved in replayed {
-        let mark = if actual.iter().any(|other| is_same(moved, other)) { Mark::Same } else { Mark::Added };
-        marked.push(Marked { mark, transition: moved });
-    }
-    let missing = actual.iter().filter(|moved| !replayed.iter().any(|other| is_same(moved, other)));
-    marked.extend(missing.map(|transition| Marked { mark: Mark::Missing, transition }));
-    marked.sort_by_key(|marked| marked.transition.unix_ms);
-    marked
+    let is_in = |list: &[Transition], moved: &Transition| list.iter().any(|other| is_same(moved, other));
+    let missing: Vec<Transition> = actual.iter().filter(|moved| !is_in(&replayed, moved)).cloned().collect();
+    let which = |moved: &Transition| if is_in(&actual, moved) { Which::Both } else { Which::Replayed };
+    let mut moves: Vec<Moved> =
+        replayed.into_iter().map(|transition| Moved { which: which(&transition), transition }).collect();
+    moves.extend(missing.into_iter().map(|transition| Moved { which: Which::Recorded, transition }));
+    moves.sort_by_key(|moved| moved.transition.unix_ms);
+    moves
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::truth::{Random, Truth};
 use super::{SECOND_MS, START_UNIX_MS};
 
 /// Events that a trace holds.
-const TRACE_MAX: usize = 60;
+const TRACE_MAX: usize = 200;
 
 pub struct Sidecar {
     /// Which of the two it is.
@@ -100,12 +100,14 @@ impl Sidecar {
             }
             _ => {}
         }
-        let shown = self.trace.is_some().then(|| format!("{:.3} {}", now_ms as f64 / 1e3, shown(&event)));
+        let shown = self.trace.is_some().then(|| shown(&event));
         let effects = self.director.handle(event, now);
-        if let (Some(trace), Some(shown)) = (&mut self.trace, shown) {
-            let swaps = effects.iter().filter(|effect| matches!(effect, Effect::Swap(_) | Effect::Notify(_)));
-            trace.push_back(format!("{shown} {:?}", swaps.collect::<Vec<_>>()));
-            trace.drain(..trace.len().saturating_sub(TRACE_MAX));
+        if let Some(shown) = shown {
+            let news = effects.iter().filter(|effect| matches!(effect, Effect::Swap(_) | Effect::Notify(_)));
+            let news: Vec<_> = news.collect();
+            if !news.is_empty() || shown != "Tick" {
+                self.note(now_ms, &format!("{shown} {news:?}"));
+            }
         }
         let has_moved = effects.iter().any(|effect| matches!(effect, Effect::Swap(_) | Effect::Notify(_)));
         for effect in effects {
@@ -120,6 +122,12 @@ impl Sidecar {
         if has_moved {
             self.laws.settle(now_ms, now.unix_ms);
         }
+    }
+
+    fn note(&mut self, now_ms: u64, text: &str) {
+        let Some(trace) = &mut self.trace else { return };
+        trace.push_back(format!("{:.3} {text}", now_ms as f64 / 1e3));
+        trace.drain(..trace.len().saturating_sub(TRACE_MAX));
     }
 
     fn now(&self, now_ms: u64) -> Now {
@@ -188,6 +196,7 @@ impl Sidecar {
             assert_eq!(read, state);
             read
         });
+        self.note(now_ms, "back");
         self.disk = saved.clone();
         self.coming.clear();
         self.probing.clear();
@@ -203,6 +212,7 @@ impl Sidecar {
     pub fn set_clock(&mut self, error_ms: i64, now_ms: u64, truth: &Truth) {
         let by_ms = error_ms - self.clock_error_ms;
         self.clock_error_ms = error_ms;
+        self.note(now_ms, &format!("clock set by {by_ms} ms"));
         self.laws.clock_jumped(by_ms, now_ms);
         if self.away_until_ms.is_none() {
             self.tell(Event::Tick, now_ms, truth);

@@ -8,6 +8,7 @@ mod config;
 mod config_zones;
 mod control;
 mod director;
+mod examples;
 mod explaining;
 mod failover;
 mod floors;

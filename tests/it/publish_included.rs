@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use domain::base::iana::Rtype;
 use nsd_failover::director::event::{ExportReport, ExportResult};
-use nsd_failover::publish::{Expected, IncludedFile, Job, Limits, NsdSettings, Publisher, Step};
+use nsd_failover::publish::{Expected, IncludedFile, Job, Limits, NsdSettings, Publisher, ReadBack, Step};
 
 use crate::support::nsd::Nsd;
 
@@ -44,8 +44,7 @@ impl Bench {
         self.folder.path().join("names")
     }
 
-    fn job(&self, serial: u32, text: &str, expect: &str) -> Job {
-        let expect: IpAddr = expect.parse().unwrap();
+    fn job(&self, serial: u32, text: &str) -> Job {
         Job {
             origin: ORIGIN.parse().unwrap(),
             source: Some(self.nsd.zone_path(ORIGIN)),
@@ -55,8 +54,6 @@ impl Bench {
             bytes: main(&self.folder, serial).into_bytes().into(),
             serial,
             generation: 1,
-            expect: [Expected { owner: "www.foo.zone".parse().unwrap(), rtype: Rtype::A, addresses: vec![expect] }]
-                .into(),
             included: [IncludedFile {
                 path: self.included(),
                 old: Arc::new(fs::read(self.included()).unwrap()),
@@ -67,8 +64,8 @@ impl Bench {
         }
     }
 
-    async fn export(&self, job: Job) -> ExportReport {
-        Publisher::new(self.settings.clone()).export(job, |_| Ok(())).await
+    async fn export(&self, job: Job, expect: &str) -> ExportReport {
+        Publisher::new(self.settings.clone()).export(job, reads(expect)).await
     }
 
     /// Both files say so, nsd serves it, and nothing lies about.
@@ -88,6 +85,15 @@ impl Bench {
     }
 }
 
+/// What the new files mean.
+fn reads(address: &str) -> impl Fn(&[u8]) -> Result<ReadBack, String> + Send + 'static {
+    let address: IpAddr = address.parse().unwrap();
+    move |_| {
+        let expect = Expected { owner: "www.foo.zone".parse().unwrap(), rtype: Rtype::A, addresses: vec![address] };
+        Ok(ReadBack { expect: Box::new(|| vec![expect]), skeleton: None })
+    }
+}
+
 fn main(folder: &tempfile::TempDir, serial: u32) -> String {
     let names = folder.path().join("names");
     format!("$TTL 60\n@ SOA ns h {serial} 2 3 4 5\n@ NS ns.example.net.\n$INCLUDE {}\n", names.display())
@@ -100,7 +106,7 @@ fn names(address: &str) -> String {
 #[tokio::test]
 async fn both_files_move() {
     let bench = Bench::new();
-    let report = bench.export(bench.job(2, &names(STANDBY), STANDBY)).await;
+    let report = bench.export(bench.job(2, &names(STANDBY)), STANDBY).await;
     assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
     bench.assert_is(2, STANDBY);
 }
@@ -108,10 +114,10 @@ async fn both_files_move() {
 #[tokio::test]
 async fn both_files_come_back() {
     let bench = Bench::new();
-    let refused = bench.export(bench.job(2, "www A 192.0.2\n", STANDBY)).await;
+    let refused = bench.export(bench.job(2, "www A 192.0.2\n"), STANDBY).await;
     assert_eq!(refused.result, ExportResult::Refused, "{}", refused.detail);
     bench.assert_is(1, PRIMARY);
-    let back = bench.export(bench.job(2, &names(STANDBY), "192.0.2.99")).await;
+    let back = bench.export(bench.job(2, &names(STANDBY)), "192.0.2.99").await;
     assert_eq!(back.result, ExportResult::RolledBack, "{}", back.detail);
     bench.assert_is(1, PRIMARY);
 }
@@ -122,7 +128,7 @@ async fn an_edit_of_the_included_file_is_kept() {
     let edit = names(PRIMARY) + "new A 192.0.2.7\n";
     for at in [None, Some(Step::Read), Some(Step::Written)] {
         fs::write(bench.included(), names(PRIMARY)).unwrap();
-        let job = bench.job(2, &names(STANDBY), STANDBY);
+        let job = bench.job(2, &names(STANDBY));
         if at.is_none() {
             fs::write(bench.included(), &edit).unwrap();
         }
@@ -132,7 +138,7 @@ async fn an_edit_of_the_included_file_is_kept() {
             }
             ControlFlow::Continue(())
         };
-        let report = Publisher::new(bench.settings.clone()).export_stepwise(job, |_| Ok(()), &after).await.unwrap();
+        let report = Publisher::new(bench.settings.clone()).export_stepwise(job, reads(STANDBY), &after).await.unwrap();
         assert_eq!(report.result, ExportResult::Refused, "{at:?} {}", report.detail);
         assert!(report.detail.contains("edit"), "{}", report.detail);
         assert_eq!(fs::read_to_string(bench.included()).unwrap(), edit, "{at:?}");
@@ -149,9 +155,9 @@ async fn cut_off_anywhere() {
     for step in steps {
         let bench = Bench::new();
         let cut = |done| if done == step { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        let job = bench.job(2, &names(STANDBY), STANDBY);
+        let job = bench.job(2, &names(STANDBY));
         let publisher = Publisher::new(bench.settings.clone());
-        assert!(publisher.export_stepwise(job, |_| Ok(()), &cut).await.is_err(), "{step:?}");
+        assert!(publisher.export_stepwise(job, reads(STANDBY), &cut).await.is_err(), "{step:?}");
         let reports = Publisher::new(bench.settings.clone()).recover().await;
         assert_eq!(reports.len(), 1, "{step:?}");
         match reports[0].result {

@@ -5,4 +5,4 @@ mod journal;
 mod requests;
 mod secondaries;
 mod serials;
-mod support;
+pub mod support;

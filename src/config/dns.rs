@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use super::checked::Checker;
 use super::load::Source;
+use super::process::{SECRET_HINT, not_open_to_all};
 use super::{Nsd, file};
 
 /// What `version.bind` says if nothing else is configured.
@@ -113,6 +114,11 @@ impl Checker {
             }
         };
         let (cert, key) = (file(&table.cert, "cert"), file(&table.key, "key"));
+        if let (Some(path), Some(text)) = (&key, &table.key)
+            && let Err(message) = not_open_to_all(path)
+        {
+            self.at(source, text.span(), message, SECRET_HINT);
+        }
         Some(Tls { cert: cert?, key: key?, listen_tls, listen_quic, listen_https })
     }
 
@@ -164,7 +170,7 @@ impl Checker {
             );
         }
         let file = table.cookie_secret_file.as_ref();
-        let path = file.and_then(|text| self.readable(source, text));
+        let path = file.and_then(|text| self.secret(source, text));
         match (on.map_or(!relay, |on| *on.get_ref()), path) {
             (false, _) => Cookies::Off,
             (true, None) => Cookies::Own,

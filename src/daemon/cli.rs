@@ -223,6 +223,13 @@ pub enum Verb {
         folder: Option<PathBuf>,
     },
 
+    /// Try the notifications
+    #[command(after_help = "Example:\n  nsd-failover notify test\n  nsd-failover notify test phone")]
+    Notify {
+        #[command(subcommand)]
+        action: NotifyAction,
+    },
+
     /// Load the configuration and the zones again; the running daemon keeps the old on any error
     #[command(after_help = "Example:\n  nsd-failover reload")]
     Reload,
@@ -302,6 +309,17 @@ pub struct Demo {
     pub http: SocketAddr,
     #[command(subcommand)]
     pub action: Option<DemoAction>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NotifyAction {
+    /// Send a test record to each destination and say what became of it; needs no daemon. Exit 1 if
+    /// one is not delivered
+    #[command(after_help = "Example:\n  nsd-failover notify test")]
+    Test {
+        /// One destination; by default all
+        name: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,9 +2,10 @@
 //! parsed, bound to their pools and compiled. All or nothing: one bad zone and nothing changes.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use domain::base::iana::Rtype;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -21,8 +22,9 @@ use crate::export::serial::SerialScheme;
 use crate::failover::binding::Binding;
 use crate::failover::pool::{Node, Pool, PoolRoles};
 use crate::health::check::{Check, Kind, Names};
+use crate::serve::sys::pages;
 use crate::table::Catalog;
-use crate::table::compile::CompileError;
+use crate::table::compile::{CompileError, Problem};
 use crate::table::policy::Policy;
 use crate::table::transfer::fingerprint::Fingerprint;
 use crate::table::zone_table::{Mode, ZoneTable};
@@ -72,6 +74,8 @@ pub struct LoadedZone {
     pub config: config::Zone,
     /// What its files hold, where exports edit them.
     pub exported: Option<Arc<Parsed>>,
+    /// The files that it includes.
+    pub included: Vec<PathBuf>,
     pub records: usize,
     pub failover_records: usize,
     /// What its parent must hold, where we answer for the whole zone.
@@ -91,12 +95,22 @@ pub struct Held {
 
 /// Reads everything that `config` names. The failure has a line for each thing that is wrong.
 pub fn load(config: &Config) -> Result<Loaded, Failure> {
+    load_with(config, certificate(config)?)
+}
+
+/// The same with a certificate that was read already.
+pub fn load_with(config: &Config, certificate: Option<Arc<CertifiedKey>>) -> Result<Loaded, Failure> {
     let mut lines = Vec::new();
     let mut loaded = Loaded {
-        settings: Settings { pools: config.pools.clone(), checks: config.checks.clone(), zones: Vec::new() },
+        settings: Settings {
+            pools: config.pools.clone(),
+            checks: config.checks.clone(),
+            zones: Vec::new(),
+            cert_days: config.cert_days,
+        },
         catalog: no_zones(),
         policy: Arc::default(),
-        certificate: None,
+        certificate,
         zones: Vec::new(),
         served: Vec::new(),
         targets: HashMap::new(),
@@ -109,10 +123,6 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
     }
     match policy(&config.dns) {
         Ok(policy) => loaded.policy = Arc::new(policy),
-        Err(line) => lines.push(line),
-    }
-    match config.tls.as_ref().map(certificate).transpose() {
-        Ok(certificate) => loaded.certificate = certificate.map(Arc::new),
         Err(line) => lines.push(line),
     }
     let mut tables = Vec::new();
@@ -160,8 +170,14 @@ fn policy(dns: &Dns) -> Result<Policy, String> {
     Ok(Policy { nsid: boxed(&dns.nsid), version, identity, cookies })
 }
 
+/// What the encrypted transports show, if there are any.
+pub fn certificate(config: &Config) -> Result<Option<Arc<CertifiedKey>>, Failure> {
+    let read = config.tls.as_ref().map(certified).transpose();
+    read.map(|read| read.map(Arc::new)).map_err(Failure::usage)
+}
+
 /// Reads certificate and key; each reload does, which is how they are renewed.
-fn certificate(tls: &Tls) -> Result<CertifiedKey, String> {
+fn certified(tls: &Tls) -> Result<CertifiedKey, String> {
     let of = |path: &Path, error: String| format!("{}: error: {error}", path.display());
     let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&tls.cert).and_then(Iterator::collect);
     let chain = chain.map_err(|error| of(&tls.cert, error.to_string()))?;
@@ -308,13 +324,19 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec
     };
     let content = fingerprint.map(Fingerprint::finish);
     let table = table.map(|table| table.with_content(content));
-    // Signatures stand beside the RRsets in the table, and a transfer does not collect them yet.
-    if config.transfer.is_some() && table.as_ref().is_some_and(ZoneTable::is_signed) {
-        return Err(vec![format!(
-            "{}: error: zone {} is signed, and signed zones cannot be transferred yet; remove allow-transfer and notify, and let nsd load the file",
-            config.file.display(),
-            config.origin
-        )]);
+    table.iter().flat_map(ZoneTable::memory).for_each(pages::prefer_large);
+    let mut is_signed = false;
+    let names = zone.records().filter_map(|found| {
+        is_signed |= found.record.rtype == Rtype::RRSIG;
+        let slot = binding.slot(found.tag.as_ref()?).filter(|slot| slot.role == Role::Primary)?;
+        Some((slot.pool, found.record.owner.to_string().trim_end_matches('.').to_owned()))
+    });
+    let names = names.collect();
+    let failover_records = zone.failover_records().count();
+    // Where we serve it, compile() has said so; an export would break the signatures all the same.
+    if is_signed && failover_records > 0 && config.export_file.is_some() {
+        let (file, origin) = (config.file.display(), &config.origin);
+        return Err(vec![format!("{file}: error: zone {origin}: {}", Problem::SignedFailover)]);
     }
     let settings = ZoneSettings {
         origin: config.origin.clone(),
@@ -328,18 +350,15 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec
         },
         export: config.export_file.is_some(),
         content,
+        is_signed,
     };
-    let names = zone.records().filter_map(|found| {
-        let slot = binding.slot(found.tag.as_ref()?).filter(|slot| slot.role == Role::Primary)?;
-        Some((slot.pool, found.record.owner.to_string().trim_end_matches('.').to_owned()))
-    });
-    let names = names.collect();
-    let failover_records = zone.failover_records().count();
     let records = zone.records().len();
     let delegation = if config.serve == Serve::Zone { parent::records(zone) } else { Vec::new() };
     let (followers, warnings) = (followers(zone, binding), warnings.clone());
+    let included = parsed.held.included.iter().map(|file| PathBuf::from(&file.file)).collect();
     let exported = config.export_file.is_some().then(|| Arc::new(parsed));
-    let zone = LoadedZone { config: config.clone(), exported, records, failover_records, delegation, followers };
+    let zone =
+        LoadedZone { config: config.clone(), exported, included, records, failover_records, delegation, followers };
     Ok(One { zone, names, settings, table, warnings })
 }
 

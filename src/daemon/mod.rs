@@ -1,18 +1,23 @@
 //! Binds, loads, spawns, carries out effects, shuts down. `main` is argv to daemon or client.
 
+mod account;
 pub mod cli;
 mod client;
 mod clock;
+mod confine;
 mod demo;
 mod eject;
 mod exports;
 pub mod failure;
+mod ground;
+mod inherit;
 mod init;
 mod journal;
 mod listen;
 mod load;
+mod log;
+mod manager;
 mod notices;
-mod notify;
 mod parent;
 mod persist;
 mod plan;
@@ -25,19 +30,21 @@ mod serves;
 mod serving;
 mod shadow;
 mod shell;
+mod start;
 mod transfers;
+mod trial;
 mod verbs;
 mod waiters;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
 use crate::director::event::Action;
 
-use cli::{Cli, Verb};
+use cli::{Cli, NotifyAction, Verb};
 use failure::Failure;
 
 /// The program: carries out the verb, says in a line for each thing what went wrong, and ends with
@@ -48,7 +55,9 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // A verb that has said everything already has no lines.
-            failure.lines().iter().for_each(|line| eprintln!("{line}"));
+            let mut stderr = std::io::stderr().lock();
+            // Where nobody can be told, the exit status still says it.
+            failure.lines().iter().for_each(|line| drop(writeln!(stderr, "{line}")));
             failure.exit.into()
         }
     }
@@ -73,15 +82,15 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             let config = Config::load(&file)?;
             runtime()?.block_on(plan::plan(&config))
         }
-        Verb::Replay { log } => replay::replay(&Config::load(&file)?, &log),
-        Verb::Run { shadow } => {
-            log_to_stderr(false);
+        Verb::Notify { action: NotifyAction::Test { name } } => {
             let config = Config::load(&file)?;
-            runtime()?.block_on(run::run(config, shadow, run::interrupted(), || {}))
+            runtime()?.block_on(trial::run(&config, name.as_deref()))
         }
+        Verb::Replay { log } => replay::replay(&Config::load(&file)?, &log),
+        Verb::Run { shadow } => start::start(&file, shadow),
         Verb::Demo(demo) => match &demo.action {
             None => {
-                log_to_stderr(true);
+                log::plain();
                 runtime()?.block_on(demo::run(&demo))
             }
             Some(action) => {
@@ -118,6 +127,7 @@ async fn ask(client: &crate::control::client::Client, verb: Verb) -> Result<(), 
         | Verb::Run { .. }
         | Verb::Demo(_)
         | Verb::Plan
+        | Verb::Notify { .. }
         | Verb::Probe { .. }
         | Verb::Replay { .. }
         | Verb::Init(_)
@@ -136,20 +146,4 @@ fn host() -> String {
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(|error| Failure::failed(format!("cannot start: {error}")))
-}
-
-/// `RUST_LOG` chooses what is logged. In the demo a line is as short as can be.
-fn log_to_stderr(demo: bool) {
-    // hickory-server has a line for each query, with name and client: nobody's business by default.
-    let usual = "info,hickory_server=error";
-    let chosen = std::env::var("RUST_LOG").ok().filter(|chosen| !chosen.is_empty());
-    let filter = EnvFilter::builder()
-        .with_default_directive(tracing::Level::INFO.into())
-        .parse_lossy(chosen.as_deref().unwrap_or(usual));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    let log = log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
-    match demo {
-        true => log.without_time().init(),
-        false => log.init(),
-    }
 }

@@ -23,6 +23,7 @@ mod blob;
 mod choice;
 pub mod compile;
 mod denial;
+mod index;
 mod options;
 pub mod policy;
 mod proof;

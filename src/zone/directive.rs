@@ -1,10 +1,11 @@
 //! The lines that start with `$`: `$ORIGIN`, `$TTL`, `$INCLUDE` (RFC 1035 section 5.1, RFC 2308
 //! section 4), and BIND's `$GENERATE`.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::diagnostic::Severity;
-use super::document::{DOCUMENT_MAX, Provenance, Run, Text};
+use super::document::{DOCUMENT_MAX, Inclusion, Provenance, Run, Text};
 use super::generate::Generate;
 use super::lexer::Outline;
 use super::parser::{Parser, span};
@@ -104,7 +105,7 @@ impl<'a> Parser<'a, '_> {
                 return self.error(span(extra), "nothing more is expected here", "a comment starts with `;`");
             }
         };
-        let Some(text) = self.included(file) else { return };
+        let Some(text) = self.included(file, outline.start..outline.end) else { return };
         if file.quoted {
             let message = "nsd before 4.10 takes the quotes as a part of the file's name";
             self.warning(span(file), message, "write the name without quotes");
@@ -126,16 +127,20 @@ impl<'a> Parser<'a, '_> {
         if let Some(origin) = origin {
             self.set_origin(origin);
         }
+        let first = self.reading.inherited.origin;
         self.reading.text(text);
         let last_owner = self.carry_owner(text);
+        if let Provenance::Include(inclusion) = &mut self.reading.texts[text].from {
+            (inclusion.first, inclusion.last) = (first, self.reading.inherited.origin);
+        }
         self.reading.inherited.owner_differs = owner != last_owner;
         self.reading.inherited.ttl_differs |= self.reading.inherited.default_ttl != before.1;
         self.reading.inherited.origin = before.0;
         self.reading.runs.push(Run { first: self.reading.entries.len(), text: self.text });
     }
 
-    /// Reads the file that a field names; its number among the texts.
-    fn included(&mut self, field: &Field<'a>) -> Option<usize> {
+    /// Reads the file that a field of this line names; its number among the texts.
+    fn included(&mut self, field: &Field<'a>, line: Range<usize>) -> Option<usize> {
         let mut name = Vec::new();
         let mut at = 0;
         while at < field.text.len() {
@@ -175,7 +180,9 @@ impl<'a> Parser<'a, '_> {
         let known = self.reading.texts.iter().find(|text| text.file == file && text.bytes == bytes);
         let bytes = known.map_or(bytes, |known| Arc::clone(&known.bytes));
         self.reading.octets += bytes.len();
-        self.reading.texts.push(Text { file, bytes, from: Provenance::Include(name) });
+        let around = self.reading.inherited.origin;
+        let inclusion = Inclusion { name, text: self.text, line, around, first: around, last: around };
+        self.reading.texts.push(Text { file, bytes, from: Provenance::Include(inclusion) });
         Some(self.reading.texts.len() - 1)
     }
 

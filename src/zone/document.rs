@@ -52,10 +52,25 @@ pub(super) struct Text {
 pub(super) enum Provenance {
     /// It is the zone's own file.
     Zone,
-    /// An `$INCLUDE` named it so.
-    Include(String),
+    /// An `$INCLUDE` in another text names it.
+    Include(Inclusion),
     /// A `$GENERATE` in another text, there at this span, made it: it is in no file.
     Generate { text: usize, span: Range<usize> },
+}
+
+/// The line that includes a text. Origins are indexes into [`Document::origins`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Inclusion {
+    /// The file, as the line names it.
+    pub name: String,
+    /// The text that the line stands in, and where; its comment and newline are left out.
+    pub text: usize,
+    pub line: Range<usize>,
+    /// The origin before the line, which comes back behind it.
+    pub around: u32,
+    /// The origins that the included text starts and ends with.
+    pub first: u32,
+    pub last: u32,
 }
 
 /// The entries from `first` on stand in text number `text`.

@@ -196,7 +196,7 @@ struct EditedSource<'a> {
 
 impl Source for EditedSource<'_> {
     fn read(&mut self, name: &str, _: usize) -> Result<Included, String> {
-        let named = |text: &&Text| matches!(&text.from, Provenance::Include(written) if written == name);
+        let named = |text: &&Text| matches!(&text.from, Provenance::Include(inclusion) if inclusion.name == name);
         let text = self.zone.document().texts.iter().find(named).ok_or("it was not there before the edit")?;
         let bytes = match self.edited.included.iter().find(|edited| edited.file == text.file) {
             Some(edited) => Arc::new(edited.bytes.clone()),

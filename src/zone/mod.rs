@@ -2,6 +2,7 @@
 //! diagnostics with line and column. Knows no file system: bytes in, bytes out.
 
 pub mod check;
+pub mod contained;
 mod cuts;
 pub mod diagnostic;
 mod directive;

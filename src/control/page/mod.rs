@@ -10,7 +10,7 @@ use std::fmt::Display;
 
 use crate::director::alarm::{self, Alarm, Severity};
 use crate::director::status::{
-    CheckStatus, NodeStatus, PoolFamilyStatus, PoolStatus, SecondaryStatus, Status, ZoneStatus,
+    CertDays, CheckStatus, NodeStatus, PoolFamilyStatus, PoolStatus, SecondaryStatus, Status, ZoneStatus,
 };
 
 use super::log::{Entry, result_word};
@@ -98,13 +98,14 @@ fn title(host: &str, alarms: &[Alarm]) -> String {
 fn body(html: &mut Html, source: &Source<'_>, asked: &Asked, alarms: &[Alarm]) {
     let status = source.status;
     let view = View::new(status, asked, alarms);
-    let page = Page { html, asked, now_unix_ms: source.now_unix_ms };
+    let page = Page { html, asked, cert_days: status.cert_days, now_unix_ms: source.now_unix_ms };
     page.all(source, alarms, &view);
 }
 
 struct Page<'a> {
     html: &'a mut Html,
     asked: &'a Asked,
+    cert_days: CertDays,
     now_unix_ms: i64,
 }
 
@@ -261,7 +262,7 @@ impl Page<'_> {
             match check.cert_expiry_unix_s {
                 None => page.cell(""),
                 Some(unix_s) => {
-                    let mark = match alarm::cert_severity(unix_s, page.now_unix_ms) {
+                    let mark = match alarm::cert_severity(unix_s, page.cert_days, page.now_unix_ms) {
                         Some(Severity::Critical) => "\u{2716} ",
                         Some(_) => "! ",
                         None => "",

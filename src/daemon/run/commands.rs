@@ -18,9 +18,10 @@ use crate::publish::Publisher;
 use crate::publish::generations::Generation;
 
 use super::super::failure::Failure;
+use super::super::ground::Ground;
 use super::super::load::{self, Loaded};
 use super::super::waiters::Until;
-use super::super::{exports, notices, shadow, transfers};
+use super::super::{exports, notices, transfers};
 use super::{Back, Daemon, blocking};
 
 impl Daemon {
@@ -144,11 +145,13 @@ impl Daemon {
     /// Reads everything again, beside the loop; the old stays in service until the new is complete.
     pub(super) fn reload(&mut self, reply: Option<oneshot::Sender<Answer>>) {
         let (file, back, in_shadow) = (self.config.file.clone(), self.back.clone(), self.shadow.is_some());
+        let confined = Arc::clone(&self.confined);
         tokio::spawn(async move {
             let read = move || {
-                let config = Config::load(&file)?;
-                let config = if in_shadow { shadow::mute(config) } else { config };
-                let loaded = load::load(&config)?;
+                let config = Config::load(&file).map_err(|problems| confined.explain(problems.into()))?;
+                let config = Ground::muted(config, in_shadow);
+                let loaded = load::load(&config).map_err(|failure| confined.explain(failure))?;
+                confined.suffices(&config, &loaded)?;
                 let prober = Prober::new(&loaded.settings.checks).map_err(|error| Failure::usage(error.to_string()))?;
                 Ok((config, loaded, prober))
             };
@@ -214,6 +217,7 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
         ("http", old.http != new.http),
         ("control", old.control != new.control),
         ("state-dir", old.state_dir != new.state_dir),
+        ("user, group, [confine] or log", old.process != new.process),
         ("[nsd]", old.nsd != new.nsd),
         ("[dns]", fixed_dns(&old.dns) != fixed_dns(&new.dns)),
         ("[rrl]", old.rrl != new.rrl),

@@ -202,12 +202,9 @@ pub(super) async fn serials_at(publisher: &Arc<Publisher>, loaded: &Loaded) -> V
 
 /// Every file that an export may replace.
 pub(super) fn written_files(loaded: &Loaded) -> Vec<PathBuf> {
-    let of_zone = |zone: &LoadedZone| {
-        let included = zone.exported.iter().flat_map(|parsed| &parsed.held.included);
-        let included: Vec<PathBuf> = included.map(|file| PathBuf::from(&file.file)).collect();
-        zone.config.export_file.clone().into_iter().chain(included)
-    };
-    loaded.zones.iter().flat_map(of_zone).collect()
+    let exported = |zone: &&LoadedZone| zone.config.export_file.is_some();
+    let of_zone = |zone: &LoadedZone| zone.config.export_file.iter().chain(&zone.included).cloned().collect::<Vec<_>>();
+    loaded.zones.iter().filter(exported).flat_map(of_zone).collect()
 }
 
 pub fn publisher(config: &Config) -> Option<Publisher> {

@@ -344,7 +344,7 @@ fn bind_both(runtime: &Runtime) -> (SocketAddr, Vec<UdpSocket>, TcpListener) {
     for _ in 0..100 {
         let sockets = udp::bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
         let address = sockets[0].local_addr().unwrap();
-        let listener = runtime.block_on(async { tcp::bind(address) });
+        let listener = runtime.block_on(async { tcp::bind(address).and_then(TcpListener::from_std) });
         if let Ok(listener) = listener {
             return (address, sockets, listener);
         }

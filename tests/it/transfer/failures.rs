@@ -150,6 +150,9 @@ fn an_edit_reaches_the_secondary() {
         fs::write(&file, text).unwrap();
         assert_eq!(primary.daemon.verb(&["reload"]).status.code(), Some(0));
         txt(words);
+        // SOA twice, the old text, SOA, the new text, SOA.
+        let log = primary.daemon.log();
+        assert!(log.trim_end().lines().any(|line| line.contains(": changes, 6 records")), "{log}");
     }
     assert_eq!(primary.serial(), Some(900));
     // A reload that changes nothing keeps the journal: the next swap goes as its difference.

@@ -99,3 +99,28 @@ fn ten_thousand_swaps_in_a_row() {
     let changes = primary.daemon.log().matches(": changes, ").count();
     assert!(changes >= 1, "{changes} differences, {whole} times the whole zone");
 }
+
+/// nsd keeps and sends names in lower case, whatever the file says; so do we, for owners.
+#[test]
+fn owner_names_come_in_lower_case_as_nsd_has_them() {
+    let at = free_address();
+    let mixed = format!("{ZONE}FTP IN A 192.0.2.21\nTwice IN A 192.0.2.22\ntWICE IN TXT \"Case\"\nTo IN CNAME FTP\n");
+    let primary = Primary::start(&mixed, &format!("notify = [\"{at}\"]\nallow-transfer = [\"127.0.0.1\"]"));
+    let _secondary = nsd(at, primary.address, false);
+    wait_for("the zone", || (serial(at, "example.org") == primary.serial()).then_some(()));
+    let ours = zone_at(primary.address, &["example.org", "AXFR"]);
+    let theirs = zone_at(at, &["example.org", "AXFR"]);
+    let owners = |zone: &[String]| -> Vec<String> {
+        let mut owners: Vec<String> = zone.iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect();
+        owners.sort();
+        owners
+    };
+    assert_eq!(owners(&ours), owners(&theirs));
+    assert!(owners(&ours).contains(&"ftp.example.org.".to_owned()), "{ours:?}");
+    let lower = |zone: &[String]| -> std::collections::BTreeSet<String> {
+        zone.iter().map(|line| line.to_lowercase()).collect()
+    };
+    assert_eq!(lower(&ours), lower(&theirs));
+    assert!(ours.iter().any(|line| line == "twice.example.org. 300 IN TXT \"Case\""), "text is not a name: {ours:?}");
+    assert!(ours.iter().any(|line| line == "to.example.org. 300 IN CNAME FTP.example.org."), "{ours:?}");
+}

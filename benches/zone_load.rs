@@ -10,6 +10,7 @@ use nsd_failover::dns::name::Name;
 use nsd_failover::export::serial;
 use nsd_failover::failover::binding::Binding;
 use nsd_failover::failover::pool::{Families, Node, Pool, Preempt, Rotate, WhenAllDown};
+use nsd_failover::table::compile::Compiler;
 use nsd_failover::table::zone_table::{Mode, ZoneTable};
 use nsd_failover::zone::Zone;
 use nsd_failover::zone::document::Document;
@@ -74,11 +75,13 @@ fn timed<T>(times: &mut Vec<Duration>, work: impl FnOnce() -> T) -> T {
 fn compiled(zone: &Zone) -> ZoneTable {
     let pools = [pool()];
     let (binding, _) = Binding::new(zone, Some(0), &pools);
-    let records = zone.records().map(|found| {
-        let slot = found.tag.as_ref().and_then(|tag| binding.slot(tag));
-        (found.record, slot)
-    });
-    ZoneTable::compile(zone.origin(), records, &pools, Mode::Overlay).expect("it compiles")
+    let mut compiler = Compiler::new(zone.origin(), &pools, Mode::Overlay);
+    let mut cursor = zone.cursor();
+    while let Some(seen) = cursor.next_record() {
+        let slot = seen.tag.as_ref().and_then(|tag| binding.slot(tag));
+        compiler.add(seen.record, slot).expect("it compiles");
+    }
+    compiler.finish().expect("it compiles")
 }
 
 fn text() -> String {

@@ -7,7 +7,7 @@ status=0
 node=${NODE:-$(hostname)}
 reload=
 for name in ${NAMES:-www.example.org}; do
-	nsd-failover is-primary "$node" "$name" >/dev/null
+	said=$(nsd-failover is-primary "$node" "$name" 2>&1)
 	case $? in
 	0)
 		acme-client "$name"
@@ -18,7 +18,7 @@ for name in ${NAMES:-www.example.org}; do
 		esac
 		;;
 	1) ;; # the other host renews it, or will when it is its turn
-	*) echo "renew: nsd-failover cannot say who serves $name" >&2; status=1 ;;
+	*) echo "renew: nsd-failover cannot say who serves $name: $said" >&2; status=1 ;;
 	esac
 done
 [ -z "$reload" ] || rcctl reload httpd

@@ -6,11 +6,11 @@ set -u
 node=${NODE:-$(hostname -f)}
 status=0
 for name in ${NAMES:-www.example.org}; do
-	nsd-failover is-primary "$node" "$name" >/dev/null
+	said=$(nsd-failover is-primary "$node" "$name" 2>&1)
 	case $? in
 	0) dehydrated --cron --domain "$name" || status=1 ;;
 	1) ;; # the other host renews it, or will when it is its turn
-	*) echo "renew: nsd-failover cannot say who serves $name" >&2; status=1 ;;
+	*) echo "renew: nsd-failover cannot say who serves $name: $said" >&2; status=1 ;;
 	esac
 done
 exit "$status"

@@ -1,17 +1,23 @@
 //! What each fuzz target does with its bytes. The fuzzers and a test that tries them for a while
 //! (`tests/it/fuzz_bodies.rs`) share it.
 
+mod answers;
+
+pub use answers::respond;
+
 use domain::base::Rtype;
 use domain::base::iana::Class;
 use domain::base::rdata::ComposeRecordData;
 use domain::zonefile::inplace::{Entry, Zonefile};
 use nsd_failover::config::Config;
 use nsd_failover::dns::name::Name;
+use nsd_failover::dns::rdata::to_text;
 use nsd_failover::export::{Rendered, render};
 use nsd_failover::failover::binding::Binding;
 use nsd_failover::failover::pool::{Families, Node, Pool, Preempt, Roles, Rotate, WhenAllDown};
 use nsd_failover::health::family::PerFamily;
 use nsd_failover::zone::Zone;
+use nsd_failover::zone::contained::self_contained;
 use nsd_failover::zone::document::Document;
 use nsd_failover::zone::edit::{Edit, apply};
 use nsd_failover::zone::source::{Included, Source};
@@ -45,7 +51,10 @@ pub fn document(bytes: &[u8]) {
     assert!(bytes.starts_with(document.to_bytes()));
     assert_eq!(document.lines().len(), document.entries().len());
     for line in document.lines() {
-        let _ = (line.record(), line.file());
+        let _ = line.file();
+        if let Some(record) = line.record() {
+            printed(record.rtype, &record.rdata);
+        }
     }
     match Zone::from_document(document) {
         Ok(zone) => {
@@ -60,6 +69,14 @@ pub fn document(bytes: &[u8]) {
             }
         }
     }
+}
+
+/// What is printed reads back as the same octets.
+fn printed(rtype: Rtype, rdata: &[u8]) {
+    let text = format!("example.org. 60 IN {rtype} {}\n", to_text(rtype, rdata));
+    let again = Document::parse("printed", &origin(), text.clone().into_bytes());
+    let again = again.lines().next().and_then(|line| line.record());
+    assert_eq!(again.map(|record| record.rdata).as_deref(), Some(rdata), "{text}");
 }
 
 /// Edits of any zone: what comes out differs in what was asked for and in nothing else.
@@ -78,9 +95,12 @@ pub fn edit(bytes: &[u8]) {
             assert!(grown <= 10 + edits.len() * 24, "{grown} octets for {} edits", edits.len());
         }
     }
+    let whole = self_contained(&zone).expect("it has the same records");
+    let again = Zone::parse(&origin(), "fuzz", whole).expect("it is a zone");
+    assert!(again.records().map(|found| found.record).eq(zone.records().map(|found| found.record)));
     let pools = [pool()];
     let (binding, _) = Binding::new(&zone, Some(0), &pools);
-    binding.roles_in_file(&zone, &pools);
+    binding.roles_in_file(&pools);
     for (primary, standby) in [(Some(1), Some(0)), (None, None)] {
         let roles = PerFamily::from_fn(|_| Roles { primary, standby });
         if let Ok(Rendered::Changed(edited)) = render(&zone, &binding, &pools, &[roles], zone.serial().wrapping_add(1))
@@ -123,6 +143,7 @@ pub fn records(bytes: &[u8]) {
     let text = [head.as_bytes(), line, b"\n"].concat();
     let ours = Document::parse("fuzz", &origin(), text.clone());
     let Some(ours) = ours.lines().next().and_then(|line| line.record()) else { return };
+    printed(ours.rtype, &ours.rdata);
     let mut theirs = Zonefile::new();
     theirs.extend_from_slice(&text);
     theirs.set_origin("example.org.".parse().expect("a name"));

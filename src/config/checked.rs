@@ -39,7 +39,7 @@ pub(super) struct Checker {
 
 /// Where the files, and those that patterns find, lie.
 fn folders(sources: &[Source]) -> Vec<PathBuf> {
-    let folder = |path: &Path| path.parent().map(Path::to_owned);
+    let folder = |path: &Path| path.parent().map(|folder| Path::new(".").join(folder));
     let mut found: BTreeSet<PathBuf> = sources.iter().filter_map(|source| folder(&source.file)).collect();
     for source in sources {
         let tables = &source.tables;

@@ -48,6 +48,8 @@ pub struct Dns {
     pub proxy_from: Vec<IpNet>,
     /// Largest UDP answer, in octets.
     pub edns_size: u16,
+    /// Several addresses of one name begin with another one each time.
+    pub rotate_addresses: bool,
     pub tcp_connections: u32,
     /// Connections of one IPv4 address or IPv6 /64.
     pub tcp_per_client: u32,
@@ -143,6 +145,9 @@ impl Checker {
             version: Some(version.unwrap_or_else(|| VERSION.into())).filter(|_| !hidden),
             cookies: self.cookies(source, table, nsd.is_some_and(|nsd| nsd.relay)),
             edns_size: self.within(source, table.edns_size.as_ref(), EDNS_SIZE_MIN, EDNS_SIZE_MAX, EDNS_SIZE),
+            rotate_addresses: self
+                .choice(source, table.rrset_order.as_ref(), &[("fixed", false), ("rotate", true)])
+                .unwrap_or(false),
             tcp_connections: self.within(
                 source,
                 table.tcp_connections.as_ref(),

@@ -20,6 +20,7 @@ use crate::director::status::Status;
 use crate::failover::pool::{Pool, PoolRoles, Roles};
 use crate::health::family::PerFamily;
 
+use super::cli::Form;
 use super::clock::Clock;
 use super::failure::Failure;
 use super::persist::StateDir;
@@ -32,7 +33,7 @@ pub async fn run(file: &Path, folder: &Path) -> Result<(), Failure> {
     let daemon = Client::new(&config.control);
     let decision = match daemon.status().await {
         Ok(status) => {
-            client::answered(daemon.export(None).await)?;
+            client::answered(daemon.export(None).await, Form { json: false })?;
             decision_of(&config.pools, &status)
         }
         Err(ClientError::Unreachable(..)) => {
@@ -43,7 +44,7 @@ pub async fn run(file: &Path, folder: &Path) -> Result<(), Failure> {
     };
     let mut written = Vec::new();
     for zone in config.zones.iter().filter(|zone| zone.export_file.is_none() && zone.serve != Serve::Off) {
-        let bytes = exports::render(zone, &config.pools, &decision, None).map_err(Failure::failed)?;
+        let bytes = exports::complete(zone, &config.pools, &decision, None).map_err(Failure::failed)?;
         let path = folder.join(file_name(zone));
         write(&path, &bytes)?;
         println!("{}: written to {}", zone.origin, path.display());

@@ -1,9 +1,9 @@
 //! From a decision to a job for the export transaction: read the operator's file as it is now,
 //! render the decision into it, say what nsd must answer afterwards.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use domain::base::iana::Rtype;
@@ -18,11 +18,11 @@ use crate::export::skeleton::Skeleton;
 use crate::export::{self, Draft, Rendered};
 use crate::failover::binding::Binding;
 use crate::failover::pool::Pool;
-use crate::publish::{Expected, IncludedFile, Job, Publisher, ReadBack, Renewed};
+use crate::publish::{Expected, IncludedFile, Job, Publisher, ReadBack, Renewed, Texts};
 use crate::zone::document::DOCUMENT_MAX;
 use crate::zone::edit::{self, Edit, Edited, EditedFile};
-use crate::zone::source::Included;
-use crate::zone::{Zone, ZoneRecord};
+use crate::zone::source::{Included, Source};
+use crate::zone::{Zone, ZoneRecord, contained};
 
 use super::clock::unix_ms;
 use super::load::{self, Held, Parsed};
@@ -107,14 +107,17 @@ pub async fn roll_back(publisher: &Publisher, order: Order, to: Option<u32>) -> 
     let at_nsd = publisher.serial_at(&order.zone.origin).await.ok();
     let newest = serial::newest(order.serial, current.source_serial);
     let (zone, scheme) = (order.zone.clone(), order.zone.serial);
-    let renew = move |kept: Vec<u8>| {
-        let mut source = FileSource::new(&zone.include_dir, &zone.file);
-        let parsed = Zone::load(&zone.origin, &load::file_name(&zone), kept, &mut source)
-            .map_err(|found| found.first().map_or_else(|| "unreadable".to_owned(), ToString::to_string))?;
+    let renew = move |kept: Texts| {
+        let file = |(path, bytes): (PathBuf, Vec<u8>)| EditedFile { file: path.display().to_string(), bytes };
+        let mut included: Vec<EditedFile> = kept.included.into_iter().map(file).collect();
+        let parsed = load_edited(&zone, &kept.zone, &included)?;
         let serial = next_serial(scheme, serial::newest(newest, parsed.serial()), at_nsd, None);
         let edited = edit::apply(&parsed, &[Edit::Serial(serial)]).map_err(|error| error.to_string())?;
-        let bytes = edited.zone.unwrap_or_else(|| parsed.document().to_bytes().to_vec());
-        Ok(Renewed { bytes: bytes.into(), serial })
+        included.retain(|file| edited.included.iter().all(|edited| edited.file != file.file));
+        included.extend(edited.included);
+        let bytes = edited.zone.unwrap_or(kept.zone);
+        let included = included.into_iter().map(|file| (file.file.into(), file.bytes)).collect();
+        Ok(Renewed { texts: Texts { zone: bytes, included }, serial })
     };
     let read = held(&current);
     let verify = move |bytes: &[u8]| Ok(meaning(&order, read_back(&order, bytes)?, Arc::default()));
@@ -138,34 +141,58 @@ pub struct Text {
     pub then: Vec<u8>,
 }
 
-/// A zone's own file, and the included files that an export would change.
+/// The zone as one text that includes no file, with these roles in it.
+pub fn complete(
+    zone: &config::Zone,
+    pools: &[Pool],
+    decision: &Decision,
+    serial: Option<u32>,
+) -> Result<Vec<u8>, String> {
+    let (parsed, edited) = edited(zone, pools, decision, serial)?;
+    whole(zone, &parsed, edited)
+}
+
+/// A zone as it is, and what these roles change in it.
+fn edited(
+    zone: &config::Zone,
+    pools: &[Pool],
+    decision: &Decision,
+    serial: Option<u32>,
+) -> Result<(Parsed, Edited), String> {
+    let parsed = load::parse(zone, pools).map_err(|lines| lines.join("\n"))?;
+    let serial = serial.unwrap_or_else(|| next_serial(zone.serial, parsed.zone.serial(), None, None));
+    let rendered = export::render(&parsed.zone, &parsed.binding, pools, &decision.pools, serial);
+    match rendered.map_err(|error| error.to_string())? {
+        Rendered::Changed(edited) => Ok((parsed, edited)),
+        Rendered::Unchanged => Ok((parsed, Edited::default())),
+    }
+}
+
+/// A zone's own file, and the included files that an export in place would change.
 pub fn texts(
     zone: &config::Zone,
     pools: &[Pool],
     decision: &Decision,
     serial: Option<u32>,
 ) -> Result<Vec<Text>, String> {
-    let parsed = load::parse(zone, pools).map_err(|lines| lines.join("\n"))?;
-    let serial = serial.unwrap_or_else(|| next_serial(zone.serial, parsed.zone.serial(), None, None));
-    let rendered = export::render(&parsed.zone, &parsed.binding, pools, &decision.pools, serial);
-    let edited = match rendered.map_err(|error| error.to_string())? {
-        Rendered::Changed(edited) => edited,
-        Rendered::Unchanged => Edited::default(),
-    };
+    let (parsed, edited) = edited(zone, pools, decision, serial)?;
     let then = edited.zone.unwrap_or_else(|| parsed.held.zone.to_vec());
     let own = Text { file: zone.file.display().to_string(), then };
     let included = edited.included.into_iter().map(|EditedFile { file, bytes }| Text { file, then: bytes });
     Ok([own].into_iter().chain(included).collect())
 }
 
-/// What `nsd-failover render` prints: the zone's own file with these roles in it, and behind it the
-/// included files that would change, each below its name.
+/// What `nsd-failover render` prints: the file that an export would write; where it exports in place,
+/// the zone's own file and behind it the included files that would change, each below its name.
 pub fn render(
     zone: &config::Zone,
     pools: &[Pool],
     decision: &Decision,
     serial: Option<u32>,
 ) -> Result<Vec<u8>, String> {
+    if zone.export_file.as_ref().is_some_and(|target| *target != zone.file) {
+        return complete(zone, pools, decision, serial);
+    }
     let mut out = Vec::new();
     for (number, text) in texts(zone, pools, decision, serial)?.into_iter().enumerate() {
         if number > 0 {
@@ -195,14 +222,6 @@ fn current_for_rollback(order: &Order) -> Result<Job, String> {
     let Order { zone, pools, .. } = order;
     let target = zone.export_file.clone().ok_or("the zone has export = \"off\"")?;
     let parsed = load::parse(zone, pools).map_err(|lines| lines.join("; "))?;
-    if let Some(found) =
-        parsed.zone.failover_records().find(|found| parsed.zone.document().at(found.entry).is_included())
-    {
-        let owner = found.record.owner;
-        return Err(format!(
-            "the failover record of {owner} stands in an included file, and only the zone's own file is kept: order the roles with `switch`"
-        ));
-    }
     Ok(job_of(order, &parsed, target))
 }
 
@@ -215,6 +234,7 @@ fn held(job: &Job) -> Held {
 
 /// A job that would leave everything as it is.
 fn job_of(order: &Order, parsed: &Parsed, target: PathBuf) -> Job {
+    let in_place = target == order.zone.file;
     Job {
         origin: order.zone.origin.clone(),
         source: order.zone.text.is_none().then(|| order.zone.file.clone()),
@@ -224,7 +244,7 @@ fn job_of(order: &Order, parsed: &Parsed, target: PathBuf) -> Job {
         bytes: Arc::clone(&parsed.held.zone),
         serial: parsed.zone.serial(),
         generation: order.decision.generation,
-        included: included_files(&parsed.held, &[]),
+        included: included_files(parsed, in_place, &[]),
         include_dir: Some(order.zone.include_dir.clone()),
     }
 }
@@ -248,41 +268,98 @@ fn prepare(order: &Order, at_nsd: Option<u32>) -> Result<Prepared, String> {
     let Parsed { zone: parsed, binding, held, .. } = &*current;
     let in_file = parsed.serial();
     let serial = next_serial(zone.serial, in_file, at_nsd, Some(order.serial));
+    if target != zone.file {
+        let Some(bytes) = copy(order, &current, &target, serial, at_nsd)? else {
+            return Ok(Prepared::Unchanged { read: held.clone(), serial: at_nsd.unwrap_or(in_file) });
+        };
+        let job = Job { bytes: bytes.into(), serial, ..job_of(order, &current, target) };
+        return Ok(Prepared::Job { job, current, draft: None });
+    }
     let draft = export::draft(parsed, binding, pools, &decision.pools, serial).map_err(|error| error.to_string())?;
-    let Some(draft) = draft else {
-        // Another file than the source may still be missing or old.
-        if target != zone.file && read_file(&target, DOCUMENT_MAX).ok().as_ref() != Some(&*held.zone) {
-            let job = job_of(order, &current, target);
-            return Ok(Prepared::Job { job, current, draft: None });
-        }
-        return Ok(Prepared::Unchanged { read: held.clone(), serial: in_file });
-    };
-    let Edited { zone: bytes, included } = &draft.edited;
-    let Some(bytes) = bytes.clone() else {
-        return Err("the SOA stands in an included file: write it in the zone's own file".to_owned());
-    };
-    if let Some(EditedFile { file, .. }) = included.first() {
-        if target != zone.file {
-            return Err(format!(
-                "failover records stand in {file}, which an export-file cannot change: export in place"
-            ));
-        }
+    let Some(draft) = draft else { return Ok(Prepared::Unchanged { read: held.clone(), serial: in_file }) };
+    if !draft.edited.included.is_empty() {
         // Included files are in place before the whole can be read back.
         draft.reread(parsed).map_err(|error| error.to_string())?;
     }
-    let included = included_files(held, included);
+    let bytes = draft.edited.zone.clone().unwrap_or_else(|| held.zone.to_vec());
+    let included = included_files(&current, true, &draft.edited.included);
     let job = Job { bytes: bytes.into(), serial, included, ..job_of(order, &current, target) };
     Ok(Prepared::Job { job, current, draft: Some(draft) })
 }
 
-/// The included files with what they hold, and what those that are edited shall hold.
-fn included_files(held: &Held, edited: &[EditedFile]) -> Arc<[IncludedFile]> {
+/// What an export-file is to hold; `None`: it does. It is compared with what that holds now, not with
+/// the operator's file: roles that the latter has had all along may be news to nsd.
+fn copy(
+    order: &Order,
+    current: &Parsed,
+    target: &Path,
+    serial: u32,
+    at_nsd: Option<u32>,
+) -> Result<Option<Vec<u8>>, String> {
+    let text = |serial| {
+        let copied = export::copy(&current.zone, &current.binding, &order.pools, &order.decision.pools, serial);
+        whole(&order.zone, current, copied.map_err(|error| error.to_string())?)
+    };
+    match at_nsd {
+        Some(served) if holds(target, &text(served)?) => Ok(None),
+        _ => Ok(Some(text(serial)?)),
+    }
+}
+
+/// A zone's text after an edit as it stands in another file than the operator's: complete in itself,
+/// what it includes in the place of the `$INCLUDE` lines.
+fn whole(zone: &config::Zone, parsed: &Parsed, edited: Edited) -> Result<Vec<u8>, String> {
+    let own = edited.zone.unwrap_or_else(|| parsed.held.zone.to_vec());
+    if parsed.held.included.is_empty() {
+        return Ok(own);
+    }
+    let edited = load_edited(zone, &own, &edited.included)?;
+    contained::self_contained(&edited).map_err(|error| format!("without $INCLUDE: {error}"))
+}
+
+/// Whether a file holds these octets.
+fn holds(path: &Path, bytes: &[u8]) -> bool {
+    read_file(path, DOCUMENT_MAX).is_ok_and(|found| found == bytes)
+}
+
+/// The included files with what they hold, and what those that are edited shall hold. Those that
+/// exports in place may change are kept with each generation.
+fn included_files(parsed: &Parsed, in_place: bool, edited: &[EditedFile]) -> Arc<[IncludedFile]> {
+    let ours = if in_place { parsed.zone.editable_files() } else { BTreeSet::new() };
     let new =
         |file: &str| edited.iter().find(|edited| edited.file == file).map(|edited| Arc::new(edited.bytes.clone()));
-    let files = held.included.iter();
+    let files = parsed.held.included.iter();
     files
-        .map(|one| IncludedFile { path: one.file.clone().into(), old: one.bytes.clone(), new: new(&one.file) })
+        .map(|one| IncludedFile {
+            path: one.file.clone().into(),
+            old: one.bytes.clone(),
+            new: new(&one.file),
+            kept: ours.contains(one.file.as_str()),
+        })
         .collect()
+}
+
+/// The files on disk, but for the edited ones.
+struct EditedFiles<'a> {
+    files: FileSource,
+    edited: &'a [EditedFile],
+}
+
+impl Source for EditedFiles<'_> {
+    fn read(&mut self, name: &str, limit: usize) -> Result<Included, String> {
+        let mut included = self.files.read(name, limit)?;
+        if let Some(edited) = self.edited.iter().find(|edited| edited.file == included.file) {
+            included.bytes = Arc::new(edited.bytes.clone());
+        }
+        Ok(included)
+    }
+}
+
+/// Reads a zone's text, with its included files as they are on disk but for the edited ones.
+fn load_edited(zone: &config::Zone, bytes: &[u8], edited: &[EditedFile]) -> Result<Zone, String> {
+    let mut source = EditedFiles { files: FileSource::new(&zone.include_dir, &zone.file), edited };
+    Zone::load(&zone.origin, &load::file_name(zone), bytes.to_vec(), &mut source)
+        .map_err(|found| found.first().map_or_else(|| "unreadable".to_owned(), ToString::to_string))
 }
 
 /// Reads a zone's text as it lies on disk, with the files that it includes.

@@ -24,7 +24,7 @@ use crate::failover::pool::{Node, Pool, PoolRoles};
 use crate::health::check::{Check, Kind, Names};
 use crate::serve::sys::pages;
 use crate::table::Catalog;
-use crate::table::compile::{CompileError, Problem};
+use crate::table::compile::{CompileError, Compiler, Problem};
 use crate::table::policy::Policy;
 use crate::table::transfer::fingerprint::Fingerprint;
 use crate::table::zone_table::{Mode, ZoneTable};
@@ -100,6 +100,15 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
 
 /// The same with a certificate that was read already.
 pub fn load_with(config: &Config, certificate: Option<Arc<CertifiedKey>>) -> Result<Loaded, Failure> {
+    load_telling(config, certificate, &|_| {})
+}
+
+/// The same; `tell` hears how many zones are read.
+pub fn load_telling(
+    config: &Config,
+    certificate: Option<Arc<CertifiedKey>>,
+    tell: &dyn Fn(u64),
+) -> Result<Loaded, Failure> {
     let mut lines = Vec::new();
     let mut loaded = Loaded {
         settings: Settings {
@@ -127,9 +136,11 @@ pub fn load_with(config: &Config, certificate: Option<Arc<CertifiedKey>>) -> Res
     }
     let mut tables = Vec::new();
     let mut names = vec![BTreeSet::new(); config.pools.len()];
+    let wants_names = config.checks.iter().any(asks_for_names);
     let catalog = config.catalog.as_ref().map(|catalog| catalog_zone(config, catalog));
-    for zone in config.zones.iter().chain(&catalog) {
-        match parse(zone, &config.pools).and_then(|parsed| one(zone, parsed, &config.pools)) {
+    for (done, zone) in (0..).zip(config.zones.iter().chain(&catalog)) {
+        tell(done);
+        match parse(zone, &config.pools).and_then(|parsed| one(zone, parsed, &config.pools, wants_names)) {
             Ok(one) => {
                 if let Some(table) = one.table {
                     loaded.served.push(loaded.zones.len());
@@ -167,7 +178,8 @@ fn policy(dns: &Dns) -> Result<Policy, String> {
         }
     };
     let (version, identity) = (dns.version.as_ref().map(boxed), dns.identity.as_ref().map(boxed));
-    Ok(Policy { nsid: boxed(&dns.nsid), version, identity, cookies })
+    let rotate_addresses = dns.rotate_addresses;
+    Ok(Policy { nsid: boxed(&dns.nsid), version, identity, cookies, rotate_addresses })
 }
 
 /// What the encrypted transports show, if there are any.
@@ -198,14 +210,19 @@ fn random_secret() -> Result<[u8; SECRET_LEN], String> {
     Ok(*SECRET.get_or_init(|| fresh))
 }
 
+/// Whether a check asks for the names that follow its pools.
+fn asks_for_names(check: &Check) -> bool {
+    matches!(&check.kind, Kind::Tls(tls) if tls.names == Names::Pool)
+}
+
 /// Says which names a check with `names = "pool"` asks for: those that follow the primary of its
 /// pools.
 fn name_checks(loaded: &mut Loaded, names: &[BTreeSet<String>]) {
     for check in &mut loaded.settings.checks {
-        let Kind::Tls(tls) = &mut check.kind else { continue };
-        if tls.names != Names::Pool {
+        if !asks_for_names(check) {
             continue;
         }
+        let Kind::Tls(tls) = &mut check.kind else { continue };
         let users = loaded.settings.pools.iter().zip(names).filter(|(pool, _)| pool.checks.contains(&check.name));
         let found: BTreeSet<&String> = users.flat_map(|(_, names)| names).collect();
         if found.len() > NAMES_MAX || found.is_empty() {
@@ -305,14 +322,14 @@ pub struct Parsed {
 
 struct One {
     zone: LoadedZone,
-    /// Names that follow the primary, with their pool.
+    /// Names that follow the primary, with their pool; none where no check asks for them.
     names: BTreeSet<(usize, String)>,
     settings: ZoneSettings,
     table: Option<ZoneTable>,
     warnings: Vec<String>,
 }
 
-fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec<String>> {
+fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool], wants_names: bool) -> Result<One, Vec<String>> {
     let Parsed { zone, binding, warnings, .. } = &parsed;
     let mut fingerprint =
         config.transfer.as_ref().map(|_| Fingerprint::new(binding.pools().iter().map(|pool| &pools[*pool])));
@@ -325,14 +342,9 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec
     let content = fingerprint.map(Fingerprint::finish);
     let table = table.map(|table| table.with_content(content));
     table.iter().flat_map(ZoneTable::memory).for_each(pages::prefer_large);
-    let mut is_signed = false;
-    let names = zone.records().filter_map(|found| {
-        is_signed |= found.record.rtype == Rtype::RRSIG;
-        let slot = binding.slot(found.tag.as_ref()?).filter(|slot| slot.role == Role::Primary)?;
-        Some((slot.pool, found.record.owner.to_string().trim_end_matches('.').to_owned()))
-    });
-    let names = names.collect();
-    let failover_records = zone.failover_records().count();
+    let names = if wants_names { primary_names(&zone, &binding) } else { BTreeSet::new() };
+    let failover_records = zone.failover_count();
+    let is_signed = zone.document().entries().iter().any(|entry| entry.rtype() == Rtype::RRSIG);
     // Where we serve it, compile() has said so; an export would break the signatures all the same.
     if is_signed && failover_records > 0 && config.export_file.is_some() {
         let (file, origin) = (config.file.display(), &config.origin);
@@ -346,7 +358,7 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec
         roles_in_file: match config.text {
             // It tells of no roles: its addresses are made up.
             Some(_) => vec![Some(PoolRoles::default()); binding.pools().len()],
-            None => binding.roles_in_file(zone, pools),
+            None => binding.roles_in_file(pools),
         },
         export: config.export_file.is_some(),
         content,
@@ -360,6 +372,14 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool]) -> Result<One, Vec
     let zone =
         LoadedZone { config: config.clone(), exported, included, records, failover_records, delegation, followers };
     Ok(One { zone, names, settings, table, warnings })
+}
+
+fn primary_names(zone: &Zone, binding: &Binding) -> BTreeSet<(usize, String)> {
+    let names = zone.failover_records().filter_map(|found| {
+        let slot = binding.slot(found.tag.as_ref()?).filter(|slot| slot.role == Role::Primary)?;
+        Some((slot.pool, found.record.owner.to_string().trim_end_matches('.').to_owned()))
+    });
+    names.collect()
 }
 
 /// The catalog as a zone.
@@ -385,15 +405,17 @@ fn compile(
     mode: Mode,
     mut fingerprint: Option<&mut Fingerprint>,
 ) -> Result<ZoneTable, String> {
-    let records = zone.records().map(|found| {
-        let slot = found.tag.as_ref().and_then(|tag| binding.slot(tag));
-        if let Some(fingerprint) = &mut fingerprint {
-            fingerprint.add(&found.record, slot);
-        }
-        (found.record, slot)
-    });
     let named = |error: CompileError| format!("{}: error: zone {}: {error}", zone.file(), zone.origin());
-    ZoneTable::compile(zone.origin(), records, pools, mode).map_err(named)
+    let mut compiler = Compiler::new(zone.origin(), pools, mode);
+    let mut cursor = zone.cursor();
+    while let Some(seen) = cursor.next_record() {
+        let slot = seen.tag.as_ref().and_then(|tag| binding.slot(tag));
+        if let Some(fingerprint) = &mut fingerprint {
+            fingerprint.add(seen.record, slot);
+        }
+        compiler.add(seen.record, slot).map_err(named)?;
+    }
+    compiler.finish().map_err(named)
 }
 
 fn errors_of(found: &[Diagnostic]) -> Vec<String> {

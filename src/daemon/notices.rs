@@ -36,9 +36,10 @@ pub struct Followers {
 /// Who follows which pool in a zone.
 pub fn followers(zone: &Zone, binding: &Binding) -> Vec<Followers> {
     let mut found: Vec<Followers> = Vec::new();
-    for record in zone.failover_records() {
-        let Some(slot) = record.tag.as_ref().and_then(|tag| binding.slot(tag)) else { continue };
-        let family = match record.record.rtype {
+    let mut cursor = zone.cursor();
+    while let Some(seen) = cursor.next_failover() {
+        let Some(slot) = seen.tag.as_ref().and_then(|tag| binding.slot(tag)) else { continue };
+        let family = match seen.record.rtype {
             Rtype::A => Family::Ipv4,
             Rtype::AAAA => Family::Ipv6,
             _ => continue,
@@ -48,11 +49,11 @@ pub fn followers(zone: &Zone, binding: &Binding) -> Vec<Followers> {
             found.len() - 1
         });
         let one = &mut found[place];
-        one.ttl_max_s = one.ttl_max_s.max(record.record.ttl);
+        one.ttl_max_s = one.ttl_max_s.max(seen.record.ttl);
         if slot.role == Role::Primary {
             one.names += 1;
             if one.some.len() < ANSWERS_MAX {
-                one.some.push((record.record.owner.to_string(), family, record.record.ttl));
+                one.some.push((zone.record(seen.entry).record.owner.to_string(), family, seen.record.ttl));
             }
         }
     }

@@ -52,6 +52,6 @@ async fn attempt(destination: &Destination, incident: &Incident) -> bool {
         Err(failed) => format!("failed  {name} {failed} [{ms} ms]\n"),
     };
     // A terminal that is gone is no reason to send less.
-    let _ = super::verbs::write_out(line.as_bytes());
+    let _ = super::output::text(&line);
     ended.is_ok()
 }

@@ -7,6 +7,7 @@
 mod location;
 mod more;
 mod names;
+mod print;
 mod scanner;
 
 use std::borrow::Cow;
@@ -90,22 +91,31 @@ pub fn from_text(rtype: Rtype, fields: &[Field<'_>], origin: &Name, out: &mut Ve
     fields.done()
 }
 
-/// The RDATA as master file text on one line, names absolute. What `domain` cannot read as this
-/// type is written as RFC 3597 `\# LENGTH HEX`.
+/// The RDATA as master file text on one line, names absolute: [`from_text`] reads the same octets
+/// from it. What does not fit the type, types that nobody here knows, and what `domain` prints so
+/// that it means something else (a gateway that is none) are written as RFC 3597
+/// `\# LENGTH HEX`.
 pub fn to_text(rtype: Rtype, rdata: &[u8]) -> String {
+    let by_domain = || match parse(rtype, rdata)? {
+        ZoneRecordData::Unknown(_) => None,
+        data => Some(data.display_zonefile(DisplayKind::Simple).to_string()),
+    };
+    let text = print::to_text(rtype, rdata).or_else(by_domain);
+    let reads_back = |text: &String| {
+        let mut again = Vec::with_capacity(rdata.len());
+        let read = print::fields(text).map(|fields| from_text(rtype, &fields, &Name::root(), &mut again));
+        read.is_some_and(|read| read.is_ok()) && again == rdata
+    };
+    text.filter(reads_back).unwrap_or_else(|| generic(rdata))
+}
+
+fn generic(rdata: &[u8]) -> String {
     use std::fmt::Write;
-    match parse(rtype, rdata) {
-        Some(data) if !matches!(data, ZoneRecordData::Unknown(_)) => {
-            data.display_zonefile(DisplayKind::Simple).to_string()
-        }
-        _ => {
-            let mut text = format!(r"\# {} ", rdata.len());
-            for octet in rdata {
-                let _ = write!(text, "{octet:02X}");
-            }
-            text.trim_end().to_owned()
-        }
+    let mut text = format!(r"\# {} ", rdata.len());
+    for octet in rdata {
+        let _ = write!(text, "{octet:02X}");
     }
+    text.trim_end().to_owned()
 }
 
 /// Types that ask or carry a transaction and cannot stand in a zone (RFC 6895 section 3.1: OPT and
@@ -321,29 +331,87 @@ mod tests {
             (Rtype::A, r"\# 4 C0000201", "192.0.2.1"),
             (Rtype::from_int(65_280), r"\# 2 AB CD", r"\# 2 ABCD"),
             (Rtype::from_int(65_280), r"\# 0", r"\# 0"),
-            // As nsd 4.6 and BIND 9.18 put them on the wire.
-            (Rtype::LOC, "60 9 0.000 N 24 39 0.000 E 10.00m 20m 2000m 20m", r"\# 16 002325238CE82360854A10A000989A68"),
-            (Rtype::LOC, "52 22 23 N 4 53 32 E -2m 0m", r"\# 16 000016138B3CF018810CBCE0009895B8"),
-            (Rtype::LOC, "52 N 4 E 1 1 1 1", r"\# 16 001212128B28720080DBBA00009896E4"),
-            (Rtype::LOC, "90 N 180 W 42849672.95m 90000000m", r"\# 16 00991613934FD90059604E00FFFFFFFF"),
-            (Rtype::APL, "1:192.0.2.0/24 !2:ff00::/8", r"\# 12 00011803C0000200020881FF"),
-            (Rtype::APL, "", r"\# 0"),
-            (Rtype::CERT, "PKIX 1 RSASHA1 AAAA", r"\# 8 0001000105000000"),
-            (Rtype::CSYNC, "66 3 A NS AAAA", r"\# 12 000000420003000460000008"),
-            (Rtype::NID, "10 14:4fff:ff20:ee64", r"\# 10 000A00144FFFFF20EE64"),
-            (Rtype::L32, "10 10.1.2.0", r"\# 6 000A0A010200"),
-            (Rtype::EUI48, "0-00-5e-00-53-2a", r"\# 6 00005E00532A"),
-            (Rtype::EUI64, "00-00-5e-ef-10-00-00-2a", r"\# 8 00005EEF1000002A"),
-            (Rtype::URI, r#"1 2 "a:b""#, r"\# 7 00010002613A62"),
-            (Rtype::WKS, "10.0.0.1 TCP 25 http", r"\# 16 0A000001060000004000000000000080"),
-            (Rtype::NSAP, "0x47.0005.80", r"\# 4 47000580"),
-            (Rtype::NXT, "a. A NS SOA", r"\# 4 01610062"),
-            (Rtype::SMIMEA, "3 1 1 d2ab de", r"\# 6 030101D2ABDE"),
-            (Rtype::X25, "311061700956", r"\# 13 0C333131303631373030393536"),
         ] {
             let wire = read(rtype, text).unwrap_or_else(|error| panic!("{rtype} {text}: {error}"));
             let written = to_text(rtype, &wire);
             assert_eq!(written.replace(' ', ""), back.replace(' ', ""), "{rtype} {text}");
+        }
+    }
+
+    /// Wire form as nsd 4.6 and BIND 9.18 have it, and the text of it.
+    #[test]
+    fn types_that_domain_does_not_know() {
+        for (rtype, text, octets, back) in [
+            (
+                Rtype::LOC,
+                "60 9 0.000 N 24 39 0.000 E 10.00m 20m 2000m 20m",
+                r"\# 16 002325238CE82360854A10A000989A68",
+                "60 9 0.000 N 24 39 0.000 E 10.00m 20.00m 2000.00m 20.00m",
+            ),
+            (
+                Rtype::LOC,
+                "52 22 23 N 4 53 32 E -2m 0m",
+                r"\# 16 000016138B3CF018810CBCE0009895B8",
+                "52 22 23.000 N 4 53 32.000 E -2.00m 0.00m 10000.00m 10.00m",
+            ),
+            (
+                Rtype::LOC,
+                "52 N 4 E 1 1 1 1",
+                r"\# 16 001212128B28720080DBBA00009896E4",
+                "52 0 0.000 N 4 0 0.000 E 1.00m 1.00m 1.00m 1.00m",
+            ),
+            (
+                Rtype::LOC,
+                "90 N 180 W 42849672.95m 90000000m",
+                r"\# 16 00991613934FD90059604E00FFFFFFFF",
+                "90 0 0.000 N 180 0 0.000 W 42849672.95m 90000000.00m 10000.00m 10.00m",
+            ),
+            (Rtype::APL, "1:192.0.2.0/24 !2:ff00::/8", r"\# 12 00011803C0000200020881FF", "1:192.0.2.0/24 !2:ff00::/8"),
+            (Rtype::APL, "", r"\# 0", ""),
+            (Rtype::CERT, "PKIX 1 RSASHA1 AAAA", r"\# 8 0001000105000000", "1 1 5 AAAA"),
+            (Rtype::CSYNC, "66 3 A NS AAAA", r"\# 12 000000420003000460000008", "66 3 A NS AAAA"),
+            (Rtype::NID, "10 14:4fff:ff20:ee64", r"\# 10 000A00144FFFFF20EE64", "10 0014:4fff:ff20:ee64"),
+            (Rtype::L32, "10 10.1.2.0", r"\# 6 000A0A010200", "10 10.1.2.0"),
+            (Rtype::EUI48, "0-00-5e-00-53-2a", r"\# 6 00005E00532A", "00-00-5e-00-53-2a"),
+            (Rtype::EUI64, "00-00-5e-ef-10-00-00-2a", r"\# 8 00005EEF1000002A", "00-00-5e-ef-10-00-00-2a"),
+            (Rtype::URI, r#"1 2 "a:b""#, r"\# 7 00010002613A62", r#"1 2 "a:b""#),
+            (Rtype::WKS, "10.0.0.1 TCP 25 http", r"\# 16 0A000001060000004000000000000080", "10.0.0.1 6 25 80"),
+            (Rtype::NSAP, "0x47.0005.80", r"\# 4 47000580", "0x47000580"),
+            (Rtype::NXT, "a. A NS SOA", r"\# 4 01610062", "a. A NS SOA"),
+            (Rtype::SMIMEA, "3 1 1 d2ab de", r"\# 6 030101D2ABDE", "3 1 1 D2ABDE"),
+            (Rtype::X25, "311061700956", r"\# 13 0C333131303631373030393536", r#""311061700956""#),
+            (
+                Rtype::SIG,
+                "A 5 1 60 2147483647 0 7 . AAAA",
+                r"\# 22 000105010000003C7FFFFFFF00000000000700000000",
+                "A 5 1 60 20380119031407 19700101000000 7 . AAAA",
+            ),
+            (Rtype::KX, "1 a", r"\# 17 00010161076578616D706C65036F726700", "1 a.example.org."),
+            (Rtype::NS, r#"a\"b."#, r"\# 5 0361226200", r#"a\"b."#),
+        ] {
+            let wire = read(rtype, text).unwrap_or_else(|error| panic!("{rtype} {text}: {error}"));
+            assert_eq!((generic(&wire), to_text(rtype, &wire)), (octets.to_owned(), back.to_owned()), "{rtype} {text}");
+        }
+        // What `domain` would print so that it means something else.
+        for (rtype, octets) in [(Rtype::MINFO, r"\# 7 04612262610000"), (Rtype::IPSECKEY, r"\# 6 0A0002010203")] {
+            let wire = read(rtype, octets).unwrap();
+            assert_eq!(to_text(rtype, &wire), octets, "{rtype}");
+        }
+        // What does not fit its type to the last octet.
+        for (rtype, octets) in [
+            (Rtype::LOC, r"\# 16 01000000800000008000000000989680"),
+            (Rtype::LOC, r"\# 16 00A0000080000000800000000098968000"),
+            (Rtype::APL, r"\# 5 0001180100"),
+            (Rtype::APL, r"\# 4 00032000"),
+            (Rtype::CSYNC, r"\# 8 0000004200030000"),
+            (Rtype::EUI48, r"\# 5 0000000000"),
+            (Rtype::X25, r"\# 2 0241"),
+            (Rtype::SMIMEA, r"\# 3 030101"),
+        ] {
+            let digits = octets.rsplit(' ').next().unwrap();
+            let wire: Vec<u8> =
+                (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect();
+            assert!(to_text(rtype, &wire).starts_with(r"\# "), "{rtype} {octets}");
         }
     }
 

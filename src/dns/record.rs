@@ -14,3 +14,21 @@ pub struct Record {
     pub ttl: u32,
     pub rdata: Box<[u8]>,
 }
+
+impl Record {
+    pub fn as_ref(&self) -> RecordRef<'_> {
+        RecordRef { owner: self.owner.wire(), rtype: self.rtype, class: self.class, ttl: self.ttl, rdata: &self.rdata }
+    }
+}
+
+/// A record that somebody else holds: for passes over very many.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RecordRef<'a> {
+    /// A valid name in wire form.
+    pub owner: &'a [u8],
+    pub rtype: Rtype,
+    pub class: Class,
+    /// As in [`Record`].
+    pub ttl: u32,
+    pub rdata: &'a [u8],
+}

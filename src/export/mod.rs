@@ -63,15 +63,7 @@ pub fn draft(
     roles: &[PoolRoles],
     serial: u32,
 ) -> Result<Option<Draft>, RenderError> {
-    let mut edits = Vec::new();
-    for found in zone.failover_records() {
-        let slot = found.tag.as_ref().and_then(|tag| binding.slot(tag));
-        let slot = slot.ok_or_else(|| RenderError::NoPool { owner: found.record.owner.to_string() })?;
-        let family = family_of(found.record.rtype)
-            .ok_or_else(|| RenderError::NoPool { owner: found.record.owner.to_string() })?;
-        let address = address(pools, roles, slot, family)?;
-        edits.extend(edits_of(&found, address));
-    }
+    let mut edits = address_edits(zone, binding, pools, roles)?;
     if edits.is_empty() {
         return Ok(None);
     }
@@ -81,6 +73,39 @@ pub fn draft(
     edits.push(Edit::Serial(serial));
     let edited = edit::write(zone, &edits)?;
     Ok(Some(Draft { edited, edits }))
+}
+
+/// The texts of a copy of the zone, with the roles and the serial that it is to have; what the zone's
+/// own files say now does not matter.
+pub fn copy(
+    zone: &Zone,
+    binding: &Binding,
+    pools: &[Pool],
+    roles: &[PoolRoles],
+    serial: u32,
+) -> Result<Edited, RenderError> {
+    let mut edits = address_edits(zone, binding, pools, roles)?;
+    edits.push(Edit::Serial(serial));
+    Ok(edit::apply(zone, &edits)?)
+}
+
+/// What it takes to bring the failover records to these roles.
+fn address_edits(
+    zone: &Zone,
+    binding: &Binding,
+    pools: &[Pool],
+    roles: &[PoolRoles],
+) -> Result<Vec<Edit>, RenderError> {
+    let mut edits = Vec::new();
+    for found in zone.failover_records() {
+        let slot = found.tag.as_ref().and_then(|tag| binding.slot(tag));
+        let slot = slot.ok_or_else(|| RenderError::NoPool { owner: found.record.owner.to_string() })?;
+        let family = family_of(found.record.rtype)
+            .ok_or_else(|| RenderError::NoPool { owner: found.record.owner.to_string() })?;
+        let address = address(pools, roles, slot, family)?;
+        edits.extend(edits_of(&found, address));
+    }
+    Ok(edits)
 }
 
 /// The address that a slot has in a family; `None`: withdrawn, or the node has none.

@@ -8,9 +8,10 @@ use domain::base::iana::Rtype;
 
 use super::pool::{Families, Node, Pool, PoolRoles, Roles, Slot};
 use crate::health::family::{Family, PerFamily};
+use crate::zone::cursor::Seen;
 use crate::zone::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::zone::tag::{Role, Tag};
-use crate::zone::{Part, Zone, ZoneRecord};
+use crate::zone::{Part, Zone};
 
 /// The tags of one zone, resolved to pools.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -19,6 +20,8 @@ pub struct Binding {
     by_name: BTreeMap<String, usize>,
     /// Pools that failover records of the zone follow, sorted.
     pools: Vec<usize>,
+    /// Which node's address the records of each slot and family carry.
+    votes: BTreeMap<Place, Votes>,
 }
 
 impl Binding {
@@ -26,28 +29,46 @@ impl Binding {
     /// diagnostics say what cannot work (errors) and what looks wrong (warnings).
     pub fn new(zone: &Zone, default_pool: Option<usize>, pools: &[Pool]) -> (Binding, Vec<Diagnostic>) {
         let by_name = pools.iter().enumerate().map(|(index, pool)| (pool.name.clone(), index)).collect();
-        let mut binding = Binding { default_pool, by_name, pools: Vec::new() };
+        let mut binding = Binding { default_pool, by_name, pools: Vec::new(), votes: BTreeMap::new() };
         let mut diagnostics = Diagnostics::default();
-        let mut used = BTreeSet::new();
-        for found in zone.failover_records() {
-            let Some(tag) = &found.tag else { continue };
-            match binding.slot(tag).filter(|slot| slot.pool < pools.len()) {
-                Some(slot) => {
-                    used.insert(slot.pool);
-                }
-                None => unknown_pool(zone, &found, tag, pools, &mut diagnostics),
+        let mut ballots = Vec::with_capacity(zone.failover_count());
+        let mut cursor = zone.cursor();
+        while let Some(seen) = cursor.next_failover() {
+            let Some(tag) = &seen.tag else { continue };
+            match binding.slot(tag).and_then(|slot| Some((slot, pools.get(slot.pool)?))) {
+                Some((slot, pool)) => ballots.extend(binding.count(&seen, slot, pool)),
+                None => unknown_pool(zone, seen.entry, tag, pools, &mut diagnostics),
             }
         }
-        binding.pools = used.into_iter().collect();
-        let votes = binding.votes(zone, pools);
+        binding.pools =
+            binding.votes.keys().map(|place| place.slot.pool).collect::<BTreeSet<_>>().into_iter().collect();
         let mut told = BTreeSet::new();
-        for found in zone.failover_records() {
-            if let Some(place) = binding.place(&found) {
-                look_at_address(zone, &found, place, pools, &votes, &mut diagnostics);
-                look_at_families(zone, &found, place, pools, &mut told, &mut diagnostics);
-            }
+        for ballot in &ballots {
+            look_at_address(zone, ballot, pools, &binding.votes, &mut diagnostics);
+            look_at_families(zone, ballot, pools, &mut told, &mut diagnostics);
         }
         (binding, diagnostics.into_sorted())
+    }
+
+    /// Notes which node's address a record of this slot carries.
+    fn count(&mut self, seen: &Seen<'_>, slot: Slot, pool: &Pool) -> Option<Ballot> {
+        let place = Place { slot, family: family_of(seen.record.rtype)? };
+        let votes = self.votes.entry(place).or_insert_with(|| Votes::new(pool));
+        let held = match holder(pool, place.family, seen.record.rdata) {
+            _ if seen.withdrawn => {
+                votes.withdrawn += 1;
+                Held::Withdrawn
+            }
+            Some(node) => {
+                votes.nodes[node] += 1;
+                Held::Node(node)
+            }
+            None => {
+                votes.foreign += 1;
+                Held::Foreign
+            }
+        };
+        Some(Ballot { entry: seen.entry, place, held })
     }
 
     /// What a record with this tag follows; `None` if its pool does not exist.
@@ -70,40 +91,18 @@ impl Binding {
     ///
     /// A role whose records are all withdrawn is held by nobody. One that has no records is held by
     /// the first other node.
-    pub fn roles_in_file(&self, zone: &Zone, pools: &[Pool]) -> Vec<Option<PoolRoles>> {
-        let votes = self.votes(zone, pools);
+    pub fn roles_in_file(&self, pools: &[Pool]) -> Vec<Option<PoolRoles>> {
         self.pools
             .iter()
             .map(|&index| {
                 let pool = pools.get(index)?;
-                let seen = |family, role| votes.get(&Place { slot: Slot { pool: index, role }, family });
+                let seen = |family, role| self.votes.get(&Place { slot: Slot { pool: index, role }, family });
                 let families = PerFamily::from_fn(|family| {
                     family_roles(pool, family, seen(family, Role::Primary), seen(family, Role::Standby))
                 });
                 agreed(pool, families)
             })
             .collect()
-    }
-
-    fn place(&self, found: &ZoneRecord) -> Option<Place> {
-        let slot = self.slot(found.tag.as_ref()?)?;
-        Some(Place { slot, family: family_of(found.record.rtype)? })
-    }
-
-    /// Counts which node's address the records of each slot and family carry.
-    fn votes(&self, zone: &Zone, pools: &[Pool]) -> BTreeMap<Place, Votes> {
-        let mut all: BTreeMap<Place, Votes> = BTreeMap::new();
-        for found in zone.failover_records() {
-            let Some(place) = self.place(&found) else { continue };
-            let Some(pool) = pools.get(place.slot.pool) else { continue };
-            let votes = all.entry(place).or_insert_with(|| Votes::new(pool));
-            match holder(pool, &found) {
-                _ if found.withdrawn => votes.withdrawn += 1,
-                Some(node) => votes.nodes[node] += 1,
-                None => votes.foreign += 1,
-            }
-        }
-        all
     }
 }
 
@@ -123,8 +122,25 @@ struct Place {
     family: Family,
 }
 
+/// A failover record, and whose address it carries.
+struct Ballot {
+    entry: usize,
+    place: Place,
+    held: Held,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Held {
+    /// By this node of the pool.
+    Node(usize),
+    /// By none of them.
+    Foreign,
+    /// The record is not published.
+    Withdrawn,
+}
+
 /// What the records of one place carry.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 struct Votes {
     /// How many carry the address of each node of the pool.
     nodes: Vec<usize>,
@@ -207,16 +223,15 @@ fn agreed(pool: &Pool, families: PerFamily<Result<Option<Roles>, Contradiction>>
     (!contradiction && !nobody).then_some(roles)
 }
 
-/// The node of the pool whose address a record carries.
-fn holder(pool: &Pool, found: &ZoneRecord) -> Option<usize> {
-    pool.nodes.iter().position(|node| match family_of(found.record.rtype) {
-        Some(Family::Ipv4) => node.ipv4.is_some_and(|address| *found.record.rdata == address.octets()),
-        Some(Family::Ipv6) => node.ipv6.is_some_and(|address| *found.record.rdata == address.octets()),
-        None => false,
+/// The node of the pool whose address this is.
+fn holder(pool: &Pool, family: Family, rdata: &[u8]) -> Option<usize> {
+    pool.nodes.iter().position(|node| match family {
+        Family::Ipv4 => node.ipv4.is_some_and(|address| *rdata == address.octets()),
+        Family::Ipv6 => node.ipv6.is_some_and(|address| *rdata == address.octets()),
     })
 }
 
-fn unknown_pool(zone: &Zone, found: &ZoneRecord, tag: &Tag, pools: &[Pool], diagnostics: &mut Diagnostics) {
+fn unknown_pool(zone: &Zone, entry: usize, tag: &Tag, pools: &[Pool], diagnostics: &mut Diagnostics) {
     let known = match pools {
         [] => "none".to_owned(),
         pools => pools.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>().join(", "),
@@ -228,37 +243,35 @@ fn unknown_pool(zone: &Zone, found: &ZoneRecord, tag: &Tag, pools: &[Pool], diag
             format!("give the zone a pool in the configuration, or the tag `pool=`; the pools are: {known}"),
         ),
     };
-    diagnostics.push(Severity::Error, || zone.diagnostic(Severity::Error, found.entry, Part::Comment, message, hint));
+    diagnostics.push(Severity::Error, || zone.diagnostic(Severity::Error, entry, Part::Comment, message, hint));
 }
 
 /// An address of no node, and one that tells another story than the record's role.
 fn look_at_address(
     zone: &Zone,
-    found: &ZoneRecord,
-    place: Place,
+    ballot: &Ballot,
     pools: &[Pool],
     votes: &BTreeMap<Place, Votes>,
     diagnostics: &mut Diagnostics,
 ) {
+    let place = ballot.place;
     let Some(pool) = pools.get(place.slot.pool) else { return };
-    if found.withdrawn {
-        return;
-    }
     let most = |role| votes.get(&Place { slot: Slot { role, ..place.slot }, ..place }).and_then(Votes::most);
     let role = place.slot.role;
-    let owner = &found.record.owner;
-    let (message, hint) = match holder(pool, found) {
-        None => (
+    let (message, hint) = match ballot.held {
+        Held::Withdrawn => return,
+        Held::Foreign => (
             format!("address of no node in pool `{}`", pool.name),
             format!("its nodes have {}", addresses(pool, place.family)),
         ),
-        Some(node) => {
+        Held::Node(node) => {
             let other_role = if role == Role::Primary { Role::Standby } else { Role::Primary };
             // Two records, one for each role, with one address: the standby is the odd one.
             let odd = most(role) != Some(node) || (role == Role::Standby && most(other_role) == Some(node));
             if !odd {
                 return;
             }
+            let owner = zone.record(ballot.entry).record.owner;
             (
                 format!(
                     "`{owner}` follows the {role}, but carries the address of {}, which others give to the {}",
@@ -271,29 +284,34 @@ fn look_at_address(
             )
         }
     };
-    diagnostics.push(Severity::Warning, || zone.diagnostic(Severity::Warning, found.entry, Part::Rdata, message, hint));
+    diagnostics
+        .push(Severity::Warning, || zone.diagnostic(Severity::Warning, ballot.entry, Part::Rdata, message, hint));
 }
 
 /// Once for each slot and family: a node without an address there means NODATA while it holds the role.
 fn look_at_families(
     zone: &Zone,
-    found: &ZoneRecord,
-    place: Place,
+    ballot: &Ballot,
     pools: &[Pool],
     told: &mut BTreeSet<Place>,
     diagnostics: &mut Diagnostics,
 ) {
+    let place = ballot.place;
+    if told.contains(&place) {
+        return;
+    }
     let Some(pool) = pools.get(place.slot.pool) else { return };
+    told.insert(place);
     let without: Vec<&str> =
         pool.nodes.iter().filter(|node| !node.has(place.family)).map(|node| node.name.as_str()).collect();
-    if without.is_empty() || !told.insert(place) {
+    if without.is_empty() {
         return;
     }
     let (family, role) = (place.family, place.slot.role);
     let message = format!("{} of pool `{}` has no {family} address", without.join(", "), pool.name);
     let hint = format!("while it is {role}, these records are withdrawn (NODATA)");
     diagnostics
-        .push(Severity::Warning, || zone.diagnostic(Severity::Warning, found.entry, Part::Comment, message, hint));
+        .push(Severity::Warning, || zone.diagnostic(Severity::Warning, ballot.entry, Part::Comment, message, hint));
 }
 
 fn addresses(pool: &Pool, family: Family) -> String {
@@ -358,7 +376,7 @@ mod tests {
         let (binding, _) = Binding::new(&zone, Some(0), &pools);
         let name = |node: Option<usize>| node.map_or("-".to_owned(), |node| pool.nodes[node].name.clone());
         let shown = |roles: Roles| format!("{}/{}", name(roles.primary), name(roles.standby));
-        let found = binding.roles_in_file(&zone, &pools).remove(0)?;
+        let found = binding.roles_in_file(&pools).remove(0)?;
         Some(format!("{} {}", shown(found.ipv4), shown(found.ipv6)))
     }
 

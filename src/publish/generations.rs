@@ -1,10 +1,11 @@
-//! The last good generations of each zone file, named by content: what a rollback goes back to.
+//! The last good generations of each zone, its files named by content: what a rollback goes back to.
 //!
-//! `generations/ZONE/HASH.zone` holds the bytes, `generations/ZONE/index.json` the order. Both are
-//! written all or nothing; a file that the index does not name is a leftover and is removed.
+//! `generations/ZONE/HASH.zone` holds the bytes of a file, `generations/ZONE/index.json` the order.
+//! Both are written all or nothing; a file that the index does not name is a leftover and is removed.
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,17 +21,42 @@ pub struct Generations {
     keep: usize,
 }
 
-/// One kept zone file.
+/// One kept zone.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Generation {
-    /// SHA-256 of the bytes, in hex.
+    /// SHA-256 of the zone file's bytes, in hex.
     pub hash: String,
+    /// The included files that exports change, as they were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub included: Vec<KeptFile>,
     /// The serial in it.
     pub serial: u32,
     /// The decision it came from; absent: it was found in the file, written by somebody else.
     pub generation: Option<u64>,
     /// When it was kept.
     pub unix_ms: i64,
+}
+
+impl Generation {
+    /// Whether both hold the same texts.
+    fn is_like(&self, other: &Generation) -> bool {
+        (&self.hash, &self.included) == (&other.hash, &other.included)
+    }
+
+    /// The hashes of its files.
+    fn hashes(&self) -> impl Iterator<Item = &String> {
+        [&self.hash].into_iter().chain(self.included.iter().map(|file| &file.hash))
+    }
+}
+
+/// An included file, and what it held.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeptFile {
+    /// Links resolved.
+    pub path: PathBuf,
+    /// SHA-256 in hex.
+    pub hash: String,
 }
 
 /// The file format of `index.json`.
@@ -55,7 +81,7 @@ impl Generations {
         Ok(index.generations)
     }
 
-    /// The bytes of a generation, checked against their name.
+    /// The bytes of one file of a generation, checked against their name.
     pub fn load(&self, origin: &Name, hash: &str) -> Result<Vec<u8>, String> {
         let path = self.file(origin, hash);
         let found = files::read(&path)?.ok_or_else(|| format!("{} is gone", path.display()))?;
@@ -65,19 +91,28 @@ impl Generations {
         Ok(found.bytes)
     }
 
-    /// Keeps these bytes as the newest generation and forgets the oldest. Bytes that are kept
-    /// already only move to the front.
-    pub fn keep(&self, origin: &Name, bytes: &[u8], generation: Generation) -> Result<(), String> {
+    /// Keeps these texts, the zone file's and those of [`Generation::included`], as the newest
+    /// generation and forgets the oldest. Texts that are kept already only move to the front.
+    pub fn keep(
+        &self,
+        origin: &Name,
+        bytes: &[u8],
+        included: &[Arc<Vec<u8>>],
+        generation: Generation,
+    ) -> Result<(), String> {
         let folder = self.folder(origin);
         make_state_folder(&folder)?;
         let mut index = Index { generations: self.list(origin)? };
-        if index.generations.first().is_some_and(|newest| newest.hash == generation.hash) {
+        if index.generations.first().is_some_and(|newest| newest.is_like(&generation)) {
             return Ok(());
         }
-        if self.load(origin, &generation.hash).is_err() {
-            files::write_state(&self.file(origin, &generation.hash), bytes)?;
+        let texts = [bytes].into_iter().chain(included.iter().map(|text| text.as_slice()));
+        for (hash, text) in generation.hashes().zip(texts) {
+            if self.load(origin, hash).is_err() {
+                files::write_state(&self.file(origin, hash), text)?;
+            }
         }
-        index.generations.retain(|kept| kept.hash != generation.hash);
+        index.generations.retain(|kept| !kept.is_like(&generation));
         index.generations.insert(0, generation);
         index.generations.truncate(self.keep);
         let text = serde_json::to_vec_pretty(&index).expect("numbers and strings become JSON");
@@ -92,7 +127,8 @@ impl Generations {
         for entry in fs::read_dir(&folder).map_err(say)? {
             let path = entry.map_err(say)?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let named = index.generations.iter().any(|kept| name == format!("{}.zone", kept.hash));
+            let hash = name.strip_suffix(".zone");
+            let named = index.generations.iter().flat_map(Generation::hashes).any(|kept| Some(kept.as_str()) == hash);
             if !named && name != "index.json" {
                 files::remove(&path)?;
             }
@@ -146,9 +182,36 @@ mod tests {
     }
 
     fn keep(store: &Generations, origin: &Name, text: &str, serial: u32) {
-        let generation =
-            Generation { hash: hash(text.as_bytes()), serial, generation: Some(u64::from(serial)), unix_ms: 0 };
-        store.keep(origin, text.as_bytes(), generation).unwrap();
+        keep_with(store, origin, text, &[], serial);
+    }
+
+    /// The same with included files: path and text.
+    fn keep_with(store: &Generations, origin: &Name, text: &str, included: &[(&str, &str)], serial: u32) {
+        let file = |&(path, text): &(&str, &str)| KeptFile { path: path.into(), hash: hash(text.as_bytes()) };
+        let generation = Generation {
+            hash: hash(text.as_bytes()),
+            included: included.iter().map(file).collect(),
+            serial,
+            generation: Some(u64::from(serial)),
+            unix_ms: 0,
+        };
+        let texts: Vec<_> = included.iter().map(|(_, text)| Arc::new(text.as_bytes().to_vec())).collect();
+        store.keep(origin, text.as_bytes(), &texts, generation).unwrap();
+    }
+
+    /// The zone's own file may be the same in all of them; what two of them share is stored once.
+    #[test]
+    fn included_files_are_a_part_of_a_generation() {
+        let (_folder, store, origin) = store(2);
+        for serial in 1..=3 {
+            let text = format!("soa {serial}");
+            keep_with(&store, &origin, "zone", &[("/soa", &text), ("/names", "names")], serial);
+        }
+        keep_with(&store, &origin, "zone", &[("/soa", "soa 3"), ("/names", "names")], 9);
+        let kept = store.list(&origin).unwrap();
+        assert_eq!(kept.iter().map(|kept| kept.serial).collect::<Vec<_>>(), [3, 2], "the last one was known");
+        assert_eq!(store.load(&origin, &kept[1].included[0].hash).unwrap(), b"soa 2");
+        assert_eq!(fs::read_dir(store.folder(&origin)).unwrap().count(), 5, "the index, zone, names and two soa");
     }
 
     #[test]

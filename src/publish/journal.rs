@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::generations::zone_key;
+use super::generations::{KeptFile, zone_key};
 use super::{files, make_state_folder};
 use crate::dns::name::Name;
 
@@ -31,6 +31,9 @@ pub struct Journal {
     /// are in place before the target, and leave it after it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub included: Vec<Journal>,
+    /// The other included files that a generation holds; they stay as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub staying: Vec<KeptFile>,
 }
 
 /// A zone file's bytes, and the serial in it.
@@ -44,6 +47,12 @@ pub struct Version {
 }
 
 impl Journal {
+    /// The included files that a generation holds, as they are after the transaction.
+    pub fn kept(&self) -> Vec<KeptFile> {
+        let changed = self.included.iter().map(|one| KeptFile { path: one.target.clone(), hash: one.new.hash.clone() });
+        changed.chain(self.staying.iter().cloned()).collect()
+    }
+
     /// Outlives this process when this returns, and the machine after [`Journal::sync`].
     pub fn write(&self, folder: &Path) -> Result<(), String> {
         make_state_folder(folder)?;

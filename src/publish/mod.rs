@@ -20,6 +20,7 @@ mod judged;
 mod moves;
 pub mod query;
 mod recovery;
+mod rollback;
 mod served;
 mod sweep;
 mod transaction;
@@ -145,6 +146,9 @@ pub struct IncludedFile {
     pub old: Arc<Vec<u8>>,
     /// What it shall hold; absent: it stays.
     pub new: Option<Arc<Vec<u8>>>,
+    /// Exports change it (failover records or the SOA stand in it): a kept generation holds it too,
+    /// and a rollback brings it back.
+    pub kept: bool,
 }
 
 /// What a reader of a job's new bytes finds in them.
@@ -227,11 +231,20 @@ pub struct Rehearsal {
     pub include_dir: Option<PathBuf>,
 }
 
+/// The texts of a generation.
+#[derive(Clone, Debug)]
+pub struct Texts {
+    /// The zone's own file.
+    pub zone: Vec<u8>,
+    /// The included files that exports change.
+    pub included: Vec<(PathBuf, Vec<u8>)>,
+}
+
 /// What [`Publisher::rollback`] shall publish: an earlier generation, made new.
 #[derive(Clone, Debug)]
 pub struct Renewed {
-    pub bytes: Arc<Vec<u8>>,
-    /// The serial in `bytes`, greater than the one that is served: a serial never goes back.
+    pub texts: Texts,
+    /// The serial in the texts, greater than the one that is served: a serial never goes back.
     pub serial: u32,
 }
 
@@ -313,25 +326,40 @@ impl Publisher {
         recovery::run(self).await
     }
 
-    /// Publishes the newest kept generation that differs from what `current.target` holds, or the
-    /// one with the serial `to`. `renew` gives it a serial of today. `current` describes the zone as
-    /// for an export; its `bytes` and `serial` are not looked at.
+    /// Publishes the newest kept generation that differs from what the files hold, or the one with
+    /// the serial `to`. `renew` gives it a serial of today. `current` describes the zone as for an
+    /// export; its `bytes` and `serial` are not looked at.
     pub async fn rollback(
         &self,
         current: Job,
         to: Option<u32>,
-        renew: impl FnOnce(Vec<u8>) -> Result<Renewed, String>,
+        renew: impl FnOnce(Texts) -> Result<Renewed, String>,
         verify: impl Fn(&[u8]) -> Result<ReadBack, String> + Send + 'static,
     ) -> ExportReport {
-        let kept = self.previous(&current, to).await;
-        let renewed = kept.and_then(|(kept, bytes)| Ok((kept, renew(bytes)?)));
-        match renewed {
-            Err(reason) => transaction::report(&current, ExportResult::Refused, reason, Duration::ZERO),
-            Ok((kept, renewed)) => {
-                let job = Job { bytes: renewed.bytes, serial: renewed.serial, ..current };
-                let mut report = self.export(job, verify).await;
-                report.detail = format!("back to the generation with serial {}: {}", kept.serial, report.detail);
-                report
+        let never = |_| ControlFlow::Continue(());
+        self.rollback_stepwise(current, to, renew, verify, &never).await.expect("the hook never stops")
+    }
+
+    /// The same, with a hook after each step, for tests.
+    pub async fn rollback_stepwise(
+        &self,
+        current: Job,
+        to: Option<u32>,
+        renew: impl FnOnce(Texts) -> Result<Renewed, String>,
+        verify: impl Fn(&[u8]) -> Result<ReadBack, String> + Send + 'static,
+        after: Hook<'_>,
+    ) -> Result<ExportReport, Cut> {
+        let kept = rollback::previous(self, &current, to).await;
+        let job = kept.and_then(|found| {
+            let serial = found.kept.serial;
+            Ok((serial, rollback::job(&current, found, renew)?))
+        });
+        match job {
+            Err(reason) => Ok(transaction::report(&current, ExportResult::Refused, reason, Duration::ZERO)),
+            Ok((serial, job)) => {
+                let mut report = self.export_stepwise(job, verify, after).await?;
+                report.detail = format!("back to the generation with serial {serial}: {}", report.detail);
+                Ok(report)
             }
         }
     }
@@ -340,29 +368,6 @@ impl Publisher {
     pub async fn kept(&self, origin: &Name) -> Result<Vec<Generation>, String> {
         let (store, origin) = (self.generations.clone(), origin.clone());
         self.blocking("the kept generations", move || store.list(&origin)).await
-    }
-
-    /// The newest kept generation with other bytes than the target has, or the one with this serial.
-    async fn previous(&self, job: &Job, to: Option<u32>) -> Result<(Generation, Vec<u8>), String> {
-        let (store, origin, target) = (self.generations.clone(), job.origin.clone(), job.target.clone());
-        let find = move || {
-            let now = files::read(&target)?.map(|file| generations::hash(&file.bytes));
-            let wanted = |kept: &Generation| match to {
-                Some(serial) => kept.serial == serial,
-                None => Some(&kept.hash) != now.as_ref(),
-            };
-            let kept = store.list(&origin)?.into_iter().find(wanted);
-            let kept = kept.ok_or_else(|| match to {
-                Some(serial) => format!("no generation of {origin} with serial {serial} is kept"),
-                None => format!("no earlier generation of {origin} is kept"),
-            })?;
-            if Some(&kept.hash) == now.as_ref() {
-                return Err(format!("{} holds serial {} already", target.display(), kept.serial));
-            }
-            let bytes = store.load(&origin, &kept.hash)?;
-            Ok((kept, bytes))
-        };
-        self.blocking("the last good generation", find).await
     }
 
     fn zone_lock(&self, origin: &Name) -> Arc<tokio::sync::Mutex<()>> {

@@ -88,7 +88,7 @@ pub fn forward_included(journal: &Journal, generations: &Generations) -> Result<
 /// edit stays.
 pub fn back_included(journal: &Journal, generations: &Generations) -> Result<(), (MoveError, PathBuf)> {
     for included in &journal.included {
-        let moved = match examine(included) {
+        let moved = match examine_file(included) {
             Ok(Progress::New) => back(included, generations),
             Ok(Progress::Old | Progress::Edited) => Ok(()),
             Err(reason) => Err(MoveError::Failed(reason)),
@@ -134,7 +134,28 @@ pub enum Progress {
 }
 
 /// Tells how far it had come. What [`files::swap`] or [`exchange`] left half done is put right.
+///
+/// Where the zone's own file holds the same before and after (the SOA stands in an included file),
+/// it is in place when all the included files are.
 pub fn examine(journal: &Journal) -> Result<Progress, String> {
+    let own = examine_file(journal)?;
+    let same = journal.old.as_ref().is_some_and(|old| old.hash == journal.new.hash);
+    if own != Progress::New || !same {
+        return Ok(own);
+    }
+    let mut all = Progress::New;
+    for included in &journal.included {
+        match examine_file(included)? {
+            Progress::New => {}
+            Progress::Old => all = Progress::Old,
+            Progress::Edited => return Ok(Progress::Edited),
+        }
+    }
+    Ok(all)
+}
+
+/// The same for one file.
+fn examine_file(journal: &Journal) -> Result<Progress, String> {
     let aside = files::aside(&journal.temp);
     if fs::symlink_metadata(&aside).is_ok() {
         if fs::symlink_metadata(&journal.temp).is_ok() {
@@ -168,6 +189,7 @@ pub fn tidy(journal: &Journal, journals: &Path) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::generations::Generation;
     use super::super::journal::Version;
     use super::*;
 
@@ -183,6 +205,7 @@ mod tests {
             old: Some(version("old")),
             new: version("new"),
             included: Vec::new(),
+            staying: Vec::new(),
         };
         fs::write(&journal.target, target).unwrap();
         if let Some(temp) = temp {
@@ -230,9 +253,8 @@ mod tests {
         let Err(MoveError::Failed(reason)) = back(&journal, &store) else { panic!("nothing to put back") };
         assert!(reason.contains("is gone"), "{reason}");
         assert_eq!(target(&journal), "new");
-        let kept =
-            super::super::generations::Generation { hash: hash(b"old"), serial: 1, generation: None, unix_ms: 0 };
-        store.keep(&"foo.zone.".parse().unwrap(), b"old", kept).unwrap();
+        let kept = Generation { hash: hash(b"old"), included: Vec::new(), serial: 1, generation: None, unix_ms: 0 };
+        store.keep(&"foo.zone.".parse().unwrap(), b"old", &[], kept).unwrap();
         back(&journal, &store).unwrap();
         assert_eq!(target(&journal), "old");
     }
@@ -243,6 +265,31 @@ mod tests {
         let store = Generations::new(folder.path().join("state"), 2);
         assert!(matches!(back(&journal, &store), Err(MoveError::Edited)));
         assert_eq!(target(&journal), "edit");
+    }
+
+    #[test]
+    fn where_the_zone_s_own_file_stays_the_included_ones_tell() {
+        let (folder, mut journal) = bench("same", Some("same"));
+        journal.new.hash = hash(b"same");
+        journal.old = Some(journal.new.clone());
+        for (texts, progress) in [
+            (["old", "old"], Progress::Old),
+            (["new", "old"], Progress::Old),
+            (["new", "new"], Progress::New),
+            (["new", "edit"], Progress::Edited),
+        ] {
+            journal.included.clear();
+            for (number, text) in texts.iter().enumerate() {
+                let (_, mut included) = bench(text, None);
+                included.target = folder.path().join(format!("included{number}"));
+                included.temp = folder.path().join(format!("temp{number}"));
+                fs::write(&included.target, text).unwrap();
+                journal.included.push(included);
+            }
+            assert_eq!(examine(&journal).unwrap(), progress, "{texts:?}");
+        }
+        fs::write(&journal.target, "edit").unwrap();
+        assert_eq!(examine(&journal).unwrap(), Progress::Edited);
     }
 
     #[test]

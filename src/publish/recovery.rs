@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::director::event::{ExportReport, ExportResult};
 use crate::dns::name::Name;
 
-use super::generations::Generation;
+use super::generations::{Generation, KeptFile, hash};
 use super::journal::Journal;
 use super::moves::{self, Progress};
 use super::query::QueryError;
@@ -89,7 +89,8 @@ async fn outcome(publisher: &Publisher, origin: &Name, journal: &Journal) -> Res
         Progress::Edited => {
             back_included(publisher, journal).await?;
             tidy(publisher, journal).await?;
-            let words = format!("{} was edited since; the edit is kept", journal.target.display());
+            let or_included = if journal.included.is_empty() { "" } else { ", or a file that it includes," };
+            let words = format!("{}{or_included} was edited since; the edit is kept", journal.target.display());
             Ok((ExportResult::Refused, words))
         }
         Progress::Old => stay(publisher, origin, journal).await,
@@ -132,9 +133,12 @@ async fn complete(publisher: &Publisher, origin: &Name, journal: &Journal) -> Re
         let target = journal.target.clone();
         let bytes = move || files::read(&target)?.map(|found| found.bytes).ok_or_else(|| "the file is gone".to_owned());
         let bytes = publisher.blocking("zone file", bytes).await?;
-        record(publisher, origin, journal, bytes.into()).await?;
+        // An edit of an included file, made since, is no reason to stay unfinished.
+        let recorded = record(publisher, origin, journal, bytes.into()).await;
+        let but = recorded.err().map(|problem| format!("; but {problem}")).unwrap_or_default();
         tidy(publisher, journal).await?;
-        return Ok((ExportResult::Served, format!("nsd serves serial {serial} of {}", journal.target.display())));
+        let words = format!("nsd serves serial {serial} of {}{but}", journal.target.display());
+        return Ok((ExportResult::Served, words));
     };
     let (copy, store) = (journal.clone(), publisher.generations.clone());
     let back = move || moves::back(&copy, &store).map_err(|error| error.of(&copy.target));
@@ -178,11 +182,24 @@ pub(super) async fn record(
     let (store, origin) = (publisher.generations.clone(), origin.clone());
     let generation = Generation {
         hash: journal.new.hash.clone(),
+        included: journal.kept(),
         serial: journal.new.serial.unwrap_or_default(),
         generation: Some(journal.generation),
         unix_ms: unix_ms(),
     };
-    publisher.blocking("last good generation", move || store.keep(&origin, &bytes, generation)).await
+    let keep = move || {
+        let included = generation.included.iter().map(read_kept).collect::<Result<Vec<_>, String>>()?;
+        store.keep(&origin, &bytes, &included, generation)
+    };
+    publisher.blocking("last good generation", keep).await
+}
+
+/// What an included file of a generation holds, which must be that.
+fn read_kept(file: &KeptFile) -> Result<Arc<Vec<u8>>, String> {
+    let found = files::read(&file.path)?.filter(|found| hash(&found.bytes) == file.hash);
+    let found =
+        found.ok_or_else(|| format!("{} was edited since: this generation is not kept", file.path.display()))?;
+    Ok(Arc::new(found.bytes))
 }
 
 /// Puts the included files back where the new bytes are in place.

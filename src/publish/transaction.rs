@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use domain::base::Serial;
@@ -10,7 +11,7 @@ use hickory_proto::op::ResponseCode;
 use crate::director::event::{ExportReport, ExportResult};
 
 use super::files::{self, Found};
-use super::generations::{Generation, hash};
+use super::generations::{Generation, KeptFile, hash};
 use super::journal::{Journal, Version};
 use super::moves::{self, MoveError, Progress};
 use super::query::{Client, QueryError};
@@ -124,6 +125,7 @@ impl Transaction<'_> {
             old: old.as_ref().map(version),
             new: Version { hash: hash(&self.job.bytes), serial: Some(self.job.serial) },
             included: self.included()?,
+            staying: self.kept_files(|file| file.new.is_none())?,
         };
         let (copy, folder) = (journal.clone(), self.publisher.journal_dir());
         self.publisher.blocking("journal", move || copy.write(&folder)).await?;
@@ -145,9 +147,16 @@ impl Transaction<'_> {
                 old: Some(Version { hash: hash(&file.old), serial: None }),
                 new: Version { hash: hash(new), serial: None },
                 included: Vec::new(),
+                staying: Vec::new(),
             });
         }
         Ok(journals)
+    }
+
+    /// The included files that a generation holds, as they are now.
+    fn kept_files(&self, which: impl Fn(&IncludedFile) -> bool) -> Result<Vec<KeptFile>, String> {
+        let files = self.job.included.iter().filter(|file| file.kept && which(file));
+        files.map(|file| Ok(KeptFile { path: files::resolve(&file.path)?, hash: hash(&file.old) })).collect()
     }
 
     /// The serial that nsd serves now; `None` where it has the zone but no data. An nsd that does
@@ -217,10 +226,18 @@ impl Transaction<'_> {
     async fn keep(&self, old: Option<Found>, version: Option<Version>) -> Result<(), String> {
         let Some((old, Version { hash, serial: Some(serial) })) = old.zip(version) else { return Ok(()) };
         let (store, origin) = (self.publisher.generations.clone(), self.job.origin.clone());
+        let included = self.kept_files(|_| true)?;
+        let texts: Vec<_> =
+            self.job.included.iter().filter(|file| file.kept).map(|file| Arc::clone(&file.old)).collect();
         let keep = move || {
-            let known = store.list(&origin)?.into_iter().find(|kept| kept.hash == hash);
+            let known = store.list(&origin)?.into_iter().find(|kept| kept.hash == hash && kept.included == included);
             let generation = known.and_then(|known| known.generation);
-            store.keep(&origin, &old.bytes, Generation { hash, serial, generation, unix_ms: unix_ms() })
+            store.keep(
+                &origin,
+                &old.bytes,
+                &texts,
+                Generation { hash, included, serial, generation, unix_ms: unix_ms() },
+            )
         };
         self.publisher.blocking("last good generation", keep).await
     }

@@ -2,17 +2,18 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use domain::base::iana::{Class, Rtype};
+use domain::base::iana::Rtype;
 use hashbrown::{HashMap, HashSet};
 
 use crate::dns::name::Name;
-use crate::dns::record::Record;
+use crate::dns::record::{Record, RecordRef};
 use crate::failover::pool::{Node, Pool, Slot};
 use crate::health::family::Family;
 
-use super::blob::{self, BlobId, RRSET_MAX, check_rdata, relative_to};
+use super::blob::{self, BlobId, RRSET_MAX};
 use super::choice::{Choice, OUTCOMES_MAX, WITHDRAWN};
-use super::denial::{Denial, HASH_LEN, ITERATIONS_MAX, Owner, label_hash};
+use super::collect::{Collected, Raw, RawNsec3, family};
+use super::denial::{Denial, ITERATIONS_MAX, Owner};
 use super::tree::{APEX, NodeId, Tree};
 use super::zone_table::{Mode, NO_BLOB, SOA_NUMBERS_LEN, Set, Signed, Soa, ZoneTable};
 
@@ -25,12 +26,35 @@ impl ZoneTable {
         pools: &[Pool],
         mode: Mode,
     ) -> Result<ZoneTable, CompileError> {
-        let origin = origin.to_lowercase();
-        let mut collected = Collected::new(mode);
+        let mut compiler = Compiler::new(origin, pools, mode);
         for (record, slot) in records {
-            collected.take(&origin, &record, slot, pools)?;
+            compiler.add(record.as_ref(), slot)?;
         }
-        let Collected { mut tree, mut raws, rdata, nsec3, is_signed, .. } = collected;
+        compiler.finish()
+    }
+}
+
+/// Takes the records of a zone one at a time, for zones with very many.
+pub struct Compiler<'a> {
+    /// In lower case.
+    origin: Name,
+    pools: &'a [Pool],
+    collected: Collected,
+}
+
+impl<'a> Compiler<'a> {
+    /// See [`ZoneTable::compile`].
+    pub fn new(origin: &Name, pools: &'a [Pool], mode: Mode) -> Compiler<'a> {
+        Compiler { origin: origin.to_lowercase(), pools, collected: Collected::new(mode) }
+    }
+
+    pub fn add(&mut self, record: RecordRef<'_>, slot: Option<Slot>) -> Result<(), CompileError> {
+        self.collected.take(&self.origin, record, slot, self.pools)
+    }
+
+    pub fn finish(self) -> Result<ZoneTable, CompileError> {
+        let Compiler { origin, pools, collected } = self;
+        let Collected { mode, mut tree, mut raws, rdata, nsec3, is_signed, .. } = collected;
         // The order of the records of one RRset stays that of the file.
         raws.sort_by_key(Raw::key);
         let groups = || raws.chunk_by(|a, b| a.key() == b.key());
@@ -83,112 +107,6 @@ impl ZoneTable {
             content: None,
             signed,
         })
-    }
-}
-
-/// A record with its owner and RDATA put away.
-struct Raw {
-    node: NodeId,
-    ttl_s: u32,
-    rdata_at: u32,
-    rdata_len: u16,
-    rtype: u16,
-    /// The type that an RRSIG record covers; 0 for all others.
-    covers: u16,
-    slot: Option<Slot>,
-}
-
-impl Raw {
-    /// Records with the same key are an RRset; the signatures over each RRset are one, too.
-    fn key(&self) -> (NodeId, u16, u16) {
-        (self.node, self.rtype, self.covers)
-    }
-}
-
-/// An NSEC3 record, or a signature over one, by the hash that is its owner's first label.
-struct RawNsec3 {
-    hash: [u8; HASH_LEN],
-    is_signature: bool,
-    ttl_s: u32,
-    rdata: Box<[u8]>,
-}
-
-/// The first pass: names into the tree, RDATA into one arena.
-struct Collected {
-    mode: Mode,
-    tree: Tree,
-    raws: Vec<Raw>,
-    rdata: Vec<u8>,
-    relative: Vec<u8>,
-    nsec3: Vec<RawNsec3>,
-    is_signed: bool,
-}
-
-impl Collected {
-    fn new(mode: Mode) -> Collected {
-        Collected {
-            mode,
-            tree: Tree::new(),
-            raws: Vec::new(),
-            rdata: Vec::new(),
-            relative: Vec::new(),
-            nsec3: Vec::new(),
-            is_signed: false,
-        }
-    }
-
-    fn take(&mut self, origin: &Name, record: &Record, slot: Option<Slot>, pools: &[Pool]) -> Result<(), CompileError> {
-        let fail = |problem| CompileError { owner: record.owner.clone(), rtype: record.rtype, problem };
-        if record.class != Class::IN {
-            return Err(fail(Problem::Class));
-        }
-        let relative = relative_to(record.owner.wire(), origin.wire()).ok_or_else(|| fail(Problem::OutOfZone))?;
-        if !check_rdata(record.rtype, &record.rdata) {
-            return Err(fail(Problem::Rdata));
-        }
-        if let Some(slot) = slot {
-            if family(record.rtype).is_none() {
-                return Err(fail(Problem::FailoverType));
-            }
-            if slot.pool >= pools.len() {
-                return Err(fail(Problem::NoSuchPool));
-            }
-        }
-        let covers = covered(record.rtype, &record.rdata);
-        self.is_signed |= record.rtype == Rtype::RRSIG;
-        if record.rtype == Rtype::NSEC3 || covers == Rtype::NSEC3.to_int() {
-            return self.take_nsec3(relative, record).ok_or_else(|| fail(Problem::Nsec3));
-        }
-        self.relative.clear();
-        self.relative.extend(relative.iter().map(u8::to_ascii_lowercase));
-        let full = || fail(Problem::ZoneTooLarge);
-        let node = self.tree.insert(&self.relative).ok_or_else(full)?;
-        if !self.matters(record.rtype) {
-            return Ok(());
-        }
-        let rdata_at = u32::try_from(self.rdata.len()).map_err(|_| full())?;
-        let rdata_len = u16::try_from(record.rdata.len()).map_err(|_| fail(Problem::Rdata))?;
-        self.rdata.extend_from_slice(&record.rdata);
-        let (ttl_s, rtype) = (record.ttl, record.rtype.to_int());
-        self.raws.push(Raw { node, ttl_s, rdata_at, rdata_len, rtype, covers, slot });
-        Ok(())
-    }
-
-    /// `None`: its owner is no hash, right below the apex.
-    fn take_nsec3(&mut self, relative: &[u8], record: &Record) -> Option<()> {
-        let (length, label) = relative.split_first()?;
-        let hash = label_hash(label).filter(|_| usize::from(*length) == label.len())?;
-        let is_signature = record.rtype == Rtype::RRSIG;
-        if self.mode == Mode::Whole {
-            self.nsec3.push(RawNsec3 { hash, is_signature, ttl_s: record.ttl, rdata: record.rdata.clone() });
-        }
-        Some(())
-    }
-
-    /// In an overlay, records of the other types only say that their names exist.
-    fn matters(&self, rtype: Rtype) -> bool {
-        let part_of_overlay = [Rtype::A, Rtype::AAAA, Rtype::CNAME, Rtype::NS, Rtype::SOA, Rtype::DNAME];
-        self.mode == Mode::Whole || part_of_overlay.contains(&rtype)
     }
 }
 
@@ -438,14 +356,6 @@ fn address(node: &Node, family: Family) -> Option<Vec<u8>> {
     }
 }
 
-/// The type that an RRSIG record covers; 0 for records of other types.
-fn covered(rtype: Rtype, rdata: &[u8]) -> u16 {
-    match (rtype, rdata.first_chunk()) {
-        (Rtype::RRSIG, Some(covers)) => u16::from_be_bytes(*covers),
-        _ => 0,
-    }
-}
-
 /// Iterations and salt of the first NSEC3PARAM record without flags (RFC 5155 section 4.1.2).
 fn parameters<'a>(rdatas: &[&'a [u8]]) -> Option<(u16, &'a [u8])> {
     rdatas.iter().filter(|rdata| rdata.get(1) == Some(&0)).find_map(|rdata| chain_of(rdata))
@@ -455,15 +365,6 @@ fn parameters<'a>(rdatas: &[&'a [u8]]) -> Option<(u16, &'a [u8])> {
 fn chain_of(rdata: &[u8]) -> Option<(u16, &[u8])> {
     let [1, _, i0, i1, salt_len, rest @ ..] = rdata else { return None };
     Some((u16::from_be_bytes([*i0, *i1]), rest.get(..usize::from(*salt_len))?))
-}
-
-/// The family whose addresses a type holds.
-fn family(rtype: Rtype) -> Option<Family> {
-    match rtype {
-        Rtype::A => Some(Family::Ipv4),
-        Rtype::AAAA => Some(Family::Ipv6),
-        _ => None,
-    }
 }
 
 fn soa(blob: BlobId, ttl_s: u32, rdata: &[u8]) -> Soa {

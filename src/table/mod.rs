@@ -21,6 +21,7 @@ use zone_table::ZoneTable;
 
 mod blob;
 mod choice;
+mod collect;
 pub mod compile;
 mod denial;
 mod index;

@@ -292,9 +292,9 @@ impl<'a> Line<'a> {
         &self.document.texts[self.text].bytes
     }
 
-    /// Whether it stands in another file than the zone's own.
+    /// Whether it stands in another file than the zone's own. What is generated is in no file.
     pub fn is_included(&self) -> bool {
-        self.document.texts[self.text].from != Provenance::Zone
+        matches!(self.document.texts[self.text].from, Provenance::Include(_))
     }
 
     /// Whether it can be edited: a generated record is in no file.

@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod contained;
+pub mod cursor;
 mod cuts;
 pub mod diagnostic;
 mod directive;
@@ -16,12 +17,15 @@ mod rules;
 pub mod source;
 pub mod tag;
 
+use std::collections::BTreeSet;
+
 use domain::base::iana::Rtype;
 
 use crate::dns::name::Name;
 use crate::dns::record::Record;
+use cursor::Cursor;
 use diagnostic::{Diagnostic, Severity};
-use document::Document;
+use document::{Document, Line};
 use source::Source;
 use tag::Tag;
 
@@ -120,6 +124,23 @@ impl Zone {
     pub fn records_of<'z>(&'z self, rtypes: &'z [Rtype]) -> impl Iterator<Item = ZoneRecord> + 'z {
         let entries = self.document.entries().iter().enumerate();
         entries.filter(|(_, entry)| rtypes.contains(&entry.rtype())).map(|(index, _)| self.record(index))
+    }
+
+    /// The same, borrowed from a cursor: for passes over very many.
+    pub fn cursor(&self) -> Cursor<'_> {
+        Cursor::new(self)
+    }
+
+    /// How many failover records there are.
+    pub fn failover_count(&self) -> usize {
+        self.document.entries.iter().filter(|entry| entry.is_tagged()).count()
+    }
+
+    /// The included files that an export may change: the SOA or failover records stand in them.
+    pub fn editable_files(&self) -> BTreeSet<&str> {
+        let tagged = self.document.lines().filter(|line| line.entry.is_tagged());
+        let lines = tagged.chain([self.document.at(self.soa)]);
+        lines.filter(Line::is_included).map(|line| line.file()).collect()
     }
 
     /// The record of one entry.

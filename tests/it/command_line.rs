@@ -72,6 +72,24 @@ fn check_says_what_it_found() {
     );
 }
 
+/// Links that lead out of the zone's folder are followed, and told.
+#[test]
+fn check_tells_of_links() {
+    let files = Files::new(CONFIG, "");
+    let (zone, elsewhere) = (files.path().join("example.org.zone"), tempfile::tempdir().unwrap());
+    fs::remove_file(&zone).unwrap();
+    fs::write(elsewhere.path().join("real"), format!("{ZONE}$INCLUDE more\n")).unwrap();
+    fs::write(elsewhere.path().join("names"), "more A 192.0.2.3\n").unwrap();
+    std::os::unix::fs::symlink(elsewhere.path().join("real"), &zone).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path().join("names"), files.path().join("more")).unwrap();
+    let output = files.run(&["check"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("with 6 records"), "{}", stdout(&output));
+    let words = stderr(&output);
+    assert_eq!(words.matches("` is a link to ").count(), 2, "{words}");
+    assert!(words.contains("example.org.zone:7:10: warning: ") && words.contains("real"), "{words}");
+}
+
 /// (configuration, zone, the line on stderr): exit 2, exactly one line, nothing else.
 #[test]
 fn each_mistake_is_one_line_and_exit_2() {

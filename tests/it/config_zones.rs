@@ -62,8 +62,14 @@ fn the_primary_zones_of_an_nsd_conf() {
 #[test]
 fn what_cannot_be_told_apart_or_found() {
     let same = format!("$ORIGIN a.example.\n{SOA}");
+    let named = SOA.replace('@', "a.example.");
     for (toml, files, part) in [
         ("zone-files = \"z/*\"\n", vec![("z/a.example", SOA), ("z/x", same.as_str())], "are both zone a.example."),
+        (
+            "zone-files = \"z/*\"\n",
+            vec![("z/a.example.zone", SOA), ("z/x", &named)],
+            "are both zone a.example. (the first from its name, the second from the owner of its SOA)",
+        ),
         ("zone-files = \"none/*\"\n", vec![], "c.toml:1:14: error: no file matches"),
         ("zone-files = \"z/*\"\n", vec![("z/a..b", "")], "z/a..b: no $ORIGIN, SOA or file name tells its origin"),
         ("zone-files = \"[\"\n", vec![], "c.toml:1:14: error: bad pattern"),

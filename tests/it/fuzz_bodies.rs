@@ -71,6 +71,27 @@ fn config() {
     tried(&seeds(&["conf"]), fuzz::config);
 }
 
+#[test]
+fn respond() {
+    // With EDNS and a cookie; signed, though by nobody; and what is below, beside and outside of it.
+    let question = |flags: &[u8], name: &[u8], rtype: u8, behind: &[u8]| {
+        let head = [&[7, 7][..], flags, &[0, 1, 0, 0, 0, 0, 0, u8::from(!behind.is_empty())]].concat();
+        [&head[..], name, &[0, rtype, 0, 1], behind].concat()
+    };
+    let edns = b"\0\0\x29\x04\xd0\0\0\x80\0\0\x0c\0\x0a\0\x0812345678";
+    let tsig = b"\x01k\0\0\xfa\0\xff\0\0\0\0\0\x1d\x0bhmac-sha256\0\0\0\0\0\0\x01\0\x01\0\0\x07\x07\0\0\0\0";
+    let messages = [
+        question(&[1, 0], b"\x01n\x01a\0", 1, b""),
+        question(&[0, 0x20], b"\x01c\x01A\0", 5, edns),
+        question(&[0, 0], b"\x01y\x01d\x01a\0", 28, edns),
+        question(&[0, 0], b"\x01n\x01s\x01a\0", 255, b""),
+        question(&[0, 0], b"\x01a\0", 252, tsig),
+        question(&[0x28, 0], b"\x01a\0", 6, b""),
+        question(&[0, 0], b"\x01b\0", 16, edns),
+    ];
+    tried(&messages, fuzz::respond);
+}
+
 fn seeds(folders: &[&str]) -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files = folders.iter().flat_map(|folder| fs::read_dir(root.join(folder)).unwrap());

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod certificates;
 mod checks;
 mod command_line;
 mod config;
@@ -9,6 +10,7 @@ mod config_zones;
 mod confined;
 mod control;
 mod director;
+mod documents;
 mod examples;
 mod explaining;
 mod failover;
@@ -17,6 +19,7 @@ mod floors;
 #[path = "../../fuzz/bodies/mod.rs"]
 mod fuzz;
 mod fuzz_bodies;
+mod included;
 mod init;
 mod monitoring;
 mod network;
@@ -33,6 +36,7 @@ mod simulation;
 mod support;
 mod told;
 mod transfer;
+mod verbs;
 mod zone_limits;
 mod zone_peers;
 mod zone_text;

@@ -17,7 +17,7 @@ use nsd_failover::director::event::{ExportReport, ExportResult};
 use nsd_failover::dns::name::Name;
 use nsd_failover::export::skeleton::Skeleton;
 use nsd_failover::publish::{
-    Control, Cut, Expected, Job, Limits, NsdSettings, Publisher, ReadBack, Rehearsal, Renewed, Step,
+    Control, Cut, Expected, Job, Limits, NsdSettings, Publisher, ReadBack, Rehearsal, Renewed, Step, Texts,
 };
 use nsd_failover::zone::Zone;
 
@@ -476,10 +476,12 @@ async fn a_rollback_publishes_the_last_good_generation_with_a_new_serial() {
     assert_eq!(none.result, ExportResult::Refused);
     assert!(none.detail.contains("no earlier generation"), "{}", none.detail);
     bench.export(bench.job(OLD_SERIAL + 1)).await;
-    let renew = |bytes: Vec<u8>| {
-        assert_eq!(bytes, REFERENCE);
-        let text = String::from_utf8(bytes).unwrap().replace(&OLD_SERIAL.to_string(), &(OLD_SERIAL + 2).to_string());
-        Ok(Renewed { bytes: text.into_bytes().into(), serial: OLD_SERIAL + 2 })
+    let renew = |kept: Texts| {
+        assert_eq!((kept.zone.as_slice(), kept.included.len()), (REFERENCE, 0));
+        let text =
+            String::from_utf8(kept.zone).unwrap().replace(&OLD_SERIAL.to_string(), &(OLD_SERIAL + 2).to_string());
+        let texts = Texts { zone: text.into_bytes(), included: Vec::new() };
+        Ok(Renewed { texts, serial: OLD_SERIAL + 2 })
     };
     let verify = |_: &[u8]| Ok(meaning(vec![a("www.foo.zone", &[PRIMARY])]));
     let report = publisher.rollback(bench.job(0), None, renew, verify).await;

@@ -369,6 +369,50 @@ fn the_log_as_json() {
     assert!(moved["level"] == "WARN" && moved["timestamp"].is_string(), "{moved}");
 }
 
+/// From the configuration and an order to page, API, metrics and terminal: text stays text.
+#[test]
+fn html_in_node_names_and_reasons_stays_text() {
+    const REASON: &str = "<script>alert(1)</script>\u{1b}[2J";
+    let http = free_address();
+    let site = Site::new(free_address(), &format!("http = \"{http}\""), "");
+    let text = fs::read_to_string(site.path("c.toml")).unwrap();
+    let text = text.replace("[node.a]", "[node.\"<b>a</b>\"]").replace("[\"a\", \"b\"]", "[\"<b>a</b>\", \"b\"]");
+    fs::write(site.path("c.toml"), text).unwrap();
+    let running = site.start();
+    let (code, said) = site.verb(&["switch", "web", "<b>a</b>", "--reason", REASON]);
+    assert!(code == Some(0) && !said.contains('\u{1b}'), "{said}");
+    let get = |path: &str| {
+        let url = format!("http://{http}{path}");
+        let output = Command::new("curl").args(["-sS", "--noproxy", "*", &url]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let page = get("/");
+    assert!(page.contains("&lt;b&gt;a&lt;/b&gt;") && page.contains("&lt;script&gt;alert(1)"), "{page}");
+    assert!(!page.contains("<b>a") && !page.contains("<script>alert") && !page.contains('\u{1b}'), "{page}");
+    let status: serde_json::Value = serde_json::from_str(&get("/api/v1/status")).unwrap();
+    assert_eq!(
+        (&status["pools"][0]["hold"]["node"], &status["pools"][0]["hold"]["reason"]),
+        (&"<b>a</b>".into(), &REASON.into())
+    );
+    assert!(get("/metrics").contains("node=\"<b>a</b>\""), "a label is no HTML");
+    let (code, said) = site.verb(&["status"]);
+    assert!(code == Some(0) && said.contains("<b>a</b>") && !said.contains('\u{1b}'), "{said}");
+    assert_eq!(running.stop().code(), Some(0));
+}
+
+/// Everything relative: a confined daemon still finds what it needs at a reload.
+#[test]
+fn a_configuration_named_by_a_relative_path() {
+    let site = Site::new(free_address(), "", "");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nsd-failover"));
+    command.current_dir(site.folder.path()).args(["--config", "c.toml", "run"]).stdin(Stdio::null());
+    let running = site.answers(command.stderr(fs::File::create(site.path("log")).unwrap()));
+    let (code, said) = site.verb(&["reload"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(running.stop().code(), Some(0));
+    assert!(!site.path("run/control.sock").exists(), "it went with us");
+}
+
 /// The keys of the process: every mistake one line with its place.
 #[test]
 fn mistakes_in_the_keys_of_the_process() {
@@ -404,8 +448,6 @@ fn the_units_are_sound() {
     // Tenths: 2.0 at the most.
     let (good, said) = analyze(&["security", "--offline=true", "--threshold=20", "--no-pager", &unit]);
     assert!(good, "{said}");
-    for script in ["nsd_failover.rc"] {
-        let output = Command::new("sh").arg("-n").arg(conf.join(script)).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
+    let output = Command::new("sh").arg("-n").arg(conf.join("nsd_failover.rc")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

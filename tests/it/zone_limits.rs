@@ -3,9 +3,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use nsd_failover::config::zones::FileSource;
+use nsd_failover::config::zones::{FileSource, read_file};
 use nsd_failover::zone::Zone;
 use nsd_failover::zone::diagnostic::{DIAGNOSTICS_MAX, Diagnostic};
 
@@ -87,4 +90,38 @@ fn a_pipe_does_not_block() {
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let list = said(folder.path(), format!("{HEAD}$INCLUDE pipe\n").into_bytes());
     assert!(list[0].message.contains("it is not a regular file"), "{list:?}");
+}
+
+/// Somebody cuts the file while it is read, and writes it anew: it is read whole or refused, never
+/// by halves.
+#[test]
+fn a_file_that_shrinks_while_it_is_read() {
+    const WHOLE: u64 = 8 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("zone");
+    fs::write(&path, vec![b'\n'; WHOLE as usize]).unwrap();
+    let done = Arc::new(AtomicBool::new(false));
+    let (file, stop) = (fs::File::options().write(true).open(&path).unwrap(), Arc::clone(&done));
+    let editor = thread::spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            for length in [1, WHOLE] {
+                file.set_len(length).unwrap();
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    });
+    let began = Instant::now();
+    let mut refused = 0;
+    while refused < 3 {
+        assert!(began.elapsed() < PATIENCE, "never read while it shrank");
+        match read_file(&path, 1 << 30) {
+            Ok(bytes) => assert!([1, WHOLE].contains(&(bytes.len() as u64)), "{} octets", bytes.len()),
+            Err(error) => {
+                assert_eq!(error.to_string(), "it changed while it was read; try again");
+                refused += 1;
+            }
+        }
+    }
+    done.store(true, Ordering::Relaxed);
+    editor.join().unwrap();
 }

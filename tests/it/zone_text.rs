@@ -120,7 +120,7 @@ fn the_reference_files_tell_who_is_primary() {
             let zone = parse(origin, &text);
             let (binding, diagnostics) = Binding::new(&zone, Some(0), &pools);
             assert_eq!(diagnostics, []);
-            assert_eq!(binding.roles_in_file(&zone, &pools), [Some(roles)]);
+            assert_eq!(binding.roles_in_file(&pools), [Some(roles)]);
         }
     }
 }
@@ -244,7 +244,7 @@ fn exercise(bytes: &[u8]) {
     let Ok(zone) = Zone::from_document(document) else { return };
     let pools = hosts();
     let (binding, _) = Binding::new(&zone, Some(0), &pools);
-    binding.roles_in_file(&zone, &pools);
+    binding.roles_in_file(&pools);
     for roles in [both(Some(1), Some(0)), both(None, None)] {
         let serial = zone.serial().wrapping_add(1);
         if let Ok(Rendered::Changed(edited)) = render(&zone, &binding, &pools, &[roles], serial) {

@@ -25,6 +25,9 @@ table! {
         cookie_secret_file: Text => "path", Says("a secret of our own"), r#""/etc/nsd-failover/cookie.secret""#;
         /// Largest UDP answer, in octets: 512 to 4096.
         edns_size: Spanned<u16> => "number", Is("1232"), "1400";
+        /// The order of several addresses of one name: as in the zone file, or beginning with another one each
+        /// time.
+        rrset_order: Text => r#""fixed" or "rotate""#, Is(r#""fixed""#), r#""rotate""#;
         /// TCP connections at a time; then the one that has asked nothing for the longest time goes.
         tcp_connections: Spanned<u32> => "number", Is("1000"), "5000";
         /// TCP connections of one IPv4 address or IPv6 /64.

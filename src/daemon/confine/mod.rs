@@ -130,7 +130,7 @@ impl Reach {
             let files = zone.config.export_file.iter().map(PathBuf::as_path).chain(included);
             files.for_each(|file| write.extend(homes(file)));
         }
-        let unlink = config.control.parent().unwrap_or(Path::new("/")).to_owned();
+        let unlink = Path::new(".").join(config.control.parent().unwrap_or(Path::new("/")));
         let limited = own_programs(config).is_empty() || !system::IS_INHERITED;
         let read = limited.then(|| files_read(config, loaded).iter().flat_map(|file| homes(file)).collect());
         let read = read.map(|mut read: BTreeSet<PathBuf>| {
@@ -172,7 +172,8 @@ impl Reach {
 /// The folder of a file, and that of the file it is a link to.
 fn homes(file: &Path) -> Vec<PathBuf> {
     let real = std::fs::canonicalize(file).ok();
-    let folder = |file: &Path| file.parent().filter(|folder| !folder.as_os_str().is_empty()).map(Path::to_owned);
+    // A relative one counts from where we were started.
+    let folder = |file: &Path| file.parent().map(|folder| Path::new(".").join(folder));
     [folder(file), real.as_deref().and_then(folder)].into_iter().flatten().collect()
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::config::dns::Dns;
-use crate::control::api::{Answer, Command, Request};
+use crate::control::api::{Answer, Command, Kept, Request};
 use crate::control::text;
 use crate::director::event::{Event, Order};
 use crate::dns::name::Name;
@@ -115,6 +115,7 @@ impl Daemon {
             let answer = match publisher.kept(&origin).await {
                 Ok(kept) => Answer {
                     details: kept.iter().map(kept_line).collect(),
+                    generations: kept.iter().map(told).collect(),
                     ..Answer::done(format!("{} generations of {origin} are kept, newest first", kept.len()))
                 },
                 Err(problem) => Answer::failed(problem),
@@ -197,6 +198,11 @@ impl Daemon {
             let _ = reply.send(answer);
         }
     }
+}
+
+fn told(kept: &Generation) -> Kept {
+    let Generation { hash, serial, generation, unix_ms, .. } = kept.clone();
+    Kept { serial, unix_ms, generation, hash }
 }
 
 /// One kept generation for people.

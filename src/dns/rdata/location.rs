@@ -1,5 +1,6 @@
 //! The text of LOC (RFC 1876 section 3): degrees, altitude and precisions.
 
+use super::print::Octets;
 use super::{Fields, RdataError};
 
 /// Precisions that are not written, in wire form: 1 m, 10,000 m, 10 m.
@@ -31,6 +32,39 @@ pub(super) fn read(fields: &mut Fields<'_>, out: &mut Vec<u8>) -> Result<(), Rda
         out.extend_from_slice(&part.to_be_bytes());
     }
     Ok(())
+}
+
+/// The same as text; `None`: not of version 0, or no place on earth.
+pub(super) fn text(octets: &mut Octets<'_>) -> Option<String> {
+    if octets.number(1)? != 0 {
+        return None;
+    }
+    let precisions = [octets.number(1)?, octets.number(1)?, octets.number(1)?];
+    let latitude = angle_text(octets.number(4)?, 90, ['N', 'S'])?;
+    let longitude = angle_text(octets.number(4)?, 180, ['E', 'W'])?;
+    let altitude_cm = i64::from(octets.number(4)?) - ALTITUDE_BASE_CM;
+    let sign = if altitude_cm < 0 { "-" } else { "" };
+    let mut text = format!("{latitude} {longitude} {sign}{}", metres_text(altitude_cm.unsigned_abs()));
+    for precision in precisions {
+        let (mantissa, exponent) = (precision >> 4, precision & 15);
+        // Others have more than one spelling in wire form, and come back as another octet.
+        if mantissa > 9 || exponent > 9 || (mantissa == 0 && exponent > 0) {
+            return None;
+        }
+        text += &format!(" {}", metres_text(u64::from(mantissa) * 10_u64.pow(exponent)));
+    }
+    Some(text)
+}
+
+fn metres_text(value_cm: u64) -> String {
+    format!("{}.{:02}m", value_cm / 100, value_cm % 100)
+}
+
+fn angle_text(value: u32, most_degrees: u32, [plus, minus]: [char; 2]) -> Option<String> {
+    let (value_ms, hemisphere) = if value >= MIDDLE { (value - MIDDLE, plus) } else { (MIDDLE - value, minus) };
+    let (degrees, minutes, ms) = (value_ms / 3_600_000, value_ms / 60_000 % 60, value_ms % 60_000);
+    let text = format!("{degrees} {minutes} {}.{:03} {hemisphere}", ms / 1000, ms % 1000);
+    (value_ms <= most_degrees * 3_600_000).then_some(text)
 }
 
 /// Degrees, minutes, seconds and the hemisphere; thousandths of an arc second from the middle.

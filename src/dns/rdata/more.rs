@@ -12,7 +12,7 @@ use crate::dns::name::{Name, octet_from_text};
 
 /// One part of RDATA, from one field or from all that are left.
 #[derive(Clone, Copy)]
-enum Part {
+pub(super) enum Part {
     U8(&'static str),
     U16(&'static str),
     U32(&'static str),
@@ -59,7 +59,7 @@ enum Part {
 }
 
 /// The fields of a type; `None`: the type is not one of these.
-fn layout(rtype: Rtype) -> Option<&'static [Part]> {
+pub(super) fn layout(rtype: Rtype) -> Option<&'static [Part]> {
     use Part::{
         Algorithm, Base64, CertType, Eui, Hex, Ipv4, Location, Locator, MoreText, Name, Nsap, Octets, OldTypes,
         Prefixes, Seconds, Services, Text, Texts, Time, Type, Types, U8, U16, U32,

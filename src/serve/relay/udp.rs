@@ -57,7 +57,7 @@ impl Relay {
             pending: Pending::new(settings.pending_max),
             random: Random::new()?,
             queries: Batch::new(DATAGRAM_MAX),
-            segments: Segments::new(),
+            segments: Segments::default(),
             replies: Batch::new(DATAGRAM_MAX),
             timeout_ms: settings.timeout_ms,
             proxy: settings.proxy,

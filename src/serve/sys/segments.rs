@@ -34,8 +34,8 @@ mod linux {
     #[repr(C, align(8))]
     struct Control([u8; CONTROL_LEN]);
 
-    impl Segments {
-        pub fn new() -> Segments {
+    impl Default for Segments {
+        fn default() -> Segments {
             Segments {
                 // SAFETY: arithmetic on a number.
                 works: unsafe { libc::CMSG_SPACE(2) as usize } == CONTROL_LEN,
@@ -152,14 +152,8 @@ mod linux {
 
 /// Where the system knows no such thing.
 #[cfg(not(target_os = "linux"))]
+#[derive(Default)]
 pub struct Segments;
-
-#[cfg(not(target_os = "linux"))]
-impl Segments {
-    pub fn new() -> Segments {
-        Segments
-    }
-}
 
 #[cfg(not(target_os = "linux"))]
 impl super::batch::Batch {
@@ -211,7 +205,7 @@ mod tests {
 
     #[test]
     fn datagrams_of_all_lengths_arrive_one_by_one() {
-        let segments = &mut Segments::new();
+        let segments = &mut Segments::default();
         arrive(&[40; BATCH_LEN], segments);
         arrive(&[40], segments);
         arrive(&[40, 41], segments);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use domain::base::iana::Rtype;
 use ring::digest::{Context, SHA256};
 
-use crate::dns::record::Record;
+use crate::dns::record::RecordRef;
 use crate::failover::pool::{Pool, Slot};
 use crate::zone::tag::Role;
 
@@ -29,8 +29,8 @@ impl Fingerprint {
         fingerprint
     }
 
-    pub fn add(&mut self, record: &Record, slot: Option<Slot>) {
-        self.0.update(record.owner.wire());
+    pub fn add(&mut self, record: RecordRef<'_>, slot: Option<Slot>) {
+        self.0.update(record.owner);
         self.0.update(&record.rtype.to_int().to_be_bytes());
         self.0.update(&record.ttl.to_be_bytes());
         match slot {
@@ -39,7 +39,7 @@ impl Fingerprint {
                 self.number(pool);
             }
             None => {
-                let rdata = &record.rdata;
+                let rdata = record.rdata;
                 self.0.update(&[0]);
                 self.number(rdata.len());
                 match rdata.len().checked_sub(SOA_NUMBERS_LEN).filter(|_| record.rtype == Rtype::SOA) {
@@ -74,6 +74,7 @@ impl Fingerprint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::record::Record;
     use domain::base::iana::Class;
 
     fn record(rtype: Rtype, ttl: u32, rdata: &[u8]) -> Record {
@@ -82,7 +83,7 @@ mod tests {
 
     fn of(records: &[(Record, Option<Slot>)]) -> u64 {
         let mut fingerprint = Fingerprint::new([]);
-        records.iter().for_each(|(record, slot)| fingerprint.add(record, *slot));
+        records.iter().for_each(|(record, slot)| fingerprint.add(record.as_ref(), *slot));
         fingerprint.finish()
     }
 

@@ -167,7 +167,8 @@ fn signed_queries() {
         let other = "YW5vdGhlciBzZWNyZXQgdGhhdCBub2JvZHkga25vd3M=";
         for (key, words) in [(format!("key.example.org:{other}"), "BADSIG"), (format!("who.test:{SECRET}"), "BADKEY")] {
             let answer = ask(&key, "ns.example.org A");
-            assert!(answer.contains("NOTAUTH") && answer.contains(words), "{transport}: {answer}");
+            // kdig shows the error of the TSIG record in place of NOTAUTH.
+            assert!(answer.contains(&format!("status: {words}")), "{transport}: {answer}");
             assert!(!answer.contains("192.0.2.53"), "{transport}: {answer}");
         }
     }

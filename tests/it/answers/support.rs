@@ -54,6 +54,7 @@ dangling        3600 CNAME nothere
 loop1           3600 CNAME loop2
 loop2           3600 CNAME loop1
 self            3600 CNAME self
+toboth          3600 CNAME both
 a.b.ent         3600 TXT   deep
 *.wild          3600 TXT   star
 *.wild          3600 A     192.0.2.99

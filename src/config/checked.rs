@@ -229,8 +229,10 @@ impl Checker {
             );
         }
         for text in table.checks.iter().flatten() {
-            if !checks.iter().any(|check| check.name == *text.get_ref()) && !self.table_exists(source, text) {
-                self.unknown(source, text, "check", checks.iter().map(|check| check.name.as_str()));
+            match checks.iter().find(|check| check.name == *text.get_ref()) {
+                Some(check) => self.aimed(source, text, check, &members),
+                None if self.table_exists(source, text) => {}
+                None => self.unknown(source, text, "check", checks.iter().map(|check| check.name.as_str())),
             }
         }
         let weekly = [("weekly", Rotate::Weekly), ("never", Rotate::Never)];
@@ -254,6 +256,16 @@ impl Checker {
             min_hold_ms: table.min_hold.as_ref().map_or(0, |text| self.duration(source, Some(text), 0)),
             ttl_min_s: table.ttl_min.as_ref().and_then(|text| self.whole_seconds(source, text)),
             anchors: self.anchors(source, table),
+        }
+    }
+
+    /// A check that looks at nobody would leave the pool unwatched, or one of its nodes down for ever.
+    fn aimed(&mut self, source: &Source, text: &file::Text, check: &Check, nodes: &[Node]) {
+        if !nodes.is_empty() && !nodes.iter().any(|node| check.families.iter().any(|family| node.has(*family))) {
+            let families = check.families.iter().map(|family| family.as_str()).collect::<Vec<_>>().join(" and ");
+            let message =
+                format!("check `{}` looks at nobody: no node of the pool has an {families} address", check.name);
+            self.at(source, text.span(), message, "give the nodes one, or leave the check out");
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a table of the configuration file may hold. [`table!`](crate::config::keys::table) makes of
+//! What a table of the configuration file may hold. `table!` makes of
 //! one list of keys both the type that is parsed and the [`Table`] that the reference
 //! (docs/configuration.md) is written from: a key that is read and not documented does not compile.
 

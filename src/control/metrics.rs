@@ -31,6 +31,9 @@ impl Format {
     }
 }
 
+/// Values of plugins that are shown, of all checks together.
+const PERFDATA_MAX: usize = 10_000;
+
 /// Every name starts with this and an underscore.
 const PREFIX: &str = "nsd_failover";
 
@@ -171,6 +174,7 @@ pub fn of_status(status: &Status, totals: &Totals, now_unix_ms: i64) -> Vec<Fami
     families.extend(roles(status));
     families.extend(alarms(status, now_unix_ms));
     families.extend(probes(status));
+    families.push(perfdata(status));
     families.extend(zones(status, totals, now_unix_ms));
     let mut transitions = Family::counter("transitions", "Pools that moved, by the rule that led to it");
     for ((pool, rule), count) in &totals.transitions {
@@ -272,6 +276,34 @@ fn probes(status: &Status) -> [Family; 4] {
     [up, success, duration, expiry]
 }
 
+/// What plugins measured. Their words become labels, so both their number and their length are
+/// bounded: 32 values of 64 characters for each probe (see `probe::exec`), and [`PERFDATA_MAX`].
+fn perfdata(status: &Status) -> Family {
+    let help = "What a plugin measured with the last probe, in seconds and bytes where it told a time or a size";
+    let mut family = Family::gauge("probe_perfdata", help);
+    for node in &status.nodes {
+        for check in &node.checks {
+            let mut told = HashSet::new();
+            for measure in &check.measures {
+                let Some((value, unit)) = measure.number() else { continue };
+                // Two samples of one name would make the whole page unreadable.
+                if family.samples.len() == PERFDATA_MAX || !told.insert((&measure.label, unit)) {
+                    continue;
+                }
+                let labels = [
+                    ("node", node.name.as_str()),
+                    ("check", check.check.as_str()),
+                    ("family", check.family.as_str()),
+                    ("label", &measure.label),
+                    ("unit", unit),
+                ];
+                family.number(&labels, value);
+            }
+        }
+    }
+    family
+}
+
 fn zones(status: &Status, totals: &Totals, now_unix_ms: i64) -> [Family; 3] {
     let mut serial =
         Family::gauge("zone_serial", "Serial of the zone, as decided here and as served by nsd and each secondary");
@@ -308,6 +340,47 @@ fn bit(yes: bool) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::director::status::{CheckStatus, NodeStatus};
+    use crate::health::check::Measure;
+    use crate::health::family;
+
+    /// A plugin may say what it likes: no more than so much of it is shown, each name once, and none
+    /// breaks the page.
+    #[test]
+    fn what_plugins_measured() {
+        let measure = |label: &str, value: &str| Measure { label: label.to_owned(), value: value.to_owned() };
+        let check = |measures: Vec<Measure>| CheckStatus {
+            check: "disk".to_owned(),
+            family: family::Family::Ipv4,
+            measures,
+            ..serde_json::from_str(
+                r#"{"check":"","family":"ipv4","verdict":"up","against":0,"needed":0,"word":"","detail":""}"#,
+            )
+            .unwrap()
+        };
+        let node = |name: &str, measures| NodeStatus {
+            name: name.to_owned(),
+            checks: vec![check(measures)],
+            ..NodeStatus::default()
+        };
+        let said =
+            vec![measure("time", "250ms"), measure("a \"b\"\n\\", "80%"), measure("time", "3s"), measure("odd", "U")];
+        let status = Status { nodes: vec![node("a", said)], ..Status::default() };
+        let text = encode(vec![perfdata(&status)], Format::OpenMetrics);
+        let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let labels = "node=\"a\",check=\"disk\",family=\"ipv4\"";
+        assert_eq!(
+            samples,
+            [
+                format!("nsd_failover_probe_perfdata{{{labels},label=\"time\",unit=\"s\"}} 0.25"),
+                format!("nsd_failover_probe_perfdata{{{labels},label=\"a \\\"b\\\"\\n\\\\\",unit=\"%\"}} 80.0"),
+            ]
+        );
+        let many =
+            |at: usize| node(&format!("n{at}"), (0..32).map(|label| measure(&format!("x{label}"), "1")).collect());
+        let status = Status { nodes: (0..1_000).map(many).collect(), ..Status::default() };
+        assert_eq!(perfdata(&status).samples.len(), PERFDATA_MAX);
+    }
 
     #[test]
     fn the_text_that_prometheus_reads() {

@@ -185,6 +185,9 @@ pub fn explanation(told: &Explanation, now_unix_ms: i64) -> String {
     let mut text = Text(String::new());
     text.pool(&told.pool, now_unix_ms);
     text.line(format_args!("  {:<14} {}", "order", told.pool.order.join(", ")));
+    for drained in &told.drained {
+        text.line(format_args!("! {:<14} {} {}", "drained", drained.node, override_words(&drained.order)));
+    }
     if let Some(ttl_max_s) = told.ttl_max_s {
         text.line(format_args!("  {:<14} at most {ttl_max_s} s", "TTL"));
     }
@@ -252,6 +255,8 @@ impl Text {
     fn nodes(&mut self, nodes: &[NodeStatus], now_unix_ms: i64) {
         self.0.push('\n');
         let width = nodes.iter().map(|node| node.name.chars().count()).max().unwrap_or(0);
+        let names = nodes.iter().flat_map(|node| &node.checks).map(|check| check.check.chars().count());
+        let names = names.max().unwrap_or(0);
         for node in nodes {
             if let Some(drain) = &node.drain {
                 self.line(format_args!("! node {:<width$}  drained {}", node.name, override_words(drain)));
@@ -267,7 +272,7 @@ impl Text {
                 };
                 let took = check.duration_ms.map(|ms| format!("{ms} ms, ")).unwrap_or_default();
                 self.line(format_args!(
-                    "{mark} node {:<width$}  {} {}  {:<7} {:<6} {} ({took}{ago}) {}",
+                    "{mark} node {:<width$}  {:<names$} {}  {:<7} {:<6} {} ({took}{ago}) {}",
                     node.name,
                     check.check,
                     check.family,

@@ -20,7 +20,7 @@ use crate::dns::access::Key;
 use crate::dns::cookie::{SECRET_LEN, Secrets};
 use crate::export::serial::SerialScheme;
 use crate::failover::binding::Binding;
-use crate::failover::pool::{Node, Pool, PoolRoles};
+use crate::failover::pool::{Node, Pool, PoolToldRoles};
 use crate::health::check::{Check, Kind, Names};
 use crate::serve::sys::pages;
 use crate::table::Catalog;
@@ -160,6 +160,7 @@ pub fn load_telling(
         return Err(Failure::new(Exit::Usage, lines));
     }
     name_checks(&mut loaded, &names);
+    loaded.warnings.extend(unwatched(&loaded.settings));
     loaded.targets = targets(&loaded.settings);
     loaded.catalog = Arc::new(Catalog::new(tables).map_err(|error| Failure::usage(error.to_string()))?);
     Ok(loaded)
@@ -237,6 +238,24 @@ fn name_checks(loaded: &mut Loaded, names: &[BTreeSet<String>]) {
         }
         tls.names = Names::List(list);
     }
+}
+
+/// Checks that nobody uses, and nodes that no check of their pool looks at.
+fn unwatched(settings: &Settings) -> Vec<String> {
+    let pools = &settings.pools;
+    let used = |check: &&Check| pools.iter().any(|pool| pool.checks.contains(&check.name));
+    let unused = settings.checks.iter().filter(|check| !used(check));
+    let mut lines: Vec<String> =
+        unused.map(|check| format!("check `{}`: warning: no pool uses it", check.name)).collect();
+    for pool in pools.iter().filter(|pool| !pool.checks.is_empty()) {
+        let checks = || settings.checks.iter().filter(|check| pool.checks.contains(&check.name));
+        let is_watched = |node: &Node| checks().any(|check| check.families.iter().any(|family| node.has(*family)));
+        lines.extend(pool.nodes.iter().filter(|node| !is_watched(node)).map(|node| {
+            let (pool, node) = (&pool.name, &node.name);
+            format!("pool `{pool}`: warning: no check looks at {node}, which has no address of their families; by itself it never becomes primary")
+        }));
+    }
+    lines
 }
 
 /// Every check of every node of a pool, over each family, and the anchors.
@@ -357,7 +376,7 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool], wants_names: bool)
         serial_in_file: zone.serial(),
         roles_in_file: match config.text {
             // It tells of no roles: its addresses are made up.
-            Some(_) => vec![Some(PoolRoles::default()); binding.pools().len()],
+            Some(_) => vec![Some(PoolToldRoles::default()); binding.pools().len()],
             None => binding.roles_in_file(pools),
         },
         export: config.export_file.is_some(),

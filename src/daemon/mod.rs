@@ -6,6 +6,7 @@ mod client;
 mod clock;
 mod confine;
 mod demo;
+mod descriptors;
 mod eject;
 mod exports;
 pub mod failure;

@@ -6,8 +6,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::director::state::{State, VERSION};
 
 use super::failure::Failure;
 
@@ -57,24 +58,20 @@ impl StateDir {
         &self.path
     }
 
-    /// The saved state; absent at the first start. A file that cannot be read as state is kept aside
-    /// and told: the roles in the zone files are the way back then.
-    pub fn load<T: DeserializeOwned>(&self) -> Option<T> {
+    /// The saved state; absent at the first start. A file that cannot be read as state, or is of a
+    /// newer version, is kept aside and told: the roles in the zone files are the way back then.
+    pub fn load(&self) -> Option<State> {
         let path = self.path.join(STATE);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(error) => {
+        match read(&path) {
+            Ok(state) => state,
+            Err(Unusable::Unreadable(error)) => {
                 tracing::warn!("cannot read {}: {error}; going on with the roles in the zone files", path.display());
-                return None;
+                None
             }
-        };
-        match serde_json::from_slice(&bytes) {
-            Ok(state) => Some(state),
-            Err(error) => {
+            Err(Unusable::NoState(why)) => {
                 let aside = self.path.join("state.json.bad");
                 tracing::warn!(
-                    "{}: {error}; kept as {}, going on with the roles in the zone files",
+                    "{}: {why}; kept as {}, going on with the roles in the zone files",
                     path.display(),
                     aside.display()
                 );
@@ -98,6 +95,46 @@ impl StateDir {
     }
 }
 
+/// What a start would find wrong with the saved state, one line. Changes nothing; whoever may not
+/// read the state hears nothing.
+pub fn remark(folder: &Path) -> Option<String> {
+    let path = folder.join(STATE);
+    let Err(Unusable::NoState(why)) = read(&path) else { return None };
+    Some(format!(
+        "{}: warning: {why}; a start would set it aside and go on with the roles in the zone files",
+        path.display()
+    ))
+}
+
+/// Why there is no state although there is a file.
+enum Unusable {
+    Unreadable(io::Error),
+    NoState(String),
+}
+
+/// `None`: there is no file.
+fn read(path: &Path) -> Result<Option<State>, Unusable> {
+    /// The part that stays the same in all versions.
+    #[derive(Deserialize)]
+    struct Head {
+        version: u32,
+    }
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Unusable::Unreadable(error)),
+    };
+    let no_state = |error: serde_json::Error| Unusable::NoState(format!("not a saved state: {error}"));
+    let head: Head = serde_json::from_slice(&bytes).map_err(no_state)?;
+    if head.version != VERSION {
+        let version = head.version;
+        return Err(Unusable::NoState(format!(
+            "written by another version (format {version}, this one reads {VERSION})"
+        )));
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(no_state)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,14 +143,25 @@ mod tests {
     fn saved_is_loaded_and_a_broken_file_is_kept_aside() {
         let folder = tempfile::tempdir().unwrap();
         let dir = StateDir::open(&folder.path().join("a/b")).unwrap();
-        assert_eq!(dir.load::<Vec<u32>>(), None);
-        dir.save(&vec![1, 2, 3]).unwrap();
-        assert_eq!(dir.load::<Vec<u32>>(), Some(vec![1, 2, 3]));
+        assert_eq!((dir.load(), remark(dir.path())), (None, None));
+        let state = State { version: VERSION, generation: 7, ..State::default() };
+        dir.save(&state).unwrap();
+        assert_eq!((dir.load(), remark(dir.path())), (Some(state.clone()), None));
 
-        fs::write(dir.path().join(STATE), b"[1, 2").unwrap();
-        assert_eq!(dir.load::<Vec<u32>>(), None);
-        assert_eq!(fs::read(dir.path().join("state.json.bad")).unwrap(), b"[1, 2");
-        assert_eq!(dir.load::<Vec<u32>>(), None, "and it is gone from its place");
+        let text = serde_json::to_string(&state).unwrap();
+        for (bad, why) in [
+            (text[..text.len() / 2].to_owned(), "not a saved state: EOF while parsing"),
+            (String::new(), "not a saved state: EOF while parsing"),
+            ("[1, 2]".to_owned(), "not a saved state"),
+            (text.replace("\"version\":1", "\"version\":2"), "written by another version (format 2, this one reads 1)"),
+        ] {
+            fs::write(dir.path().join(STATE), &bad).unwrap();
+            let told = remark(dir.path()).unwrap();
+            assert!(told.contains(why) && told.contains("state.json: warning: "), "{told}");
+            assert_eq!(dir.load(), None);
+            assert_eq!(fs::read_to_string(dir.path().join("state.json.bad")).unwrap(), bad);
+            assert_eq!((dir.load(), remark(dir.path())), (None, None), "and it is gone from its place");
+        }
     }
 
     #[test]

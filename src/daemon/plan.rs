@@ -166,10 +166,11 @@ impl Plan {
     fn words(&self) -> String {
         let mut lines = Vec::new();
         for PlannedPool { name, from, to, rule, reason, alarms } in &self.pools {
-            let mark = if from == to { ' ' } else { '!' };
+            let mark = if from == to && !alarms.contains(reason) { ' ' } else { '!' };
             let moved = if from == to { format!("stays {to}") } else { format!("{from} -> {to}") };
             lines.push(format!("{mark} pool {name}: {moved}: {reason} [{rule}]"));
-            lines.extend(alarms.iter().map(|alarm| format!("! pool {name}: {alarm}")));
+            let more = alarms.iter().filter(|alarm| *alarm != reason);
+            lines.extend(more.map(|alarm| format!("! pool {name}: {alarm}")));
         }
         for zone in self.zones.iter().filter(|zone| !zone.lines.is_empty()) {
             lines.push(format!("--- {}", zone.file));

@@ -42,19 +42,19 @@ struct Step<'a> {
 pub async fn probe(config: &Config, node: &str, check: Option<&str>, form: Form) -> Result<(), Failure> {
     let loaded = load::load(config)?;
     let prober = Prober::new(&loaded.settings.checks).map_err(|error| Failure::usage(error.to_string()))?;
-    let is_meant = |target: &&Target| target.node == node && check.is_none_or(|check| target.check == check);
-    let mut targets: Vec<&Target> = loaded.targets.keys().filter(is_meant).collect();
+    let is_meant = |(target, looked): &(&Target, &Arc<Looked>)| {
+        let is_asked = target.node == node && check.is_none_or(|check| target.check == check);
+        is_asked && looked.node.has(target.family)
+    };
+    let mut targets: Vec<&Target> = loaded.targets.iter().filter(is_meant).map(|(target, _)| target).collect();
     targets.sort();
     if targets.is_empty() {
         return Err(Failure::usage(nothing_to_probe(&loaded.targets.keys().collect::<Vec<_>>(), node, check)));
     }
-    let mut bad = 0;
+    let (mut bad, count) = (0, targets.len());
     let mut found = Vec::new();
     for target in targets {
         let looked: &Arc<Looked> = &loaded.targets[target];
-        if !looked.node.has(target.family) {
-            continue;
-        }
         let examined = prober.examine(&looked.check, &looked.node, target.family).await;
         bad += usize::from(examined.outcome.success != Some(true));
         match form.json {
@@ -69,7 +69,7 @@ pub async fn probe(config: &Config, node: &str, check: Option<&str>, form: Form)
     match bad {
         0 => Ok(()),
         _ if form.json => Err(Failure::new(Exit::Failed, Vec::new())),
-        bad => Err(Failure::new(Exit::Failed, vec![format!("{bad} probes were not good")])),
+        bad => Err(Failure::new(Exit::Failed, vec![format!("not good: {bad} of {count} probes")])),
     }
 }
 

@@ -94,7 +94,11 @@ impl Replayed {
             };
             words += &format!("{mark} {}  {}\n", text::utc(transition.unix_ms), text::transition_line(transition));
         }
-        words + "= as it was; + only with this configuration; - only as it was\n"
+        words
+            + match self.moves.is_empty() {
+                true => "nothing moved, and nothing moves with this configuration\n",
+                false => "= as it was; + only with this configuration; - only as it was\n",
+            }
     }
 }
 

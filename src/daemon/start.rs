@@ -12,6 +12,7 @@ use crate::config::process::LogTo;
 
 use super::account::{self, Account};
 use super::confine;
+use super::descriptors;
 use super::failure::Failure;
 use super::ground::Ground;
 use super::inherit::Inherited;
@@ -38,6 +39,7 @@ pub fn start(file: &Path, in_shadow: bool) -> Result<(), Failure> {
 
 /// One thread as long as it can be: rights are given up thread by thread.
 fn stages(config: Config, inherited: &mut Inherited, in_shadow: bool, log: &Log) -> Result<(), Failure> {
+    descriptors::raise();
     let account = Account::find(&config.process)?;
     let owner = account.as_ref().map(Account::owner);
     let serving = Serving::bind(&config, inherited, owner)?;
@@ -53,7 +55,11 @@ fn stages(config: Config, inherited: &mut Inherited, in_shadow: bool, log: &Log)
     let ground = prepare(config, serving, certificate, in_shadow)?;
     let confined = confine::apply(&ground.config, &ground.loaded)?;
     log.begin();
-    super::runtime()?.block_on(run::run(ground, confined, run::interrupted(), || {}))
+    // As a task of the runtime, beside its probes: on a thread of its own each of their ends would cost a
+    // switch to it and back.
+    let runtime = super::runtime()?;
+    let daemon = runtime.spawn(run::run(ground, confined, run::interrupted(), || {}));
+    runtime.block_on(daemon).map_err(|panic| Failure::failed(panic.to_string()))?
 }
 
 /// On a runtime that ends before anything is given up, and all its threads with it.

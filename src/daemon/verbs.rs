@@ -10,6 +10,7 @@ use crate::director::effect::Decision;
 use crate::dns::name::Name;
 use crate::failover::pool::{Pool, PoolRoles, Roles};
 use crate::health::family::PerFamily;
+use crate::probe::Prober;
 use crate::zone::Zone;
 use crate::zone::check;
 use crate::zone::document::DOCUMENT_MAX;
@@ -19,7 +20,7 @@ use crate::control::Exit;
 use super::cli::Form;
 use super::failure::Failure;
 use super::progress::Waiting;
-use super::{exports, load, output};
+use super::{exports, load, output, persist};
 
 /// What `check` found; with `--json` all of it, else in a few lines.
 #[derive(Debug, Default, Serialize)]
@@ -62,7 +63,11 @@ pub fn check(file: &Path, form: Form) -> Result<(), Failure> {
 fn look(file: &Path) -> Result<Report, Failure> {
     let config = Config::load(file)?;
     let waiting = Waiting::steps("reading zones", config.zones.len() as u64);
-    let loaded = load::load_telling(&config, load::certificate(&config)?, &|done| waiting.at(done))?;
+    let mut loaded = load::load_telling(&config, load::certificate(&config)?, &|done| waiting.at(done))?;
+    // What the checks need is looked at as at a start.
+    Prober::new(&loaded.settings.checks)
+        .map_err(|error| Failure::usage(format!("{}: error: {error}", file.display())))?;
+    loaded.warnings.extend(persist::remark(&config.state_dir));
     let of_zone = |zone: load::LoadedZone| ZoneReport {
         origin: zone.config.origin.to_string(),
         file: zone.config.file,

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::failover::decide::{NodeView, PoolDecision, View, decide};
-use crate::failover::pool::{Pool, PoolRoles, Preempt, Rotate};
+use crate::failover::pool::{Node, Pool, PoolRoles, Preempt, Rotate};
 use crate::failover::reason::duration;
 use crate::failover::rotation;
 use crate::health::family::{Family, PerFamily};
@@ -14,8 +14,8 @@ use crate::health::verdict::Verdict;
 
 use super::Director;
 use super::pools::{PoolState, leading};
-use super::state::monotonic;
-use super::status::PoolStatus;
+use super::state::{monotonic, to_unix};
+use super::status::{OverrideStatus, PoolStatus};
 use super::targets::TargetState;
 
 /// Everything about one pool: `GET /api/v1/explain?pool=NAME`.
@@ -30,8 +30,21 @@ pub struct Explanation {
     pub anchors: Vec<TargetExplanation>,
     /// Upper bound of the answers' TTL, in seconds (`ttl-min`).
     pub ttl_max_s: Option<u32>,
+    /// Its nodes that are not eligible, and by which order.
+    #[serde(default)]
+    pub drained: Vec<DrainedNode>,
+    /// When it is decided again by itself (`preempt`, `min-hold`).
+    #[serde(default)]
+    pub review_unix_ms: Option<i64>,
     /// "if blowfish goes down: ...", a line each.
     pub what_if: Vec<String>,
+}
+
+/// A node that is drained.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct DrainedNode {
+    pub node: String,
+    pub order: OverrideStatus,
 }
 
 /// One check of one node over one family.
@@ -61,49 +74,76 @@ impl Director {
             targets: state.members().map(|(_, _, index)| target(index)).collect(),
             anchors: state.anchors.iter().map(|index| target(*index)).collect(),
             ttl_max_s: self.ttl_max_s[index],
+            drained: pool.nodes.iter().filter_map(|node| self.drained(node)).collect(),
+            review_unix_ms: state.review_ms.map(|at_ms| to_unix(i64::try_from(at_ms).unwrap_or(i64::MAX), now)),
             what_if: self.what_if(pool, state, now),
         })
     }
 
+    fn drained(&self, node: &Node) -> Option<DrainedNode> {
+        let order = self.orders.drain_status(&node.name)?;
+        Some(DrainedNode { node: node.name.clone(), order })
+    }
+
     fn what_if(&self, pool: &Pool, state: &PoolState, now: Now) -> Vec<String> {
         let hold = self.orders.hold(pool);
-        let anchors = PerFamily::from_fn(|family| state.anchored(family, &self.targets));
-        let think = |nodes: &[NodeView], hold, unix_ms: i64| {
-            let (now_ms, confirmed) = (monotonic(now), state.unsettled == 0);
-            outcome(
-                pool,
-                state,
-                &decide(pool, &state.memory, &View { nodes, hold, confirmed, anchors, now_ms, unix_ms }),
-            )
+        // As they would say when they are asked.
+        let anchors = PerFamily::from_fn(|family| state.anchors_say(family, &self.targets));
+        let think_at = |nodes: &[NodeView], hold, now_ms: i64, unix_ms: i64| {
+            let confirmed = state.unsettled == 0;
+            let view = View { nodes, hold, confirmed, anchors, now_ms, unix_ms };
+            outcome(pool, state, &decide(pool, &state.memory, &view))
         };
+        let now_ms = monotonic(now);
+        let think = |nodes: &[NodeView], hold| think_at(nodes, hold, now_ms, now.unix_ms);
         let mut lines = Vec::new();
+        if let (Some(at_ms), None) = (state.review_ms, hold) {
+            let at_ms = i64::try_from(at_ms).unwrap_or(i64::MAX);
+            let wait_ms = u64::try_from(at_ms.saturating_sub(now_ms)).unwrap_or(0);
+            let will = think_at(state.view(), None, at_ms, now.unix_ms);
+            lines.push(format!("in {}, if nothing changes: {will}", duration(wait_ms.div_ceil(1_000) * 1_000)));
+        }
         for (index, node) in pool.nodes.iter().enumerate() {
-            let seen = state.view()[index].seen;
-            let said: Vec<Verdict> = [seen.ipv4, seen.ipv6].into_iter().flatten().map(|seen| seen.verdict).collect();
-            if said.is_empty() {
-                continue;
+            lines.extend(if_it_turns(pool, state, index, now, &|nodes| think(nodes, hold)));
+            if state.view()[index].drained {
+                let mut nodes = state.view().to_vec();
+                nodes[index].drained = false;
+                lines.push(format!("if {} is ready again: {}", node.name, think(&nodes, hold)));
             }
-            if said.iter().all(|verdict| *verdict == Verdict::Up) {
-                let nodes = state.imagine(index, Verdict::Down, monotonic(now));
-                lines.push(format!("if {} goes down: {}", node.name, think(&nodes, hold, now.unix_ms)));
-                continue;
-            }
-            let at_once = think(&state.imagine(index, Verdict::Up, monotonic(now)), hold, now.unix_ms);
-            let later = think(&state.imagine(index, Verdict::Up, i64::MIN), hold, now.unix_ms);
-            lines.push(match pool.preempt {
-                Preempt::After(delay_ms) if at_once != later => {
-                    format!("if {} is up again: after preempt = {}, {later}", node.name, duration(delay_ms))
-                }
-                _ => format!("if {} is up again: {at_once}", node.name),
-            });
         }
         if hold.is_some() {
-            lines.push(format!("if the hold is released: {}", think(state.view(), None, now.unix_ms)));
+            lines.push(format!("if the hold is released: {}", think(state.view(), None)));
         } else if pool.rotate == Rotate::Weekly {
-            lines.push(format!("at the next rotation: {}", think(state.view(), None, rotation::next_ms(now.unix_ms))));
+            let will = think_at(state.view(), None, now_ms, rotation::next_ms(now.unix_ms));
+            lines.push(format!("at the next rotation: {will}"));
         }
         lines
     }
+}
+
+/// What another verdict on one node would bring; nothing, if it is not probed.
+fn if_it_turns(
+    pool: &Pool,
+    state: &PoolState,
+    index: usize,
+    now: Now,
+    think: &dyn Fn(&[NodeView]) -> String,
+) -> Option<String> {
+    let (name, seen) = (&pool.nodes[index].name, state.view()[index].seen);
+    let mut said = [seen.ipv4, seen.ipv6].into_iter().flatten().map(|seen| seen.verdict).peekable();
+    said.peek()?;
+    if said.all(|verdict| verdict == Verdict::Up) {
+        let will = think(&state.imagine(index, Verdict::Down, monotonic(now)));
+        return Some(format!("if {name} goes down: {will}"));
+    }
+    let at_once = think(&state.imagine(index, Verdict::Up, monotonic(now)));
+    let later = think(&state.imagine(index, Verdict::Up, i64::MIN));
+    Some(match pool.preempt {
+        Preempt::After(delay_ms) if at_once != later => {
+            format!("if {name} is up again: after preempt = {}, {later}", duration(delay_ms))
+        }
+        _ => format!("if {name} is up again: {at_once}"),
+    })
 }
 
 /// "blowfish becomes primary [failover]", "nothing moves [steady]".
@@ -115,8 +155,12 @@ fn outcome(pool: &Pool, state: &PoolState, decision: &PoolDecision) -> String {
     };
     let (before, after) = (primaries(state.memory.roles), primaries(decision.memory.roles));
     let mut moved = Family::ALL.into_iter().filter(|family| before[*family] != after[*family]);
+    let is_single = Family::ALL.into_iter().any(|family| pool.nodes.iter().all(|node| !node.has(family)));
     match (moved.next(), moved.next()) {
         (None, _) => format!("nothing moves [{}]", leading(pool, decision).as_str()),
+        (Some(family), None) if is_single => {
+            format!("{} becomes primary [{}]", name(after[family]), decision.rule[family].as_str())
+        }
         (Some(family), Some(_)) if after.ipv4 == after.ipv6 => {
             format!("{} becomes primary [{}]", name(after[family]), decision.rule[family].as_str())
         }

@@ -62,6 +62,9 @@ const UNWRITTEN_MAX: u32 = 64;
 /// that jumps is noticed.
 const CALENDAR_MS: u64 = 60_000;
 
+/// A clock that has gone further than this from where it should be was set, in milliseconds.
+const JUMP_MS: u64 = 1_000;
+
 /// The one writer of verdicts, orders, roles and serials.
 #[derive(Debug)]
 pub struct Director {
@@ -188,9 +191,9 @@ impl Director {
     /// it may come later, if a pool is new and nothing is known of it. Until then the table of
     /// before stays in service.
     pub fn handle(&mut self, event: Event, now: Now) -> Vec<Effect> {
-        self.now = now;
+        let before = mem::replace(&mut self.now, now);
         self.take(event, now);
-        self.pass(now);
+        self.pass(before, now);
         let mut effects = Vec::new();
         let told = self.decide(now, &mut effects);
         if self.persist_ms.is_some_and(|due_ms| due_ms <= now.monotonic_ms) {
@@ -375,7 +378,13 @@ impl Director {
     }
 
     /// What the passing of time brings.
-    fn pass(&mut self, now: Now) {
+    fn pass(&mut self, before: Now, now: Now) {
+        let passed_ms = now.monotonic_ms.saturating_sub(before.monotonic_ms);
+        let expected_ms = before.unix_ms.saturating_add_unsigned(passed_ms);
+        // What is planned has come nearer, or moved away.
+        if now.unix_ms.abs_diff(expected_ms) > JUMP_MS {
+            self.unbounded.extend(0..self.pools.len());
+        }
         while let Some(pool) = self.reviews.take_due(now.monotonic_ms) {
             self.touched.insert(pool);
         }

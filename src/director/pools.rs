@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use crate::failover::decide::{Memory, NodeView, PoolDecision, Rule, Seen, View, decide};
-use crate::failover::pool::{Families, Pool, PoolRoles};
+use crate::failover::pool::{Families, Pool, PoolRoles, PoolToldRoles, Roles, Told, ToldRoles};
 use crate::failover::reason::{Evidence, sentence};
 use crate::health::family::{Family, PerFamily};
 use crate::health::time::Now;
@@ -32,6 +32,10 @@ pub(super) struct PoolState {
     /// What holds the pool in a state that needs explaining, if anything does.
     standing: Option<Why>,
     pub(super) rule: Rule,
+    /// The same of each family.
+    pub(super) rules: PerFamily<Rule>,
+    /// See [`PoolDecision::waits`].
+    pub(super) waits: bool,
     /// Families that have no say, as of the last decision.
     pub(super) silent: PerFamily<bool>,
     /// Targets (by index) that are the pool's anchors.
@@ -64,6 +68,8 @@ impl PoolState {
             moved: Why { rule: "file".to_owned(), reason: "as found in the zone files".to_owned(), probes: Vec::new() },
             standing: None,
             rule: Rule::Steady,
+            rules: PerFamily::from_fn(|_| Rule::Unconfirmed),
+            waits: false,
             silent: PerFamily::default(),
             anchors: Vec::new(),
             review_ms: None,
@@ -132,11 +138,13 @@ impl PoolState {
                 verdict => verdict,
             }
         });
-        said.reduce(|a, b| match (a, b) {
-            (Verdict::Up, _) | (_, Verdict::Up) => Verdict::Up,
-            (Verdict::Unknown, _) | (_, Verdict::Unknown) => Verdict::Unknown,
-            (Verdict::Down, Verdict::Down) => Verdict::Down,
-        })
+        best(said)
+    }
+
+    /// What the anchors of a family were found to be, however long ago.
+    pub(super) fn anchors_say(&self, family: Family, targets: &Targets) -> Option<Verdict> {
+        let anchors = self.anchors.iter().map(|index| &targets.list[*index]);
+        best(anchors.filter(|target| target.family() == family).map(|target| target.counter.verdict()))
     }
 
     pub(super) fn drain(&mut self, node: usize, drained: bool) {
@@ -165,6 +173,8 @@ impl PoolState {
         let before = self.memory;
         let decision = decide(pool, &before, &view);
         self.memory = decision.memory;
+        self.rules = decision.rule;
+        self.waits = decision.waits;
         let mut told = self.tell(pool, &before, &decision, &view, orders, targets);
         told.extend(self.tell_families(pool, &decision, &view, targets));
         self.view = nodes;
@@ -397,6 +407,15 @@ fn seen(target: &TargetState) -> Seen {
     Seen { verdict: target.counter.verdict(), doubt: target.is_doubted(), since_ms }
 }
 
+/// Of several anchors one that is up is enough.
+fn best(said: impl Iterator<Item = Verdict>) -> Option<Verdict> {
+    said.reduce(|a, b| match (a, b) {
+        (Verdict::Up, _) | (_, Verdict::Up) => Verdict::Up,
+        (Verdict::Unknown, _) | (_, Verdict::Unknown) => Verdict::Unknown,
+        (Verdict::Down, Verdict::Down) => Verdict::Down,
+    })
+}
+
 /// Of two checks the one that counts: a node is up when all say so, down when one says so.
 fn worse(a: Seen, b: Seen) -> Seen {
     let rank = |seen: Seen| match seen.verdict {
@@ -416,45 +435,52 @@ fn worse(a: Seen, b: Seen) -> Seen {
     }
 }
 
-/// The roles that the zone files tell of; `None` unless they tell of a primary and agree.
+/// The roles that the zone files tell of; `None` unless they tell of a primary, or that it is
+/// withdrawn, and agree.
 fn roles_in_files(index: usize, settings: &Settings) -> Option<PoolRoles> {
-    let mut roles = PoolRoles::default();
+    let mut told = PoolToldRoles::default();
     for zone in &settings.zones {
         let Some(at) = zone.pools.iter().position(|pool| *pool == index) else { continue };
-        let told = (*zone.roles_in_file.get(at)?)?;
+        let found = (*zone.roles_in_file.get(at)?)?;
         for family in Family::ALL {
-            merge(&mut roles[family].primary, told[family].primary)?;
-            merge(&mut roles[family].standby, told[family].standby)?;
+            merge(&mut told[family].primary, found[family].primary)?;
+            merge(&mut told[family].standby, found[family].standby)?;
         }
     }
-    any_primary(roles)?;
+    Family::ALL.into_iter().find(|family| told[*family].primary != Told::Nothing)?;
     let pool = &settings.pools[index];
     if pool.families == Families::Together {
-        complete(pool, &mut roles);
+        complete(pool, &mut told);
     }
-    Some(roles)
+    let roles = |told: ToldRoles| Roles { primary: told.primary.node(), standby: told.standby.node() };
+    Some(PerFamily::from_fn(|family| roles(told[family])))
 }
 
 /// `None` if both say something and it differs.
-fn merge(known: &mut Option<usize>, told: Option<usize>) -> Option<()> {
+fn merge(known: &mut Told, told: Told) -> Option<()> {
     match (*known, told) {
-        (Some(known), Some(told)) if known != told => None,
-        (None, told) => {
+        (_, Told::Nothing) => Some(()),
+        (Told::Nothing, told) => {
             *known = told;
             Some(())
         }
-        _ => Some(()),
+        (known, told) => (known == told).then_some(()),
     }
 }
 
 /// What no record of the files carries follows from what others do.
-fn complete(pool: &Pool, roles: &mut PoolRoles) {
-    let primary = any_primary(*roles);
-    let other = (0..pool.nodes.len()).find(|node| Some(*node) != primary);
-    let standby = any_standby(*roles).or(other);
+fn complete(pool: &Pool, told: &mut PoolToldRoles) {
+    let of = |role: fn(&ToldRoles) -> Told| Family::ALL.into_iter().find_map(|family| role(&told[family]).node());
+    let primary = of(|told| told.primary);
+    let other = (0..pool.nodes.len()).find(|node| primary.is_some_and(|primary| primary != *node));
+    let standby = of(|told| told.standby).or(other);
     for family in Family::ALL {
-        let has = |node: &usize| pool.nodes[*node].has(family);
-        roles[family].primary = roles[family].primary.or(primary.filter(has));
-        roles[family].standby = roles[family].standby.or(standby.filter(has));
+        let fill = |told: &mut Told, node: Option<usize>| {
+            if let (Told::Nothing, Some(node)) = (*told, node.filter(|node| pool.nodes[*node].has(family))) {
+                *told = Told::Node(node);
+            }
+        };
+        fill(&mut told[family].primary, primary);
+        fill(&mut told[family].standby, standby);
     }
 }

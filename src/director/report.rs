@@ -115,6 +115,7 @@ fn check_status(target: &TargetState, now: Now) -> CheckStatus {
         last_probe_unix_ms: last.map(|last| last.unix_ms),
         since_unix_ms: target.since_ms.map(|since_ms| to_unix(since_ms, now)),
         cert_expiry_unix_s: last.and_then(|last| last.outcome.cert_expiry_unix_s),
+        measures: last.map(|last| last.outcome.measures.clone()).unwrap_or_default(),
         history: target.history.marks(),
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::dns::name::Name;
 use crate::export::serial::SerialScheme;
-use crate::failover::pool::{Node, Pool, PoolRoles};
+use crate::failover::pool::{Node, Pool, PoolToldRoles};
 use crate::health::check::{Check, Kind, Tcp};
 use crate::health::family::Family;
 
@@ -13,6 +13,10 @@ use super::status::CertDays;
 
 /// The name of the check of anchors; no other can have it.
 pub const ANCHOR: &str = "anchor";
+
+/// An anchor that answers is asked this rarely, in milliseconds: what it says counts only while
+/// nobody is up, and then it is asked anew. It is somebody else's server.
+pub const ANCHOR_CALM_MS: u64 = 5 * 60_000;
 
 /// Everything that a (re)load brings.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +38,7 @@ pub struct ZoneSettings {
     pub serial_in_file: u32,
     /// Who holds the roles according to the addresses in the tagged records, for each of `pools`.
     /// `None` where the addresses belong to no node or contradict each other.
-    pub roles_in_file: Vec<Option<PoolRoles>>,
+    pub roles_in_file: Vec<Option<PoolToldRoles>>,
     /// Whether a changed decision is to be exported to nsd.
     pub export: bool,
     /// A number that changes whenever the zone says something else, for a zone that secondaries take

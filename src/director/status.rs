@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::health::check::Measure;
 use crate::health::family::Family;
 
 use super::event::ExportReport;
@@ -98,6 +99,9 @@ pub struct CheckStatus {
     pub last_probe_unix_ms: Option<i64>,
     pub since_unix_ms: Option<i64>,
     pub cert_expiry_unix_s: Option<i64>,
+    /// What the plugin measured with the last probe.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub measures: Vec<Measure>,
     /// The last probes, oldest first, a character each: `+` good, `-` bad, `?` could not say.
     #[serde(default)]
     pub history: String,

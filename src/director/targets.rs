@@ -11,7 +11,7 @@ use crate::health::time::Now;
 use crate::health::verdict::{Counter, Thresholds, Verdict};
 
 use super::event::Target;
-use super::settings::{Settings, anchor};
+use super::settings::{ANCHOR_CALM_MS, Settings, anchor};
 use super::state::{SavedTarget, State, monotonic, to_monotonic, to_unix};
 
 #[derive(Debug)]
@@ -183,7 +183,7 @@ impl Targets {
         state.history.push(&outcome, now.unix_ms);
         // What could not be judged is no reason to hurry.
         let soon = said.is_some() && state.counter.is_contested();
-        let interval_ms = if soon { state.fast_interval_ms } else { state.interval_ms };
+        let interval_ms = if soon { state.fast_interval_ms } else { state.calm_interval_ms() };
         self.schedule.ended(index, now.monotonic_ms, interval_ms);
         if flipped {
             state.since_ms = Some(monotonic(now));
@@ -201,9 +201,13 @@ impl Targets {
         Some(Observed { target: index, flipped, settled, doubted, counted })
     }
 
-    /// Looks at a target now, unless a probe is under way.
+    /// Looks at a target soon, unless a probe is under way: now, but not sooner after the last probe
+    /// than `fast-interval`, so that one short mishap does not count twice.
     pub(super) fn hurry(&mut self, target: usize, now: Now) {
-        self.schedule.hurry(target, now.monotonic_ms);
+        let state = &self.list[target];
+        let last_ms = state.last_ended_ms.and_then(|ended_ms| u64::try_from(ended_ms).ok());
+        let rested_ms = last_ms.map_or(0, |ended_ms| ended_ms.saturating_add(state.fast_interval_ms));
+        self.schedule.hurry(target, now.monotonic_ms.max(rested_ms));
     }
 
     /// The next target that is due, as under way from now on.
@@ -232,6 +236,14 @@ impl TargetState {
             Verdict::Up => self.last_said == Some(false),
             Verdict::Down => self.last_said == Some(true),
             Verdict::Unknown => false,
+        }
+    }
+
+    /// Time between two probes while nothing speaks against the verdict.
+    fn calm_interval_ms(&self) -> u64 {
+        match self.counter.verdict() {
+            Verdict::Up if !self.anchored.is_empty() => self.interval_ms.max(ANCHOR_CALM_MS),
+            _ => self.interval_ms,
         }
     }
 

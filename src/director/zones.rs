@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use crate::export::serial::{self, SerialScheme};
-use crate::failover::pool::PoolRoles;
-use crate::health::family::{Family, PerFamily};
+use crate::failover::pool::{PoolRoles, PoolToldRoles, Told};
+use crate::health::family::Family;
 use crate::health::time::Now;
 
 use super::UNWRITTEN_MAX;
@@ -256,14 +256,13 @@ fn moved(zone: &ZoneSettings, settings: &Settings, saved: &State, roles: &[PoolR
 }
 
 /// Whether the addresses in a zone file agree with the roles (by pool). A role that no record of
-/// the file carries agrees with everybody.
+/// the file carries agrees with everybody, withdrawn records only with nobody.
 fn says(zone: &ZoneSettings, roles: &[PoolRoles]) -> bool {
-    let agrees = |found: &PoolRoles, decided: &PoolRoles| {
-        let same = |found: Option<usize>, decided: Option<usize>| found.is_none() || found == decided;
-        let same = PerFamily::from_fn(|family| {
+    let same = |found: Told, decided: Option<usize>| found == Told::Nothing || found.node() == decided;
+    let agrees = |found: &PoolToldRoles, decided: &PoolRoles| {
+        Family::ALL.into_iter().all(|family| {
             same(found[family].primary, decided[family].primary) && same(found[family].standby, decided[family].standby)
-        });
-        Family::ALL.iter().all(|family| same[*family])
+        })
     };
     let mut found = zone.pools.iter().zip(&zone.roles_in_file);
     found.all(|(pool, found)| found.is_some_and(|found| agrees(&found, &roles[*pool])))

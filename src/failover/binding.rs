@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use domain::base::iana::Rtype;
 
-use super::pool::{Families, Node, Pool, PoolRoles, Roles, Slot};
+use super::pool::{Families, Node, Pool, PoolToldRoles, Slot, Told, ToldRoles};
 use crate::health::family::{Family, PerFamily};
 use crate::zone::cursor::Seen;
 use crate::zone::diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -90,8 +90,8 @@ impl Binding {
     /// where the two families do although the pool moves them together.
     ///
     /// A role whose records are all withdrawn is held by nobody. One that has no records is held by
-    /// the first other node.
-    pub fn roles_in_file(&self, pools: &[Pool]) -> Vec<Option<PoolRoles>> {
+    /// the first other node, if the other role is held by one.
+    pub fn roles_in_file(&self, pools: &[Pool]) -> Vec<Option<PoolToldRoles>> {
         self.pools
             .iter()
             .map(|&index| {
@@ -161,11 +161,11 @@ impl Votes {
     }
 
     /// What all records agree on; `Err` if they do not.
-    fn verdict(&self) -> Result<Option<usize>, Contradiction> {
+    fn verdict(&self) -> Result<Told, Contradiction> {
         let carried = self.nodes.iter().filter(|&&count| count > 0).count();
         match (carried, self.foreign, self.withdrawn) {
-            (1, 0, 0) => Ok(self.most()),
-            (0, 0, _) => Ok(None),
+            (1, 0, 0) => Ok(self.most().map_or(Told::Nothing, Told::Node)),
+            (0, 0, 1..) => Ok(Told::Withdrawn),
             _ => Err(Contradiction),
         }
     }
@@ -175,52 +175,51 @@ impl Votes {
 #[derive(Clone, Copy, Debug)]
 struct Contradiction;
 
-/// Who holds the roles of one family; `Ok(None)`: the zone has no records of it.
+/// Who holds the roles of one family; nothing is told where the zone has no records of it.
 fn family_roles(
     pool: &Pool,
     family: Family,
     primary: Option<&Votes>,
     standby: Option<&Votes>,
-) -> Result<Option<Roles>, Contradiction> {
-    let other = |than: Option<usize>| {
-        than.and_then(|than| (0..pool.nodes.len()).find(|&node| node != than && pool.nodes[node].has(family)))
+) -> Result<ToldRoles, Contradiction> {
+    let other = |than: Told| {
+        let other = |than| (0..pool.nodes.len()).find(|&node| node != than && pool.nodes[node].has(family));
+        than.node().and_then(other).map_or(Told::Nothing, Told::Node)
     };
-    let roles = match (primary, standby) {
-        (None, None) => return Ok(None),
-        (Some(primary), Some(standby)) => Roles { primary: primary.verdict()?, standby: standby.verdict()? },
-        (Some(primary), None) => {
-            let primary = primary.verdict()?;
-            Roles { primary, standby: other(primary) }
-        }
-        (None, Some(standby)) => {
-            let standby = standby.verdict()?;
-            Roles { primary: other(standby), standby }
-        }
+    let told = |votes: Option<&Votes>| votes.map(Votes::verdict).transpose();
+    let roles = match (told(primary)?, told(standby)?) {
+        (None, None) => ToldRoles::default(),
+        (Some(primary), Some(standby)) => ToldRoles { primary, standby },
+        (Some(primary), None) => ToldRoles { primary, standby: other(primary) },
+        (None, Some(standby)) => ToldRoles { primary: other(standby), standby },
     };
     match roles {
-        Roles { primary: Some(primary), standby: Some(standby) } if primary == standby => Err(Contradiction),
-        _ => Ok(Some(roles)),
+        ToldRoles { primary: Told::Node(primary), standby: Told::Node(standby) } if primary == standby => {
+            Err(Contradiction)
+        }
+        _ => Ok(roles),
     }
 }
 
 /// Puts the families together: one without records goes with the other.
-fn agreed(pool: &Pool, families: PerFamily<Result<Option<Roles>, Contradiction>>) -> Option<PoolRoles> {
-    let (ipv4, ipv6) = (families.ipv4.ok()?, families.ipv6.ok()?);
-    let copied = |roles: Roles, family: Family| {
-        let has = |node: &usize| pool.nodes[*node].has(family);
-        Roles { primary: roles.primary.filter(has), standby: roles.standby.filter(has) }
+fn agreed(pool: &Pool, families: PerFamily<Result<ToldRoles, Contradiction>>) -> Option<PoolToldRoles> {
+    let told = PerFamily { ipv4: families.ipv4.ok()?, ipv6: families.ipv6.ok()? };
+    let copied = |told: Told, family: Family| {
+        let node = told.node().filter(|node| pool.nodes[*node].has(family));
+        node.map_or(Told::Nothing, Told::Node)
     };
-    let roles = match (ipv4, ipv6) {
-        (None, None) => return None,
-        (Some(ipv4), None) => PoolRoles { ipv4, ipv6: copied(ipv4, Family::Ipv6) },
-        (None, Some(ipv6)) => PoolRoles { ipv4: copied(ipv6, Family::Ipv4), ipv6 },
-        (Some(ipv4), Some(ipv6)) => PoolRoles { ipv4, ipv6 },
-    };
-    let differ = |a: Option<usize>, b: Option<usize>| a.zip(b).is_some_and(|(a, b)| a != b);
+    let roles = PerFamily::from_fn(|family| {
+        let sister = if family == Family::Ipv4 { told.ipv6 } else { told.ipv4 };
+        match told[family] == ToldRoles::default() {
+            true => ToldRoles { primary: copied(sister.primary, family), standby: copied(sister.standby, family) },
+            false => told[family],
+        }
+    });
+    let differ = |a: Told, b: Told| a.node().zip(b.node()).is_some_and(|(a, b)| a != b);
     let contradiction = pool.families != Families::Independent
         && (differ(roles.ipv4.primary, roles.ipv6.primary) || differ(roles.ipv4.standby, roles.ipv6.standby));
-    let nobody = roles.ipv4.primary.is_none() && roles.ipv6.primary.is_none();
-    (!contradiction && !nobody).then_some(roles)
+    let is_told = Family::ALL.into_iter().any(|family| roles[family].primary != Told::Nothing);
+    (!contradiction && is_told).then_some(roles)
 }
 
 /// The node of the pool whose address this is.
@@ -374,8 +373,12 @@ mod tests {
         let zone = zone(records);
         let pools = [pool.clone()];
         let (binding, _) = Binding::new(&zone, Some(0), &pools);
-        let name = |node: Option<usize>| node.map_or("-".to_owned(), |node| pool.nodes[node].name.clone());
-        let shown = |roles: Roles| format!("{}/{}", name(roles.primary), name(roles.standby));
+        let name = |told: Told| match told {
+            Told::Nothing => "?",
+            Told::Withdrawn => "-",
+            Told::Node(node) => pool.nodes[node].name.as_str(),
+        };
+        let shown = |roles: ToldRoles| format!("{}/{}", name(roles.primary), name(roles.standby));
         let found = binding.roles_in_file(&pools).remove(0)?;
         Some(format!("{} {}", shown(found.ipv4), shown(found.ipv6)))
     }
@@ -395,11 +398,13 @@ mod tests {
             (&two, vec!["www 4 1", "standby 4 1"], None),
             (&two, vec!["www 4 1", "www 6 2"], None),
             (&independent, vec!["www 4 1", "www 6 2"], Some("a/b b/a")),
-            (&two, vec!["www 4 1", "www -6 1"], Some("a/b -/-")),
-            (&two, vec!["www -4 1", "www -6 1"], None),
+            (&two, vec!["www 4 1", "www -6 1"], Some("a/b -/?")),
+            (&two, vec!["www 4 1", "www -6 1", "standby 6 2"], Some("a/b -/b")),
+            (&two, vec!["www -4 1", "www -6 1"], Some("-/? -/?")),
+            (&two, vec!["www -4 1", "standby 4 2"], Some("-/b ?/b")),
             (&two, vec!["www 4 1", "x -4 1"], None),
-            (&mixed, vec!["www 4 3", "www -6 1"], Some("c/a -/-")),
-            (&mixed, vec!["www 4 3"], Some("c/a -/a")),
+            (&mixed, vec!["www 4 3", "www -6 1"], Some("c/a -/?")),
+            (&mixed, vec!["www 4 3"], Some("c/a ?/a")),
         ] {
             assert_eq!(roles(pool, &records).as_deref(), expected, "{records:?}");
         }

@@ -63,6 +63,8 @@ pub struct PoolDecision {
     pub rule: PerFamily<Rule>,
     /// Families over which no node is up while others have one: they had no say in the choice.
     pub silent: PerFamily<bool>,
+    /// A better node is due, but for its last probe, which was bad: the next one decides.
+    pub waits: bool,
     /// When to decide again even if nothing else happens, in monotonic milliseconds. The rotation
     /// and the expiry of orders, which follow the calendar, come on top.
     pub review_ms: Option<i64>,
@@ -152,6 +154,9 @@ impl Rule {
 /// | nothing is known of the primary                        | unchanged                                | unknown |
 /// | the primary is up, no better node is due               | unchanged                                | steady |
 ///
+/// Whoever is to become primary by a move must have had a good last probe; a node whose last probe was
+/// bad is passed over until the next one has told.
+///
 /// Then: a move that was neither ordered nor planned waits for `min-hold` since the last such move
 /// (rule min-hold); with `families = "withdraw"` a family in which the primary alone is down is
 /// answered with NODATA (rule family). A pool without probes is moved only by orders and the
@@ -170,6 +175,7 @@ pub fn decide(pool: &Pool, memory: &Memory, view: &View<'_>) -> PoolDecision {
         memory: *memory,
         rule: PerFamily::from_fn(|_| Rule::Unconfirmed),
         silent: PerFamily::default(),
+        waits: false,
         review_ms: None,
     };
     match pool.families {
@@ -240,11 +246,21 @@ struct Choice {
     primary: Option<usize>,
     rule: Rule,
     review_ms: Option<i64>,
+    waits: Waits,
+}
+
+/// What is due, but for a node whose last probe was bad.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Waits {
+    /// A better node.
+    preempt: bool,
+    /// This week's rotation.
+    rotation: bool,
 }
 
 impl Choice {
     fn new(primary: Option<usize>, rule: Rule) -> Choice {
-        Choice { primary, rule, review_ms: None }
+        Choice { primary, rule, review_ms: None, waits: Waits::default() }
     }
 }
 
@@ -266,7 +282,7 @@ impl<'a> Line<'a> {
         let mut moved = self.moves(roles);
         if moved && choice.rule.is_unplanned() {
             if let Some(until_ms) = self.held_until_ms() {
-                choice = Choice { primary: self.current, rule: Rule::MinHold, review_ms: Some(until_ms) };
+                choice = Choice { review_ms: Some(until_ms), ..Choice::new(self.current, Rule::MinHold) };
                 roles = self.memory.roles;
                 moved = false;
             } else if choice.rule == Rule::Steady {
@@ -286,10 +302,11 @@ impl<'a> Line<'a> {
             if moved && choice.rule.is_unplanned() {
                 decision.memory.moved_ms[*family] = Some(self.view.now_ms);
             }
-            if self.pool.rotate == Rotate::Weekly && self.view.confirmed {
+            if self.pool.rotate == Rotate::Weekly && self.view.confirmed && !choice.waits.rotation {
                 decision.memory.rotated_week[*family] = Some(self.week);
             }
         }
+        decision.waits |= choice.waits.rotation || choice.waits.preempt;
         decision.review_ms = [decision.review_ms, choice.review_ms].into_iter().flatten().min();
     }
 
@@ -302,7 +319,7 @@ impl<'a> Line<'a> {
         let Some(current) = self.current else {
             return match (candidate, self.memory.roles) {
                 (Some(node), None) => Choice::new(Some(node), Rule::Start),
-                (Some(node), Some(_)) => Choice::new(Some(node), Rule::Failover),
+                (Some(_), Some(_)) => self.sure_or_wait(None, Rule::Failover),
                 (None, Some(_)) if self.pool.when_all_down == WhenAllDown::Withdraw => {
                     Choice::new(None, Rule::AllDownWithdraw)
                 }
@@ -315,7 +332,7 @@ impl<'a> Line<'a> {
         };
         let (verdict, _) = self.standing(current);
         match candidate {
-            Some(node) if self.view.nodes[current].drained => Choice::new(Some(node), Rule::Drain),
+            Some(_) if self.view.nodes[current].drained => self.sure_or_wait(Some(current), Rule::Drain),
             Some(_) if verdict == Verdict::Down => self.fail_over(current),
             None if verdict == Verdict::Down => self.all_down(current),
             _ => self.better(current, verdict),
@@ -325,10 +342,17 @@ impl<'a> Line<'a> {
     /// The primary is down and somebody is up. When our own network dies, the nodes go down one
     /// after the other, and come back so: whoever's last probe says otherwise is waited for.
     fn fail_over(&self, current: usize) -> Choice {
-        let sure = self.order().find(|node| self.is_candidate(*node) && !self.is_in_doubt(*node, Verdict::Up));
-        match sure.filter(|_| !self.is_in_doubt(current, Verdict::Down)) {
-            Some(node) => Choice::new(Some(node), Rule::Failover),
-            None => Choice::new(Some(current), Rule::Unknown),
+        match self.is_in_doubt(current, Verdict::Down) {
+            true => Choice::new(Some(current), Rule::Unknown),
+            false => self.sure_or_wait(Some(current), Rule::Failover),
+        }
+    }
+
+    /// Moves to the first candidate whose last probe was good; without one it waits.
+    fn sure_or_wait(&self, current: Option<usize>, rule: Rule) -> Choice {
+        match self.order().find(|node| self.is_candidate(*node) && !self.is_in_doubt(*node, Verdict::Up)) {
+            Some(node) => Choice::new(Some(node), rule),
+            None => Choice::new(current, Rule::Unknown),
         }
     }
 
@@ -374,8 +398,14 @@ impl<'a> Line<'a> {
     fn better(&self, current: usize, verdict: Verdict) -> Choice {
         let rotates = self.pool.rotate == Rotate::Weekly
             && self.families.iter().any(|family| self.memory.rotated_week[*family] != Some(self.week));
-        let mut review_ms: Option<i64> = None;
+        let (mut review_ms, mut waits): (Option<i64>, Waits) = (None, Waits::default());
         for node in self.order().take_while(|node| *node != current).filter(|node| self.is_candidate(*node)) {
+            // Its next probe will tell, and then it is decided again.
+            let is_sure = !self.is_in_doubt(node, Verdict::Up);
+            if rotates && !is_sure {
+                waits.rotation = true;
+                continue;
+            }
             if rotates {
                 return Choice::new(Some(node), Rule::Rotation);
             }
@@ -385,13 +415,17 @@ impl<'a> Line<'a> {
             }
             let (_, since_ms) = self.standing(node);
             let due_ms = since_ms.saturating_add_unsigned(delay_ms);
-            if due_ms <= self.view.now_ms {
+            if due_ms <= self.view.now_ms && is_sure {
                 return Choice::new(Some(node), Rule::Preempt);
+            }
+            if due_ms <= self.view.now_ms {
+                waits.preempt = true;
+                continue;
             }
             review_ms = Some(review_ms.map_or(due_ms, |at_ms| at_ms.min(due_ms)));
         }
         let rule = if verdict == Verdict::Unknown { Rule::Unknown } else { Rule::Steady };
-        Choice { primary: Some(current), rule, review_ms }
+        Choice { primary: Some(current), rule, review_ms, waits }
     }
 
     /// The roles in this line's families (in the others as before); `None`: still undecided.

@@ -97,6 +97,44 @@ pub struct Roles {
 /// The roles of one pool.
 pub type PoolRoles = PerFamily<Roles>;
 
+/// What the records of a zone file tell of who holds a role in one family.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Told {
+    /// No record follows the role.
+    #[default]
+    Nothing,
+    /// All that do are commented out as withdrawn: nobody holds it.
+    Withdrawn,
+    /// The node (index into [`Pool::nodes`]) whose address they carry.
+    Node(usize),
+}
+
+impl Told {
+    pub fn node(self) -> Option<usize> {
+        match self {
+            Told::Node(node) => Some(node),
+            Told::Nothing | Told::Withdrawn => None,
+        }
+    }
+}
+
+/// Both roles of one family, as a zone file tells of them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ToldRoles {
+    pub primary: Told,
+    pub standby: Told,
+}
+
+impl From<Roles> for ToldRoles {
+    fn from(roles: Roles) -> ToldRoles {
+        let told = |node: Option<usize>| node.map_or(Told::Nothing, Told::Node);
+        ToldRoles { primary: told(roles.primary), standby: told(roles.standby) }
+    }
+}
+
+/// The roles of one pool, as a zone file tells of them.
+pub type PoolToldRoles = PerFamily<ToldRoles>;
+
 /// What a failover record follows: the holder of a role in a pool (an index into the settings).
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Slot {

@@ -41,7 +41,7 @@ pub fn sentence(
         Rule::Unconfirmed => "waiting for the first full round of probes".to_owned(),
         Rule::Start => format!("first decision: {}", new_state()),
         Rule::Steady => format!("{}; no better node is due", new_state()),
-        Rule::Unknown => format!("{}; nothing moves until more is known", new_state()),
+        Rule::Unknown => format!("{}; nothing moves until more is known{}", new_state(), teller.waits_for(new)),
         Rule::Failover if old.is_none() => format!("{} again", new_state()),
         Rule::Failover | Rule::Drain => format!("{}; {}", old_state(), new_state()),
         Rule::Rotation => format!("weekly rotation: {}; {}", new_state(), old_state()),
@@ -107,13 +107,38 @@ impl Teller<'_> {
         (0..self.pool.nodes.len()).map(|node| self.state(node)).collect::<Vec<_>>().join("; ")
     }
 
+    /// What the next probes must tell: ": blowfish has just answered".
+    fn waits_for(&self, primary: Option<usize>) -> String {
+        let news = |node: usize| {
+            let name = self.name(Some(node));
+            let seen = &self.view.nodes[node].seen;
+            let is = |verdict, doubt| {
+                let mut seen = Family::ALL.into_iter().filter_map(|family| seen[family]);
+                seen.any(|seen| seen.verdict == verdict && seen.doubt == doubt)
+            };
+            match () {
+                () if is(Verdict::Down, true) => Some(format!("{name} has just answered")),
+                () if is(Verdict::Up, true) => Some(format!("{name} has just failed")),
+                () if is(Verdict::Unknown, false) && primary != Some(node) => {
+                    Some(format!("nothing is known of {name}"))
+                }
+                () => None,
+            }
+        };
+        let mut news: Vec<String> = (0..self.pool.nodes.len()).filter_map(news).collect();
+        if news.is_empty() && Family::ALL.iter().any(|family| self.view.anchors[*family] == Some(Verdict::Unknown)) {
+            news.push("the anchors are asked".to_owned());
+        }
+        if news.is_empty() { String::new() } else { format!(": {}", news.join(", ")) }
+    }
+
     fn held(&self, node: Option<usize>) -> String {
         let reason = self.evidence.hold().map(|reason| format!(" ({reason})")).unwrap_or_default();
         let mut text = format!("the operator holds {}{reason}", self.name(node));
         if let Some(node) = node {
             let seen = &self.view.nodes[node].seen;
             let is_down = |family: &Family| seen[*family].is_some_and(|seen| seen.verdict == Verdict::Down);
-            if Family::ALL.iter().any(is_down) {
+            if Family::ALL.iter().any(is_down) || self.view.nodes[node].drained {
                 text.push_str(", although ");
                 text.push_str(&self.state(node));
             }

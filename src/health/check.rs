@@ -239,6 +239,26 @@ pub struct Measure {
     pub value: String,
 }
 
+impl Measure {
+    /// The number in the base unit, and that unit: seconds ("s"), octets ("B"), and what else the
+    /// plugin wrote ("%", "c", none). `None`: it is no number.
+    pub fn number(&self) -> Option<(f64, &str)> {
+        let end = self.value.find(|letter: char| !letter.is_ascii_digit() && !"+-.".contains(letter));
+        let (number, unit) = self.value.split_at(end.unwrap_or(self.value.len()));
+        let number: f64 = number.parse().ok()?;
+        let (factor, unit) = match unit {
+            "ms" => (1e-3, "s"),
+            "us" => (1e-6, "s"),
+            "KB" | "kB" => (1e3, "B"),
+            "MB" => (1e6, "B"),
+            "GB" => (1e9, "B"),
+            "TB" => (1e12, "B"),
+            unit => (1.0, unit),
+        };
+        Some((number * factor, unit))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,6 +269,28 @@ mod tests {
         assert_eq!(Dns::question("_sip._udp.example.org. srv").map(|(_, rtype)| rtype), Ok(Rtype::SRV));
         for text in ["", "example.org SOA IN", "exa..mple SOA", "example.org NONSENSE"] {
             assert!(Dns::question(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn measures_in_base_units() {
+        let number = |value: &str| {
+            let measure = Measure { label: "x".to_owned(), value: value.to_owned() };
+            measure.number().map(|(number, unit)| format!("{number} {unit}"))
+        };
+        for (value, expected) in [
+            ("0.21s", "0.21 s"),
+            ("250ms", "0.25 s"),
+            ("-3", "-3 "),
+            ("80%", "80 %"),
+            ("2MB", "2000000 B"),
+            ("17c", "17 c"),
+            ("1 tree", "1  tree"),
+        ] {
+            assert_eq!(number(value).as_deref(), Some(expected));
+        }
+        for value in ["", "U", "-", "1.2.3", "1-2"] {
+            assert_eq!(number(value), None, "{value:?}");
         }
     }
 

@@ -56,14 +56,17 @@ impl Schedule {
         self.in_flight += 1;
     }
 
-    /// Moves the next probe of a target forward to now. Nothing happens if one is under way.
-    pub fn hurry(&mut self, target: usize, now_ms: u64) {
+    /// Moves the next probe of a target forward to this time, if it is due later. Nothing happens if
+    /// one is under way.
+    pub fn hurry(&mut self, target: usize, at_ms: u64) {
         if self.is_in_flight(target) {
             return;
         }
-        if let Some(due_ms) = self.due_ms.get_mut(target).filter(|due_ms| **due_ms > now_ms) {
-            *due_ms = now_ms;
-            self.waiting.push(Reverse((now_ms, target)));
+        if let Some(due_ms) = self.due_ms.get_mut(target).filter(|due_ms| **due_ms > at_ms) {
+            *due_ms = at_ms;
+            self.waiting.push(Reverse((at_ms, target)));
+            // The old time may stand on top.
+            self.prune();
         }
     }
 

@@ -23,6 +23,9 @@ const LEFTOVER: Duration = Duration::from_millis(100);
 /// Values of performance data that are kept.
 const MEASURES_MAX: usize = 32;
 
+/// Longest name of a value, in characters.
+const LABEL_MAX: usize = 64;
+
 /// Longest line for people, in characters.
 const DETAIL_MAX: usize = 200;
 
@@ -124,18 +127,23 @@ fn measures(data: &str) -> Vec<Measure> {
 fn label(text: &str) -> Option<(String, &str)> {
     if !text.starts_with('\'') {
         let (label, after) = text.split_once('=')?;
-        return Some((label.chars().take(64).collect(), after));
+        return Some((clean(label), after));
     }
     let mut label = String::new();
     let mut letters = text.char_indices().skip(1).peekable();
     while let Some((at, letter)) = letters.next() {
         match letter {
             '\'' if letters.next_if(|(_, next)| *next == '\'').is_some() => label.push('\''),
-            '\'' => return Some((label.chars().take(64).collect(), text[at + 1..].strip_prefix('=')?)),
+            '\'' => return Some((clean(&label), text[at + 1..].strip_prefix('=')?)),
             letter => label.push(letter),
         }
     }
     None
+}
+
+/// Fit to be shown and to be a label: short, and without what moves a terminal's cursor.
+fn clean(label: &str) -> String {
+    label.chars().take(LABEL_MAX).map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
 #[cfg(test)]
@@ -153,5 +161,7 @@ mod tests {
         assert_eq!(said("'open"), [""; 0]);
         assert_eq!(said("a=U b=-3.5"), ["b=-3.5"], "U: the plugin could not say");
         assert_eq!(said(&"a=1 ".repeat(100)).len(), MEASURES_MAX);
+        assert_eq!(said("'a\u{1b}[2J\tb'=1"), ["a [2J b=1"], "nothing reaches a terminal but text");
+        assert_eq!(said(&format!("{}=1", "x".repeat(100))), [format!("{}=1", "x".repeat(LABEL_MAX))]);
     }
 }

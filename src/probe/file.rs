@@ -17,22 +17,32 @@ const READ_MAX: u64 = 4_096;
 
 pub(super) async fn look(check: &StateFile, aim: &Aim<'_>) -> Finding {
     let path = aim.fill_bare(&check.path.to_string_lossy());
-    let max_age_ms = check.max_age_ms;
+    let max_age = Duration::from_millis(check.max_age_ms);
     let read = tokio::task::spawn_blocking(move || (read(Path::new(&path)), path)).await;
     let Ok((found, path)) = read else { return Finding::cannot_say("reading was cut off") };
     match found {
         Err(error) => Finding::cannot_say(format!("{path}: {error}")),
-        Ok((_, age)) if age > Duration::from_millis(max_age_ms) => {
+        Ok((_, Age::Back(age))) if age > max_age => {
             let age = duration(age.as_secs().saturating_mul(1_000));
-            let max_age = duration(max_age_ms);
+            let max_age = duration(check.max_age_ms);
             Finding::cannot_say(format!("{path} was written {age} ago, max-age = {max_age}: its writer has stopped"))
+        }
+        Ok((_, Age::Ahead(by))) if by > max_age => {
+            let by = duration(by.as_secs().saturating_mul(1_000));
+            Finding::cannot_say(format!("{path} was written {by} from now: its writer's clock or ours is wrong"))
         }
         Ok((text, _)) => judge(&path, &text),
     }
 }
 
+/// How far the writing of a file lies back, or ahead of our clock.
+enum Age {
+    Back(Duration),
+    Ahead(Duration),
+}
+
 /// The text and the age. Not a FIFO: it would keep us waiting.
-fn read(path: &Path) -> io::Result<(String, Duration)> {
+fn read(path: &Path) -> io::Result<(String, Age)> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
@@ -40,8 +50,11 @@ fn read(path: &Path) -> io::Result<(String, Duration)> {
     }
     let mut bytes = Vec::new();
     file.take(READ_MAX).read_to_end(&mut bytes)?;
-    // A file of the future (the clock went back) counts as new.
-    let age = SystemTime::now().duration_since(metadata.modified()?).unwrap_or_default();
+    // A little ahead is new; far ahead it would seem new for ever.
+    let age = match SystemTime::now().duration_since(metadata.modified()?) {
+        Ok(age) => Age::Back(age),
+        Err(ahead) => Age::Ahead(ahead.duration()),
+    };
     Ok((String::from_utf8_lossy(&bytes).into_owned(), age))
 }
 

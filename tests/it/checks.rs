@@ -482,6 +482,11 @@ fn state_files() {
     let old = std::time::SystemTime::now() - Duration::from_secs(90);
     std::fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
     expect(&check, None, "UNK", "max-age = 1m: its writer has stopped");
+    let dated = |time| std::fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    dated(std::time::SystemTime::now() + Duration::from_secs(30));
+    expect(&check, Some(true), "L7OK", "up");
+    dated(std::time::SystemTime::now() + Duration::from_secs(7_210));
+    expect(&check, None, "UNK", "was written 2h");
     std::fs::remove_file(&path).unwrap();
     std::fs::create_dir(&path).unwrap();
     expect(&check, None, "UNK", "no regular file");

@@ -90,6 +90,31 @@ fn check_tells_of_links() {
     assert!(words.contains("example.org.zone:7:10: warning: ") && words.contains("real"), "{words}");
 }
 
+/// What is no mistake, but hardly meant; and a state that a start could not use.
+#[test]
+fn check_warns() {
+    let config = CONFIG.replace(
+        "[pool.web]\nnodes = [\"fishfinger\", \"blowfish\"]",
+        "[check.idle]\nhttp = \"http://{node}/\"\n[check.six]\nhttp = \"http://{node}/\"\nfamilies = [\"ipv6\"]\n\
+         [pool.web]\nnodes = [\"fishfinger\", \"blowfish\"]\nchecks = [\"six\"]",
+    );
+    let files = Files::new(&config.replacen("[node.blowfish]", "ipv6 = \"2001:db8::1\"\n[node.blowfish]", 1), ZONE);
+    fs::create_dir(files.path().join("state")).unwrap();
+    fs::write(files.path().join("state/state.json"), "{\"version\":2}").unwrap();
+    let output = files.run(&["check"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = stderr(&output);
+    for line in [
+        "check `idle`: warning: no pool uses it\n",
+        "pool `web`: warning: no check looks at blowfish, which has no address of their families",
+        "state/state.json: warning: written by another version (format 2, this one reads 1); a start would set it aside",
+    ] {
+        assert!(said.contains(line), "{line} is not in\n{said}");
+    }
+    assert_eq!(said.lines().count(), 3, "{said}");
+    assert!(stdout(&output).ends_with("; 3 warnings\n"), "{}", stdout(&output));
+}
+
 /// (configuration, zone, the line on stderr): exit 2, exactly one line, nothing else.
 #[test]
 fn each_mistake_is_one_line_and_exit_2() {

@@ -148,6 +148,11 @@ const BAD: &[(&str, &str, &str)] = &[
         "c.toml:27:7: error: zone EXAMPLE.org. is configured twice; remove one (a final dot or upper case makes no other zone)",
     ),
     ("relay = true", "", ""),
+    (
+        "ipv6 = \"2001:db8::10\"\n\n[node.blowfish]\nipv4 = \"198.51.100.20\"\n\n[check.web]\n",
+        "\n[node.blowfish]\nipv4 = \"198.51.100.20\"\n\n[check.web]\nfamilies = [\"ipv6\"]\n",
+        "c.toml:24:11: error: check `web` looks at nobody: no node of the pool has an ipv6 address; give the nodes one, or leave the check out",
+    ),
 ];
 
 #[test]
@@ -159,6 +164,31 @@ fn each_mistake_is_one_line() {
         let expected: Vec<&str> = if expected.is_empty() { vec![] } else { vec![expected] };
         assert_eq!(got, expected, "{from} -> {to}");
     }
+}
+
+/// A file that holds no certificates is no `ca-file`: found at `check`, not at the first probe.
+#[test]
+fn a_certificate_file_that_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    let says = |text: &str| {
+        fs::write(&file, text).unwrap();
+        let config = GOOD.replace("expect = ", &format!("ca-file = \"{}\" #", file.display()));
+        problems(&config)
+    };
+    let pem = |base64: &str| format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n");
+    for (text, why) in [
+        (String::new(), "there is no certificate in it"),
+        ("nonsense".to_owned(), "there is no certificate in it"),
+        (pem("AAAA"), "what is in it is no certificate"),
+        (pem("****"), ""),
+    ] {
+        let got = says(&text);
+        assert_eq!(got.len(), 1, "{text}: {got:?}");
+        assert!(got[0].starts_with("c.toml:19:11: error: ") && got[0].contains("ca.pem: no PEM file"), "{got:?}");
+        assert!(got[0].contains(why) && got[0].ends_with("BEGIN CERTIFICATE lines"), "{got:?}");
+    }
+    assert_eq!(says(&crate::support::authority::Authority::new().ca_pem()), [""; 0]);
 }
 
 /// A hidden primary: (what stands in the zone's table or behind it, the one line it gives).

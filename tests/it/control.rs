@@ -136,6 +136,7 @@ fn a_status(evil: &str) -> Status {
         last_probe_unix_ms: Some(NOW - 2_000),
         since_unix_ms: Some(NOW - 60_000),
         cert_expiry_unix_s: Some(1_800_000_000),
+        measures: Vec::new(),
         history: "+++--".into(),
     };
     let order = vec![node("fishfinger"), node("blowfish")];

@@ -7,7 +7,9 @@ use nsd_failover::director::orders::OrderError;
 use nsd_failover::director::settings::{Settings, ZoneSettings};
 use nsd_failover::director::state::State;
 use nsd_failover::export::serial::SerialScheme;
-use nsd_failover::failover::pool::{Families, Node, Pool, PoolRoles, Preempt, Roles, Rotate, WhenAllDown};
+use nsd_failover::failover::pool::{
+    Families, Node, Pool, PoolToldRoles, Preempt, Rotate, Told, ToldRoles, WhenAllDown,
+};
 use nsd_failover::health::check::{Check, Http, Kind, Outcome};
 use nsd_failover::health::family::{Family, PerFamily};
 use nsd_failover::health::time::Now;
@@ -54,9 +56,9 @@ fn settings() -> Settings {
     Settings { pools: vec![pool], checks: vec![check], zones: vec![zone], ..Settings::default() }
 }
 
-fn roles(primary: usize, standby: usize) -> PoolRoles {
-    let roles = Roles { primary: Some(primary), standby: Some(standby) };
-    PerFamily { ipv4: roles, ipv6: Roles::default() }
+fn roles(primary: usize, standby: usize) -> PoolToldRoles {
+    let roles = ToldRoles { primary: Told::Node(primary), standby: Told::Node(standby) };
+    PerFamily { ipv4: roles, ipv6: ToldRoles::default() }
 }
 
 /// A director, a clock, and probes that are answered as `up` says.
@@ -376,6 +378,64 @@ fn a_restart_keeps_roles_orders_generation_and_serial() {
     let mut fresh = Stage::new(settings, Some(unreadable));
     fresh.handle(Event::Tick);
     assert_eq!(fresh.swaps[0].generation, 1);
+}
+
+/// Without a state the zone file tells what was answered; lines that are commented out as withdrawn
+/// tell that a family, or all of it, was not.
+#[test]
+fn a_start_from_a_file_with_withdrawn_lines() {
+    let stage = |families: Families, told: [Told; 2], up: &[&str]| {
+        let mut settings = settings();
+        for (node, last) in settings.pools[0].nodes.iter_mut().zip(1..) {
+            node.ipv6 = Some([0x2001, 0xdb8, 0, 0, 0, 0, 0, last].into());
+        }
+        settings.pools[0].families = families;
+        settings.pools[0].when_all_down = WhenAllDown::Withdraw;
+        let [ipv4, ipv6] = told.map(|primary| ToldRoles { primary, standby: Told::Node(1) });
+        settings.zones[0].roles_in_file = vec![Some(PerFamily { ipv4, ipv6 })];
+        let mut stage = Stage::new(settings, None);
+        stage.handle(Event::Tick);
+        assert_eq!((stage.swaps.len(), stage.exports.len()), (1, 0), "served at once, and nsd has it already");
+        stage.run(30_000, up);
+        stage
+    };
+    let primaries = |stage: &Stage, swap: usize| {
+        let roles = stage.swaps[swap].pools[0];
+        [roles.ipv4.primary, roles.ipv6.primary]
+    };
+    let (zero, out) = (Told::Node(0), Told::Withdrawn);
+    // Both families are up: IPv6 is answered again once that is sure, and nsd hears of it.
+    for families in [Families::Together, Families::Withdraw, Families::Independent] {
+        let stage = stage(families, [zero, out], BOTH);
+        assert_eq!(primaries(&stage, 0), [Some(0), None], "{families:?}: as in the file");
+        assert_eq!(primaries(&stage, 1), [Some(0), Some(0)], "{families:?}");
+        assert_eq!(stage.exports.len(), 1, "{families:?}");
+    }
+    // Everything was withdrawn, and nobody is up: no dead host is answered in between.
+    let stage = stage(Families::Together, [out, out], &[]);
+    assert!((0..stage.swaps.len()).all(|swap| primaries(&stage, swap) == [None, None]), "{:?}", stage.swaps);
+    assert_eq!(stage.director.status(stage.now).pools[0].rule, "all-down-withdraw");
+}
+
+/// The same check of the same node in many pools is one probe, and what it finds moves them in one
+/// step.
+#[test]
+fn one_probe_for_many_pools() {
+    let mut settings = settings();
+    let second = Pool { name: "mail".to_owned(), ..settings.pools[0].clone() };
+    settings.pools.push(second);
+    settings.zones[0].pools = vec![0, 1];
+    settings.zones[0].roles_in_file = vec![Some(roles(0, 1)); 2];
+    let mut stage = Stage::new(settings, None);
+    stage.pass(10_000);
+    stage.handle(Event::Tick);
+    let mut probed: Vec<String> = stage.probing.iter().map(|target| target.node.clone()).collect();
+    probed.sort();
+    assert_eq!(probed, ["blowfish", "fishfinger"], "each once, not once for each pool");
+    stage.run(60_000, BOTH);
+    stage.run(60_000, &["blowfish"]);
+    assert_eq!(stage.swaps.len(), 2, "both in one generation");
+    assert!(stage.swaps[1].pools.iter().all(|roles| roles.ipv4.primary == Some(1)));
 }
 
 /// An export that a crash cut short is made again.

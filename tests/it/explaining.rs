@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+use super::support::authority::Authority;
 use super::support::daemon::{Daemon, program, wait_for};
 use super::support::host::{Behaviour, Host};
 
@@ -76,7 +77,7 @@ fn why_and_what_if() {
             "primary        fishfinger",
             "fishfinger ipv4 web: up",
             "L7OK",
-            "if fishfinger goes down: blowfish becomes primary over ipv4 [failover]",
+            "if fishfinger goes down: blowfish becomes primary [failover]",
             "if blowfish goes down: nothing moves [steady]",
             "TTL            at most 5 s",
         ],
@@ -93,7 +94,7 @@ fn why_and_what_if() {
             "primary        blowfish",
             "probes that led to it\n  fishfinger ipv4 web: L7RSP",
             "L7RSP    3 times",
-            "if fishfinger is up again: after preempt = 5m, fishfinger becomes primary over ipv4 [preempt]",
+            "if fishfinger is up again: after preempt = 5m, fishfinger becomes primary [preempt]",
             "if blowfish goes down: nothing moves [all-down-keep]",
         ],
     );
@@ -110,6 +111,13 @@ fn why_and_what_if() {
     fs::write(folder.path().join("nsd-failover.toml"), text.replace("fall = 3", "fall = 1000")).unwrap();
     let other = says(&run(folder.path(), &["replay", "--log", record]), 0, &["\n- 20", "of 2 targets"]);
     assert!(!other.contains("\n+ 20") && !other.contains("\n= 20"), "{other}");
+    let json = run(folder.path(), &["replay", "--log", record, "--json"]).stdout;
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(
+        (&json["moves"][0]["which"], &json["moves"][0]["transition"]["to"]),
+        (&"recorded".into(), &"blowfish".into())
+    );
+    assert!(json["targets"] == 2 && json["probes"].as_u64() > Some(4), "{json}");
     says(&run(folder.path(), &["replay", "--log", "/no/such/file"]), 2, &["name the daemon's probes.jsonl"]);
 }
 
@@ -128,7 +136,7 @@ fn a_probe_step_by_step_and_a_plan() {
     );
     says(&run(&["plan"]), 0, &["pool web: stays fishfinger"]);
     first.behave(Behaviour::Status(500));
-    says(&run(&["probe", "fishfinger", "web"]), 1, &["bad: L7STS HTTP 500", "1 probes were not good"]);
+    says(&run(&["probe", "fishfinger", "web"]), 1, &["bad: L7STS HTTP 500", "not good: 1 of 1 probes"]);
     says(&run(&["probe", "fishfinger", "wbe"]), 2, &["no pool looks at fishfinger with `wbe`; it has web"]);
     says(&run(&["probe", "nobody"]), 2, &["no pool with checks has a node `nobody`; there are blowfish, fishfinger"]);
     let plan = says(
@@ -143,5 +151,59 @@ fn a_probe_step_by_step_and_a_plan() {
     assert_eq!(fs::read_to_string(folder.path().join("example.org.zone")).unwrap(), ZONE, "nothing is changed");
     assert!(!folder.path().join("state").exists());
     second.behave(Behaviour::Status(500));
+    says(&run(&["plan"]), 0, &["! pool web: stays fishfinger: nobody is up"]);
+    // The same for programs.
+    let json = |arguments: &[&str]| -> Vec<serde_json::Value> {
+        let output = run(arguments).stdout;
+        serde_json::Deserializer::from_slice(&output).into_iter().map(Result::unwrap).collect()
+    };
+    second.behave(Behaviour::Good);
+    let plan = json(&["plan", "--json"]).remove(0);
+    let pool = &plan["pools"][0];
+    assert_eq!((&plan["sure"], &pool["from"], &pool["to"]), (&true.into(), &"fishfinger".into(), &"blowfish".into()));
+    assert_eq!(pool["rule"], "failover");
+    let line = &plan["zones"][0]["lines"][1];
+    assert_eq!((&line["line"], &line["planned"]), (&5.into(), &"www 300 IN A 127.0.0.2 ; Enable failover".into()));
+    let probes = json(&["probe", "fishfinger", "--json"]).remove(0);
+    let probe = &probes[0];
+    assert_eq!(
+        (&probe["check"], &probe["kind"], &probe["address"]),
+        (&"web".into(), &"http".into(), &"127.0.0.1".into())
+    );
+    assert_eq!((&probe["success"], &probe["word"]), (&false.into(), &"L7STS".into()));
+    assert!(probe["steps"][0]["step"] == "connected" && probe["steps"][0]["after_ms"].is_f64(), "{probe}");
+}
+
+/// `names = "pool"`: a standby that cannot show a certificate for every name of the pool is not up,
+/// and so is not promoted.
+#[test]
+fn a_standby_without_the_pool_s_certificates() {
+    let authority = Authority::new();
+    let (both, one) = (["www.example.org", "foo.example.org"], ["www.example.org"]);
+    let mut first = Host::with_tls("127.0.0.1:0", "fishfinger", authority.server(&both));
+    let address = format!("127.0.0.2:{}", first.port());
+    let second = Host::with_tls(&address, "blowfish", authority.server(&one));
+    let folder = tempfile::tempdir().unwrap();
+    authority.write_ca(folder.path());
+    fs::write(folder.path().join("example.org.zone"), format!("{ZONE}foo 300 IN A 127.0.0.1 ; Enable failover\n"))
+        .unwrap();
+    let text = config(first.port(), 1);
+    let (before, rest) = text.split_once("[check.web]\n").unwrap();
+    let after = &rest[rest.find("interval").unwrap()..];
+    let port = first.port();
+    let check = format!("[check.web]\ntls = \"{{node}}:{port}\"\nnames = \"pool\"\nca-file = \"ca.pem\"\n");
+    let text = format!("control = \"control.sock\"\nstate-dir = \"state\"\n{before}{check}{after}");
+    fs::write(folder.path().join("nsd-failover.toml"), text).unwrap();
+    let run = |arguments: &[&str]| run(folder.path(), arguments);
+    says(&run(&["probe", "fishfinger"]), 0, &["good: L6OK good certificates for 2 names", "certificate until"]);
+    says(
+        &run(&["probe", "blowfish"]),
+        1,
+        &["bad: L6RSP 1 of 2 names fail: foo.example.org: TLS: invalid peer certificate"],
+    );
+    first.stop();
     says(&run(&["plan"]), 0, &["pool web: stays fishfinger: nobody is up"]);
+    drop(second);
+    let _second = Host::with_tls(&address, "blowfish", authority.server(&both));
+    says(&run(&["plan"]), 0, &["! pool web: fishfinger -> blowfish"]);
 }

@@ -31,6 +31,7 @@ mod probes;
 mod publish;
 mod publish_included;
 mod reference;
+mod sequences;
 mod service;
 mod simulation;
 mod support;

@@ -10,7 +10,7 @@ use nsd_failover::dns::name::Name;
 use nsd_failover::dns::rdata::to_text;
 use nsd_failover::export::{RenderError, Rendered, render};
 use nsd_failover::failover::binding::Binding;
-use nsd_failover::failover::pool::{Families, Node, Pool, PoolRoles, Preempt, Roles, Rotate, WhenAllDown};
+use nsd_failover::failover::pool::{Families, Node, Pool, PoolRoles, Preempt, Roles, Rotate, ToldRoles, WhenAllDown};
 use nsd_failover::health::family::PerFamily;
 use nsd_failover::zone::Zone;
 use nsd_failover::zone::document::Document;
@@ -120,7 +120,8 @@ fn the_reference_files_tell_who_is_primary() {
             let zone = parse(origin, &text);
             let (binding, diagnostics) = Binding::new(&zone, Some(0), &pools);
             assert_eq!(diagnostics, []);
-            assert_eq!(binding.roles_in_file(&pools), [Some(roles)]);
+            let told = PerFamily::from_fn(|family| ToldRoles::from(roles[family]));
+            assert_eq!(binding.roles_in_file(&pools), [Some(told)]);
         }
     }
 }

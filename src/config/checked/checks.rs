@@ -3,9 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use toml::Spanned;
 
 use crate::director::settings::ANCHOR;
@@ -329,10 +333,28 @@ impl Checker {
             self.at(source, ca_file.span(), "insecure accepts any certificate", "remove ca-file or insecure");
         }
         Certificates {
-            ca_file: table.ca_file.as_ref().and_then(|text| self.readable(source, text)),
+            ca_file: table.ca_file.as_ref().and_then(|text| self.certificate_file(source, text)),
             insecure,
             min_days: table.cert_min_days.as_ref().map(|days| *days.get_ref()),
         }
+    }
+
+    /// A PEM file with certificates in it, and nothing that only looks like one.
+    fn certificate_file(&mut self, source: &Source, text: &file::Text) -> Option<PathBuf> {
+        let path = self.readable(source, text)?;
+        let read = CertificateDer::pem_file_iter(&path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let wrong = match read {
+            Ok(found) if found.is_empty() => "there is no certificate in it".to_owned(),
+            Ok(found) => {
+                let mut roots = RootCertStore::empty();
+                let Some(error) = found.into_iter().find_map(|found| roots.add(found).err()) else { return Some(path) };
+                format!("what is in it is no certificate: {error}")
+            }
+            Err(error) => error.to_string(),
+        };
+        let message = format!("{}: no PEM file with certificates: {wrong}", path.display());
+        self.at(source, text.span(), message, "name a file with BEGIN CERTIFICATE lines");
+        None
     }
 
     fn names(&mut self, source: &Source, table: &file::Check, host: String) -> Names {

@@ -29,6 +29,7 @@ fn check(family: Family, up: bool, against: u32) -> CheckStatus {
         last_probe_unix_ms: Some(NOW - 2_000),
         since_unix_ms: Some(NOW - 60_000),
         cert_expiry_unix_s: Some(NOW / 1_000 + 86_400 * if up { 61 } else { 5 }),
+        measures: Vec::new(),
         history: if up { "+".repeat(30) } else { format!("{}---", "+".repeat(20)) },
     }
 }

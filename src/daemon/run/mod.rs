@@ -28,6 +28,7 @@ use crate::table::{Live, Table};
 
 use super::clock::Clock;
 use super::confine::Confined;
+use super::descriptors;
 use super::exports;
 use super::failure::Failure;
 use super::ground::Ground;
@@ -51,8 +52,6 @@ pub use publishing::publisher;
 const EVENTS_MAX: usize = 4_096;
 /// Orders that may wait for the loop.
 const COMMANDS_MAX: usize = 64;
-/// Probes under way at a time; more wait their turn.
-const PROBES_MAX: usize = 1_024;
 /// Exports under way at a time; more wait their turn. Most of them wait for nsd, which brings what
 /// was asked for while it reloads into service with its next reload, in one go.
 const EXPORTS_MAX: usize = 64;
@@ -122,7 +121,7 @@ pub async fn run(
         pools: loaded.settings.pools.clone().into(),
         recorder,
         saver,
-        probes: Arc::new(Semaphore::new(PROBES_MAX)),
+        probes: Arc::new(Semaphore::new(descriptors::probes_max())),
         exports,
         waiters: Waiters::default(),
         status_due: None,

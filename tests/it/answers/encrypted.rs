@@ -26,7 +26,9 @@ use crate::support::nsd::free_address;
 pub fn certificate(folder: &Path) {
     let made = rcgen::generate_simple_self_signed(vec!["ns.test".to_owned()]).unwrap();
     fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
-    fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    let key = folder.join("key.pem");
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    fs::set_permissions(key, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 /// What kdig prints; it trusts `ca` and nobody else.

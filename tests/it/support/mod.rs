@@ -9,3 +9,4 @@ pub mod odd_zones;
 pub mod scripted;
 pub mod signed;
 pub mod smtp;
+pub mod world;

@@ -7,7 +7,9 @@ use nsd_failover::director::event::{Action, Event, Order};
 use nsd_failover::director::settings::{Settings, ZoneSettings};
 use nsd_failover::director::state::State;
 use nsd_failover::export::serial::SerialScheme;
-use nsd_failover::failover::pool::{Families, Node, Pool, PoolRoles, Preempt, Roles, Rotate, WhenAllDown};
+use nsd_failover::failover::pool::{
+    Families, Node, Pool, PoolToldRoles, Preempt, Rotate, Told, ToldRoles, WhenAllDown,
+};
 use nsd_failover::health::time::Now;
 
 const NOW: Now = Now { monotonic_ms: 0, unix_ms: 1_767_323_045_000 };
@@ -30,13 +32,13 @@ fn settings(content: u64, serial_in_file: u32) -> Settings {
         ttl_min_s: None,
         anchors: Vec::new(),
     };
-    let ipv4 = Roles { primary: Some(0), standby: Some(1) };
+    let ipv4 = ToldRoles { primary: Told::Node(0), standby: Told::Node(1) };
     let zone = ZoneSettings {
         origin: "example.org".parse().unwrap(),
         pools: vec![0],
         scheme: SerialScheme::Increment,
         serial_in_file,
-        roles_in_file: vec![Some(PoolRoles { ipv4, ipv6: Roles::default() })],
+        roles_in_file: vec![Some(PoolToldRoles { ipv4, ipv6: ToldRoles::default() })],
         export: false,
         content: Some(content),
         is_signed: false,

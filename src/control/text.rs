@@ -308,6 +308,9 @@ impl Text {
                 "{mark} zone {:<width$}  serial {} here{at_nsd}{held}{export}",
                 zone.name, zone.serial
             ));
+            if let Some(reason) = zone.next_refused.as_ref().filter(|_| zone.export) {
+                self.line(format_args!("!      {:<width$}  the next failover would be refused: {reason}", ""));
+            }
             for secondary in &zone.secondaries {
                 let mark = if secondary.serial == Some(zone.serial) { ' ' } else { '!' };
                 let serial = secondary.serial.map_or("not seen".to_owned(), |serial| serial.to_string());

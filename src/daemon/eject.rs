@@ -77,11 +77,10 @@ async fn export_all(config: &Config) -> Result<Decision, Failure> {
     }
     let mut failed = Vec::new();
     let pools: Arc<[Pool]> = config.pools.clone().into();
-    for (index, zone) in config.zones.iter().enumerate().filter(|(_, zone)| zone.export_file.is_some()) {
-        let Some(publisher) = &publisher else { continue };
-        let serial = decision.serials[index];
-        let order =
-            exports::Order { zone: zone.clone(), pools: Arc::clone(&pools), decision: Arc::clone(&decision), serial };
+    for (index, zone) in loaded.zones.into_iter().enumerate() {
+        let (Some(publisher), Some(loaded)) = (&publisher, zone.exported) else { continue };
+        let (pools, decision, serial) = (Arc::clone(&pools), Arc::clone(&decision), decision.serials[index]);
+        let order = exports::Order { zone: zone.config, loaded, pools, decision, serial };
         let report = exports::run(publisher, order).await.report;
         let line = text::export_line(&report);
         match report.result {

@@ -1,10 +1,10 @@
 //! From a decision to a job for the export transaction: read the operator's file as it is now,
 //! render the decision into it, say what nsd must answer afterwards.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use domain::base::iana::Rtype;
 
@@ -14,23 +14,25 @@ use crate::director::effect::Decision;
 use crate::director::event::{ExportReport, ExportResult};
 use crate::dns::name::Name;
 use crate::export::serial::{self, SerialScheme};
-use crate::export::{self, Rendered};
+use crate::export::skeleton::Skeleton;
+use crate::export::{self, Draft, Rendered};
 use crate::failover::binding::Binding;
-use crate::failover::pool::{Pool, Roles};
-use crate::health::family::PerFamily;
-use crate::publish::{Expected, IncludedFile, Job, Publisher, Renewed, Texts};
+use crate::failover::pool::Pool;
+use crate::publish::{Expected, IncludedFile, Job, Publisher, ReadBack, Renewed, Texts};
 use crate::zone::document::DOCUMENT_MAX;
 use crate::zone::edit::{self, Edit, Edited, EditedFile};
 use crate::zone::source::{Included, Source};
-use crate::zone::{Zone, contained};
+use crate::zone::{Zone, ZoneRecord, contained};
 
 use super::clock::unix_ms;
-use super::load::{self, Held};
+use super::load::{self, Held, Parsed};
 
 /// Everything that an export needs to know, taken when the director asks for it.
 #[derive(Clone)]
 pub struct Order {
     pub zone: config::Zone,
+    /// The zone as it was loaded, with these pools.
+    pub loaded: Arc<Parsed>,
     pub pools: Arc<[Pool]>,
     pub decision: Arc<Decision>,
     /// The serial that the decision gave the zone.
@@ -40,10 +42,11 @@ pub struct Order {
 /// What became of an export.
 pub struct Done {
     pub report: ExportReport,
-    /// What the operator's files held when they were read, and what they hold now: the daemon compares
-    /// the first with what it has loaded.
+    /// What the operator's files held when they were read: the daemon compares it with what it has
+    /// loaded.
     pub read: Option<Held>,
-    pub written: Option<Held>,
+    /// What they hold now.
+    pub written: Option<Arc<Parsed>>,
 }
 
 impl Done {
@@ -72,37 +75,26 @@ pub async fn run(publisher: &Publisher, order: Order) -> Done {
             let order = Order { serial, ..order };
             Done::early(&order, ExportResult::Unchanged, "the file says so already".to_owned(), Some(read))
         }
-        Ok(Prepared::Job { job, verify }) => {
+        Ok(Prepared::Job { job, current, draft }) => {
             let in_place = job.source.as_ref() == Some(&job.target);
-            let (read, written) = (held_before(&job), held_after(&job));
+            let (serial, read) = (job.serial, current.held.clone());
+            let written = Arc::new(OnceLock::new());
+            let found = Arc::clone(&written);
+            let verify = move |bytes: &[u8]| {
+                let zone = read_back(&order, bytes)?;
+                if let Some(draft) = &draft {
+                    draft.verify(&current.zone, &zone).map_err(|error| error.to_string())?;
+                }
+                if zone.serial() != serial {
+                    return Err(format!("it has serial {}, not {serial}", zone.serial()));
+                }
+                Ok(meaning(&order, zone, Arc::clone(&found)))
+            };
             let report = publisher.export(job, verify).await;
-            let written = (report.result == ExportResult::Served && in_place).then_some(written);
+            let written = written.get().filter(|_| report.result == ExportResult::Served && in_place).cloned();
             Done { report, read: Some(read), written }
         }
     }
-}
-
-/// Has nsd-checkzone judge what an export would bring if a pool's two roles changed places: the
-/// next move, most likely. The error is one line for people.
-pub async fn rehearse(publisher: &Publisher, order: &Order) -> Result<(), String> {
-    for index in 0..order.pools.len() {
-        let mut decision = Decision::clone(&order.decision);
-        let Some(roles) = decision.pools.get_mut(index) else { continue };
-        let exchanged = |roles: Roles| Roles { primary: roles.standby.or(roles.primary), standby: roles.primary };
-        *roles = PerFamily::from_fn(|family| exchanged(roles[family]));
-        let order = Order { decision: Arc::new(decision), ..order.clone() };
-        // A file that cannot be read or rendered now is told of by others.
-        let Ok(Prepared::Job { job, .. }) = blocking(&order, |order| prepare(order, None)).await else { continue };
-        // It would read the included files as they are now.
-        if job.included.iter().any(|file| file.new.is_some()) {
-            continue;
-        }
-        let judged = publisher.rehearse(&job).await;
-        judged.map_err(|reason| {
-            format!("{}: if {} moves, its export will be refused: {reason}", job.origin, order.pools[index].name)
-        })?;
-    }
-    Ok(())
 }
 
 /// Puts the last good generation of a zone back in service, or the one with the serial `to`, with a
@@ -114,7 +106,7 @@ pub async fn roll_back(publisher: &Publisher, order: Order, to: Option<u32>) -> 
     };
     let at_nsd = publisher.serial_at(&order.zone.origin).await.ok();
     let newest = serial::newest(order.serial, current.source_serial);
-    let (zone, pools, scheme) = (order.zone.clone(), order.pools.clone(), order.zone.serial);
+    let (zone, scheme) = (order.zone.clone(), order.zone.serial);
     let renew = move |kept: Texts| {
         let file = |(path, bytes): (PathBuf, Vec<u8>)| EditedFile { file: path.display().to_string(), bytes };
         let mut included: Vec<EditedFile> = kept.included.into_iter().map(file).collect();
@@ -124,13 +116,11 @@ pub async fn roll_back(publisher: &Publisher, order: Order, to: Option<u32>) -> 
         included.retain(|file| edited.included.iter().all(|edited| edited.file != file.file));
         included.extend(edited.included);
         let bytes = edited.zone.unwrap_or(kept.zone);
-        let expect = read_back(&zone, &pools, &bytes, &included)?.expected.into();
         let included = included.into_iter().map(|file| (file.file.into(), file.bytes)).collect();
-        Ok(Renewed { texts: Texts { zone: bytes, included }, serial, expect })
+        Ok(Renewed { texts: Texts { zone: bytes, included }, serial })
     };
-    let (zone, pools) = (order.zone, order.pools);
-    let verify = move |bytes: &[u8]| read_back(&zone, &pools, bytes, &[]).map(drop);
-    let read = held_before(&current);
+    let read = held(&current);
+    let verify = move |bytes: &[u8]| Ok(meaning(&order, read_back(&order, bytes)?, Arc::default()));
     let report = publisher.rollback(current, to, renew, verify).await;
     // What is in the file now is not known here: the daemon loads it as it would an operator's edit.
     Done { report, read: Some(read), written: None }
@@ -168,7 +158,7 @@ fn edited(
     pools: &[Pool],
     decision: &Decision,
     serial: Option<u32>,
-) -> Result<(load::Parsed, Edited), String> {
+) -> Result<(Parsed, Edited), String> {
     let parsed = load::parse(zone, pools).map_err(|lines| lines.join("\n"))?;
     let serial = serial.unwrap_or_else(|| next_serial(zone.serial, parsed.zone.serial(), None, None));
     let rendered = export::render(&parsed.zone, &parsed.binding, pools, &decision.pools, serial);
@@ -214,11 +204,18 @@ pub fn render(
 }
 
 enum Prepared {
-    Unchanged { read: Held, serial: u32 },
-    Job { job: Job, verify: Verify },
+    Unchanged {
+        read: Held,
+        serial: u32,
+    },
+    Job {
+        job: Job,
+        /// The zone as it was read now.
+        current: Arc<Parsed>,
+        /// What is still to be verified.
+        draft: Option<Draft>,
+    },
 }
-
-type Verify = Box<dyn Fn(&[u8]) -> Result<(), String> + Send>;
 
 /// The zone as it is, for a job that brings its own bytes.
 fn current_for_rollback(order: &Order) -> Result<Job, String> {
@@ -228,25 +225,15 @@ fn current_for_rollback(order: &Order) -> Result<Job, String> {
     Ok(job_of(order, &parsed, target))
 }
 
-/// What the files of a job hold before it and after it.
-fn held_before(job: &Job) -> Held {
+/// What the files of a job hold before it.
+fn held(job: &Job) -> Held {
     let one =
         |file: &IncludedFile| Included { file: file.path.display().to_string(), bytes: file.old.clone(), remark: None };
     Held { zone: job.source_bytes.clone(), included: job.included.iter().map(one).collect() }
 }
 
-fn held_after(job: &Job) -> Held {
-    let mut held = Held { zone: job.bytes.clone(), ..held_before(job) };
-    for (held, file) in held.included.iter_mut().zip(job.included.iter()) {
-        if let Some(new) = &file.new {
-            held.bytes = new.clone();
-        }
-    }
-    held
-}
-
 /// A job that would leave everything as it is.
-fn job_of(order: &Order, parsed: &load::Parsed, target: PathBuf) -> Job {
+fn job_of(order: &Order, parsed: &Parsed, target: PathBuf) -> Job {
     let in_place = target == order.zone.file;
     Job {
         origin: order.zone.origin.clone(),
@@ -257,63 +244,71 @@ fn job_of(order: &Order, parsed: &load::Parsed, target: PathBuf) -> Job {
         bytes: Arc::clone(&parsed.held.zone),
         serial: parsed.zone.serial(),
         generation: order.decision.generation,
-        expect: Arc::new([]),
         included: included_files(parsed, in_place, &[]),
         include_dir: Some(order.zone.include_dir.clone()),
     }
 }
 
+/// The zone as its files are now: as it was loaded, if they have not changed since.
+fn current(order: &Order) -> Result<Arc<Parsed>, String> {
+    let Order { zone, loaded, pools, .. } = order;
+    if loaded.held.included.is_empty() && zone.text.is_none() {
+        let bytes = read_file(&zone.file, DOCUMENT_MAX);
+        if bytes.is_ok_and(|bytes| bytes == *loaded.held.zone) {
+            return Ok(Arc::clone(loaded));
+        }
+    }
+    load::parse(zone, pools).map(Arc::new).map_err(|lines| lines.join("; "))
+}
+
 fn prepare(order: &Order, at_nsd: Option<u32>) -> Result<Prepared, String> {
     let Order { zone, pools, decision, .. } = order;
     let target: PathBuf = zone.export_file.clone().ok_or("the zone has export = \"off\"")?;
-    let parsed = load::parse(zone, pools).map_err(|lines| lines.join("; "))?;
-    let in_file = parsed.zone.serial();
+    let current = current(order)?;
+    let Parsed { zone: parsed, binding, held, .. } = &*current;
+    let in_file = parsed.serial();
     let serial = next_serial(zone.serial, in_file, at_nsd, Some(order.serial));
-    let in_place = target == zone.file;
-    let (rendered, before) = match in_place {
-        true => (export::render(&parsed.zone, &parsed.binding, pools, &decision.pools, serial), in_file),
-        false => (Ok(copy(order, &parsed, &target, serial, at_nsd)?), at_nsd.unwrap_or(in_file)),
-    };
-    let edited = match rendered.map_err(|error| error.to_string())? {
-        Rendered::Changed(edited) => edited,
-        Rendered::Unchanged => return Ok(Prepared::Unchanged { read: parsed.held, serial: before }),
-    };
-    let bytes = edited.zone.unwrap_or_else(|| parsed.held.zone.to_vec());
-    let intended = read_back(zone, pools, &bytes, &edited.included)?;
-    let included = included_files(&parsed, in_place, &edited.included);
-    let (serial, expect) = (intended.serial, intended.expected.clone().into());
-    let job = Job { bytes: bytes.into(), serial, expect, included, ..job_of(order, &parsed, target) };
-    let (zone, pools) = (zone.clone(), pools.clone());
-    // By then the included files are in place.
-    let verify = move |bytes: &[u8]| match read_back(&zone, &pools, bytes, &[])? {
-        found if found == intended => Ok(()),
-        found => Err(format!("what was written reads differently: serial {} for {}", found.serial, intended.serial)),
-    };
-    Ok(Prepared::Job { job, verify: Box::new(verify) })
+    if target != zone.file {
+        let Some(bytes) = copy(order, &current, &target, serial, at_nsd)? else {
+            return Ok(Prepared::Unchanged { read: held.clone(), serial: at_nsd.unwrap_or(in_file) });
+        };
+        let job = Job { bytes: bytes.into(), serial, ..job_of(order, &current, target) };
+        return Ok(Prepared::Job { job, current, draft: None });
+    }
+    let draft = export::draft(parsed, binding, pools, &decision.pools, serial).map_err(|error| error.to_string())?;
+    let Some(draft) = draft else { return Ok(Prepared::Unchanged { read: held.clone(), serial: in_file }) };
+    if !draft.edited.included.is_empty() {
+        // Included files are in place before the whole can be read back.
+        draft.reread(parsed).map_err(|error| error.to_string())?;
+    }
+    let bytes = draft.edited.zone.clone().unwrap_or_else(|| held.zone.to_vec());
+    let included = included_files(&current, true, &draft.edited.included);
+    let job = Job { bytes: bytes.into(), serial, included, ..job_of(order, &current, target) };
+    Ok(Prepared::Job { job, current, draft: Some(draft) })
 }
 
-/// What an export-file is to hold. It is compared with what that holds now, not with the operator's
-/// file: roles that the latter has had all along may be news to nsd.
+/// What an export-file is to hold; `None`: it does. It is compared with what that holds now, not with
+/// the operator's file: roles that the latter has had all along may be news to nsd.
 fn copy(
     order: &Order,
-    parsed: &load::Parsed,
+    current: &Parsed,
     target: &Path,
     serial: u32,
     at_nsd: Option<u32>,
-) -> Result<Rendered, String> {
+) -> Result<Option<Vec<u8>>, String> {
     let text = |serial| {
-        let copied = export::copy(&parsed.zone, &parsed.binding, &order.pools, &order.decision.pools, serial);
-        whole(&order.zone, parsed, copied.map_err(|error| error.to_string())?)
+        let copied = export::copy(&current.zone, &current.binding, &order.pools, &order.decision.pools, serial);
+        whole(&order.zone, current, copied.map_err(|error| error.to_string())?)
     };
     match at_nsd {
-        Some(served) if holds(target, &text(served)?) => Ok(Rendered::Unchanged),
-        _ => Ok(Rendered::Changed(Edited { zone: Some(text(serial)?), included: Vec::new() })),
+        Some(served) if holds(target, &text(served)?) => Ok(None),
+        _ => Ok(Some(text(serial)?)),
     }
 }
 
 /// A zone's text after an edit as it stands in another file than the operator's: complete in itself,
 /// what it includes in the place of the `$INCLUDE` lines.
-fn whole(zone: &config::Zone, parsed: &load::Parsed, edited: Edited) -> Result<Vec<u8>, String> {
+fn whole(zone: &config::Zone, parsed: &Parsed, edited: Edited) -> Result<Vec<u8>, String> {
     let own = edited.zone.unwrap_or_else(|| parsed.held.zone.to_vec());
     if parsed.held.included.is_empty() {
         return Ok(own);
@@ -329,7 +324,7 @@ fn holds(path: &Path, bytes: &[u8]) -> bool {
 
 /// The included files with what they hold, and what those that are edited shall hold. Those that
 /// exports in place may change are kept with each generation.
-fn included_files(parsed: &load::Parsed, in_place: bool, edited: &[EditedFile]) -> Arc<[IncludedFile]> {
+fn included_files(parsed: &Parsed, in_place: bool, edited: &[EditedFile]) -> Arc<[IncludedFile]> {
     let ours = if in_place { parsed.zone.editable_files() } else { BTreeSet::new() };
     let new =
         |file: &str| edited.iter().find(|edited| edited.file == file).map(|edited| Arc::new(edited.bytes.clone()));
@@ -344,7 +339,7 @@ fn included_files(parsed: &load::Parsed, in_place: bool, edited: &[EditedFile]) 
         .collect()
 }
 
-/// The files on disk, as they will be after an edit.
+/// The files on disk, but for the edited ones.
 struct EditedFiles<'a> {
     files: FileSource,
     edited: &'a [EditedFile],
@@ -360,14 +355,6 @@ impl Source for EditedFiles<'_> {
     }
 }
 
-/// What a reader of the file will find: enough to tell that it says what was decided.
-#[derive(Debug, Eq, PartialEq)]
-struct ReadBack {
-    serial: u32,
-    records: usize,
-    expected: Vec<Expected>,
-}
-
 /// Reads a zone's text, with its included files as they are on disk but for the edited ones.
 fn load_edited(zone: &config::Zone, bytes: &[u8], edited: &[EditedFile]) -> Result<Zone, String> {
     let mut source = EditedFiles { files: FileSource::new(&zone.include_dir, &zone.file), edited };
@@ -375,34 +362,47 @@ fn load_edited(zone: &config::Zone, bytes: &[u8], edited: &[EditedFile]) -> Resu
         .map_err(|found| found.first().map_or_else(|| "unreadable".to_owned(), ToString::to_string))
 }
 
-fn read_back(zone: &config::Zone, pools: &[Pool], bytes: &[u8], edited: &[EditedFile]) -> Result<ReadBack, String> {
-    let parsed = load_edited(zone, bytes, edited)?;
-    let (binding, _) = Binding::new(&parsed, zone.pool, pools);
-    let records = parsed.records().filter(|found| !found.withdrawn).count();
-    Ok(ReadBack { serial: parsed.serial(), records, expected: failover_rrsets(&parsed, &binding) })
+/// Reads a zone's text as it lies on disk, with the files that it includes.
+fn read_back(order: &Order, bytes: &[u8]) -> Result<Zone, String> {
+    load::read_bytes(&order.zone, bytes.to_vec())
+        .map_err(|lines| lines.into_iter().next().unwrap_or_else(|| "unreadable".to_owned()))
+}
+
+/// What a text means to nsd: whether a verdict on it is known, and, told later, what it must answer;
+/// then `parsed` is set, too.
+fn meaning(order: &Order, zone: Zone, parsed: Arc<OnceLock<Arc<Parsed>>>) -> ReadBack {
+    let (config, pools) = (order.zone.clone(), Arc::clone(&order.pools));
+    let skeleton = Skeleton::of(&zone);
+    let expect = move || {
+        let (bound, _) = load::bind(&config, &pools, zone);
+        let expected = failover_rrsets(&bound.zone, &bound.binding);
+        // The first reading is the one that counts.
+        let _ = parsed.set(Arc::new(bound));
+        expected
+    };
+    ReadBack { expect: Box::new(expect), skeleton }
 }
 
 /// The RRsets that a tag belongs to, with all their addresses, untagged ones too.
 fn failover_rrsets(zone: &Zone, binding: &Binding) -> Vec<Expected> {
-    let mut rrsets: BTreeMap<(Name, u16), Vec<IpAddr>> = BTreeMap::new();
-    for found in
-        zone.failover_records().filter(|found| found.tag.as_ref().is_some_and(|tag| binding.slot(tag).is_some()))
-    {
-        rrsets.entry((found.record.owner, found.record.rtype.to_int())).or_default();
-    }
-    for found in zone.records().filter(|found| !found.withdrawn) {
-        let (owner, rtype, rdata) = (found.record.owner, found.record.rtype, found.record.rdata);
-        if !matches!(rtype, Rtype::A | Rtype::AAAA) {
-            continue;
+    let mut places: HashMap<(Name, Rtype), usize> = HashMap::new();
+    let mut rrsets: Vec<Expected> = Vec::new();
+    for ZoneRecord { record, tag, .. } in zone.failover_records() {
+        if tag.is_some_and(|tag| binding.slot(&tag).is_some()) {
+            let (owner, rtype) = (record.owner, record.rtype);
+            places.entry((owner.clone(), rtype)).or_insert_with(|| {
+                rrsets.push(Expected { owner, rtype, addresses: Vec::new() });
+                rrsets.len() - 1
+            });
         }
-        if let Some(addresses) = rrsets.get_mut(&(owner, rtype.to_int())) {
-            addresses.extend(address(&rdata));
+    }
+    let addresses = zone.records_of(&[Rtype::A, Rtype::AAAA]).filter(|found| !found.withdrawn);
+    for ZoneRecord { record, .. } in addresses {
+        if let Some(place) = places.get(&(record.owner, record.rtype)) {
+            rrsets[*place].addresses.extend(address(&record.rdata));
         }
     }
     rrsets
-        .into_iter()
-        .map(|((owner, rtype), addresses)| Expected { owner, rtype: Rtype::from_int(rtype), addresses })
-        .collect()
 }
 
 fn address(rdata: &[u8]) -> Option<IpAddr> {

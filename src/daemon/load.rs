@@ -2,7 +2,7 @@
 //! parsed, bound to their pools and compiled. All or nothing: one bad zone and nothing changes.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use domain::base::iana::Rtype;
@@ -72,8 +72,10 @@ pub struct Looked {
 /// A zone as it was when it was loaded.
 pub struct LoadedZone {
     pub config: config::Zone,
-    /// What its files held.
-    pub held: Held,
+    /// What its files hold, where exports edit them.
+    pub exported: Option<Arc<Parsed>>,
+    /// The files that it includes.
+    pub included: Vec<PathBuf>,
     pub records: usize,
     pub failover_records: usize,
     /// What its parent must hold, where we answer for the whole zone.
@@ -86,7 +88,7 @@ pub struct LoadedZone {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Held {
     /// The zone's own file.
-    pub zone: Arc<[u8]>,
+    pub zone: Arc<Vec<u8>>,
     /// Those that it includes.
     pub included: Vec<Included>,
 }
@@ -297,18 +299,28 @@ pub fn parse(zone: &config::Zone, pools: &[Pool]) -> Result<Parsed, Vec<String>>
             zone.origin
         )]
     })?;
-    let own: Arc<[u8]> = bytes.as_slice().into();
-    let mut source = FileSource::new(&zone.include_dir, &zone.file);
-    let parsed = Zone::load(&zone.origin, &file, bytes, &mut source).map_err(|found| errors_of(&found))?;
-    let (binding, found) = Binding::new(&parsed, zone.pool, pools);
+    let (parsed, found) = bind(zone, pools, read_bytes(zone, bytes)?);
     if found.iter().any(Diagnostic::is_error) {
         return Err(errors_of(&found));
     }
     let link = if zone.text.is_none() { link_remark(&zone.file) } else { None };
     let link = link.map(|remark| format!("{file}: warning: {remark}"));
-    let warnings = link.into_iter().chain(parsed.warnings().iter().chain(&found).map(ToString::to_string)).collect();
-    let held = Held { zone: own, included: parsed.document().included() };
-    Ok(Parsed { zone: parsed, binding, held, warnings })
+    let told = parsed.zone.warnings().iter().chain(&found).map(ToString::to_string);
+    let warnings = link.into_iter().chain(told).collect();
+    Ok(Parsed { warnings, ..parsed })
+}
+
+/// A text that was read already, with the files that it includes. The error as with [`parse`].
+pub fn read_bytes(zone: &config::Zone, bytes: Vec<u8>) -> Result<Zone, Vec<String>> {
+    let mut source = FileSource::new(&zone.include_dir, &zone.file);
+    Zone::load(&zone.origin, &file_name(zone), bytes, &mut source).map_err(|found| errors_of(&found))
+}
+
+/// Finds the pools of a zone's tags, and what is to be said about them.
+pub fn bind(zone: &config::Zone, pools: &[Pool], parsed: Zone) -> (Parsed, Vec<Diagnostic>) {
+    let (binding, found) = Binding::new(&parsed, zone.pool, pools);
+    let held = Held { zone: Arc::clone(parsed.document().text()), included: parsed.document().included() };
+    (Parsed { zone: parsed, binding, held, warnings: Vec::new() }, found)
 }
 
 /// The zone's text as messages name it. A line of a declared zone is none of the configuration.
@@ -319,6 +331,7 @@ pub fn file_name(zone: &config::Zone) -> String {
     }
 }
 
+/// A zone's text, what it means, and what is to be said about it.
 pub struct Parsed {
     pub zone: Zone,
     pub binding: Binding,
@@ -336,10 +349,10 @@ struct One {
 }
 
 fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool], wants_names: bool) -> Result<One, Vec<String>> {
-    let Parsed { zone, binding, held, warnings } = parsed;
+    let Parsed { zone, binding, warnings, .. } = &parsed;
     let mut fingerprint =
         config.transfer.as_ref().map(|_| Fingerprint::new(binding.pools().iter().map(|pool| &pools[*pool])));
-    let mut compile = |mode| compile(&zone, &binding, pools, mode, fingerprint.as_mut()).map_err(|line| vec![line]);
+    let mut compile = |mode| compile(zone, binding, pools, mode, fingerprint.as_mut()).map_err(|line| vec![line]);
     let table = match config.serve {
         Serve::Off => None,
         Serve::Overlay => Some(compile(Mode::Overlay)?),
@@ -371,9 +384,12 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool], wants_names: bool)
         is_signed,
     };
     let records = zone.records().len();
-    let delegation = if config.serve == Serve::Zone { parent::records(&zone) } else { Vec::new() };
-    let followers = followers(&zone, &binding);
-    let zone = LoadedZone { config: config.clone(), held, records, failover_records, delegation, followers };
+    let delegation = if config.serve == Serve::Zone { parent::records(zone) } else { Vec::new() };
+    let (followers, warnings) = (followers(zone, binding), warnings.clone());
+    let included = parsed.held.included.iter().map(|file| PathBuf::from(&file.file)).collect();
+    let exported = config.export_file.is_some().then(|| Arc::new(parsed));
+    let zone =
+        LoadedZone { config: config.clone(), exported, included, records, failover_records, delegation, followers };
     Ok(One { zone, names, settings, table, warnings })
 }
 

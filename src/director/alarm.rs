@@ -40,6 +40,7 @@ pub enum Kind {
     FamilyDown,
     Down,
     ExportFailed,
+    NextExport,
     ExportHeld,
     Behind,
     Certificate,
@@ -58,7 +59,7 @@ impl Severity {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 13] = [
         Kind::Stale,
         Kind::Starting,
         Kind::AllDown,
@@ -66,6 +67,7 @@ impl Kind {
         Kind::FamilyDown,
         Kind::Down,
         Kind::ExportFailed,
+        Kind::NextExport,
         Kind::ExportHeld,
         Kind::Behind,
         Kind::Certificate,
@@ -82,6 +84,7 @@ impl Kind {
             Kind::FamilyDown => "family-down",
             Kind::Down => "down",
             Kind::ExportFailed => "export-failed",
+            Kind::NextExport => "next-export",
             Kind::ExportHeld => "export-held",
             Kind::Behind => "behind",
             Kind::Certificate => "certificate",
@@ -221,6 +224,10 @@ fn of_zone(zone: &ZoneStatus) -> Option<Alarm> {
         let severity = if report.result == ExportResult::Broken { Severity::Critical } else { Severity::Warning };
         return Some(alarm(severity, Kind::ExportFailed, &zone.name, format!("export failed: {}", report.detail)));
     }
+    if let Some(reason) = zone.next_refused.as_ref().filter(|_| zone.export) {
+        let text = format!("the next failover would be refused: {reason}");
+        return Some(alarm(Severity::Critical, Kind::NextExport, &zone.name, text));
+    }
     if zone.export_held {
         let text = format!("held since a rollback: nsd hears of no decision until `export {}`", zone.name);
         return Some(alarm(Severity::Warning, Kind::ExportHeld, &zone.name, text));
@@ -286,6 +293,22 @@ mod tests {
         let severity = |order| override_alarm(Kind::Drain, "a", String::new(), &order).severity;
         assert_eq!(severity(order(Some(NOW))), Severity::Notice);
         assert_eq!(severity(order(None)), Severity::Warning);
+    }
+
+    #[test]
+    fn an_export_that_would_be_refused_is_told_before_it_is_needed() {
+        let zone = ZoneStatus {
+            name: "example.org.".into(),
+            serial: 1,
+            serial_at_nsd: Some(1),
+            export: true,
+            next_refused: Some("z:9: nsd does not like it".into()),
+            ..ZoneStatus::default()
+        };
+        let status = Status { unix_ms: NOW, ready: true, zones: vec![zone], ..Status::default() };
+        let found = alarms(&status, NOW);
+        let text = "the next failover would be refused: z:9: nsd does not like it".to_owned();
+        assert_eq!(found, [alarm(Severity::Critical, Kind::NextExport, "example.org.", text)]);
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub enum Event {
     /// The operator has rolled a zone back (index into [`Settings::zones`]): its exports are held;
     /// or asks for an export again.
     ExportHeld { zone: usize, held: bool },
+    /// A zone's next export (index into [`Settings::zones`]) was tried as far as it leaves no trace;
+    /// why it would be refused.
+    Rehearsed { zone: usize, refused: Option<String> },
     /// nsd, or a secondary, was seen to serve this serial for this zone (index into
     /// [`Settings::zones`]).
     SerialSeen { zone: usize, serial: u32 },

@@ -291,6 +291,7 @@ impl Director {
                 self.zones.hold(zone, held);
                 self.persist_by(now.monotonic_ms);
             }
+            Event::Rehearsed { zone, refused } => self.zones.rehearsed(zone, refused),
             Event::SerialSeen { zone, serial } => self.zones.seen(zone, serial),
             Event::Reloaded(settings) => self.reload(*settings, now),
         }

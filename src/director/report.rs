@@ -93,6 +93,7 @@ impl Director {
             export: state.export,
             export_held: state.held,
             last_export: state.last_export.clone(),
+            next_refused: state.refused.clone(),
             secondaries: Vec::new(),
         };
         zones.map(status).collect()

@@ -121,6 +121,10 @@ pub struct ZoneStatus {
     #[serde(default)]
     pub export_held: bool,
     pub last_export: Option<ExportReport>,
+    /// Why the next export would be refused, as far as that can be told beforehand; absent: it is
+    /// not known to be.
+    #[serde(default)]
+    pub next_refused: Option<String>,
     /// Those that are told of changes; filled in by the daemon.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secondaries: Vec<SecondaryStatus>,

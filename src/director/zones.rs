@@ -48,6 +48,8 @@ pub(super) struct ZoneState {
     /// Failures in a row.
     failures: u32,
     pub(super) last_export: Option<ExportReport>,
+    /// Why the next export would be refused.
+    pub(super) refused: Option<String>,
 }
 
 impl ZoneState {
@@ -71,7 +73,8 @@ impl Zones {
             let name = zone.origin.to_string();
             let before = saved.zones.get(&name);
             let running = old.iter_mut().find(|old| old.name == name);
-            let (running, last_export) = running.map(|old| (old.running, old.last_export.take())).unwrap_or_default();
+            let (running, last_export, refused) =
+                running.map(|old| (old.running, old.last_export.take(), old.refused.take())).unwrap_or_default();
             zones.list.push(ZoneState {
                 scheme: zone.scheme,
                 export: zone.export,
@@ -87,6 +90,7 @@ impl Zones {
                 held: zone.export && before.is_some_and(|before| before.export_held),
                 failures: 0,
                 last_export,
+                refused,
                 name,
             });
         }
@@ -144,6 +148,13 @@ impl Zones {
         }
     }
 
+    /// The next export was tried beforehand.
+    pub(super) fn rehearsed(&mut self, zone: usize, refused: Option<String>) {
+        if let Some(state) = self.list.get_mut(zone) {
+            state.refused = refused;
+        }
+    }
+
     /// The operator's rollback holds the exports of a zone, `export` lets them go on.
     pub(super) fn hold(&mut self, zone: usize, held: bool) {
         let Some(state) = self.list.get_mut(zone) else { return };
@@ -191,6 +202,7 @@ impl Zones {
         let (generation, serial, result) = (report.generation, report.serial, report.result);
         state.last_export = Some(report);
         if result == ExportResult::Served {
+            state.refused = None;
             state.serial_at_nsd = Some(serial);
             // Where the operator's own edit had passed the decided serial by, the export took the next.
             state.serial = serial::newest(state.serial, serial);

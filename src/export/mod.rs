@@ -2,6 +2,7 @@
 //! `publish`'s business.
 
 pub mod serial;
+pub mod skeleton;
 
 use std::net::IpAddr;
 
@@ -21,6 +22,25 @@ pub enum Rendered {
     Changed(Edited),
 }
 
+/// An export before anybody has read it again.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub edited: Edited,
+    edits: Vec<Edit>,
+}
+
+impl Draft {
+    /// Compares what was written with what was meant; `zone` is the one that the draft was made of.
+    pub fn verify(&self, zone: &Zone, written: &Zone) -> Result<(), EditError> {
+        edit::verify(zone, &self.edits, written.document())
+    }
+
+    /// The same, with the text in memory.
+    pub fn reread(&self, zone: &Zone) -> Result<(), EditError> {
+        edit::reread(zone, &self.edits, &self.edited)
+    }
+}
+
 /// The text of a zone with the failover records as these roles have them. `roles` stand in the
 /// order of `pools`; `serial` must be newer than the one in the text (RFC 1982).
 pub fn render(
@@ -30,15 +50,29 @@ pub fn render(
     roles: &[PoolRoles],
     serial: u32,
 ) -> Result<Rendered, RenderError> {
+    let Some(draft) = draft(zone, binding, pools, roles, serial)? else { return Ok(Rendered::Unchanged) };
+    draft.reread(zone)?;
+    Ok(Rendered::Changed(draft.edited))
+}
+
+/// The same, for who verifies it where it was written to; `None`: nothing but the serial would differ.
+pub fn draft(
+    zone: &Zone,
+    binding: &Binding,
+    pools: &[Pool],
+    roles: &[PoolRoles],
+    serial: u32,
+) -> Result<Option<Draft>, RenderError> {
     let mut edits = address_edits(zone, binding, pools, roles)?;
     if edits.is_empty() {
-        return Ok(Rendered::Unchanged);
+        return Ok(None);
     }
     if !serial::is_newer(serial, zone.serial()) {
         return Err(RenderError::Serial { serial, in_file: zone.serial() });
     }
     edits.push(Edit::Serial(serial));
-    Ok(Rendered::Changed(edit::apply(zone, &edits)?))
+    let edited = edit::write(zone, &edits)?;
+    Ok(Some(Draft { edited, edits }))
 }
 
 /// The texts of a copy of the zone, with the roles and the serial that it is to have; what the zone's

@@ -38,6 +38,23 @@ pub fn read(path: &Path) -> Result<Option<Found>, String> {
     Ok(Some(Found { bytes, metadata }))
 }
 
+/// Whether [`write_new`] and [`swap`] could bring other bytes into a file, as far as that shows
+/// without doing it: the folder, and who the file belongs to.
+pub fn check_replaceable(path: &Path) -> Result<(), String> {
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+    let target = resolve(path)?;
+    let folder = folder(&target);
+    accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+        .map_err(|error| format!("cannot write to folder {}: {error}", folder.display()))?;
+    let Ok(metadata) = fs::metadata(&target) else { return Ok(()) };
+    let user = rustix::process::geteuid();
+    if user.is_root() || metadata.uid() == user.as_raw() {
+        return Ok(());
+    }
+    let (owner, user) = (metadata.uid(), user.as_raw());
+    Err(format!("{} belongs to user {owner}, and user {user} cannot keep it so", target.display()))
+}
+
 /// Where a path ends when links are followed. A file that is not there yet keeps its name in its
 /// real folder; a link that leads nowhere is an error.
 pub fn resolve(path: &Path) -> Result<PathBuf, String> {
@@ -164,7 +181,7 @@ fn swap_in_turn(temp: &Path, target: &Path) -> io::Result<()> {
 /// The name that [`swap`] uses in between where it cannot exchange.
 pub fn aside(temp: &Path) -> PathBuf {
     let mut name = temp.as_os_str().to_owned();
-    name.push(".aside");
+    name.push(ASIDE_ENDING);
     PathBuf::from(name)
 }
 
@@ -224,8 +241,10 @@ fn take_place(temp: &Path, path: &Path) -> Result<(), String> {
     renamed
 }
 
-/// How the names of half-written state files end.
+/// How the names of half-written files end.
 pub const TEMP_ENDING: &str = ".tmp";
+/// What comes behind that in the middle of a swap in turn.
+pub const ASIDE_ENDING: &str = ".aside";
 
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,7 @@ pub mod query;
 mod recovery;
 mod rollback;
 mod served;
+mod sweep;
 mod transaction;
 
 use std::collections::HashMap;
@@ -37,6 +38,7 @@ use tokio::sync::Semaphore;
 
 use crate::director::event::{ExportReport, ExportResult};
 use crate::dns::name::Name;
+use crate::export::skeleton::Skeleton;
 
 pub use control::Control;
 use generations::{Generation, Generations};
@@ -118,20 +120,18 @@ pub struct Job {
     pub source: Option<PathBuf>,
     /// What was read from `source` when the zone was parsed. If the file holds anything else by
     /// now, somebody has edited it, and the export is refused.
-    pub source_bytes: Arc<[u8]>,
+    pub source_bytes: Arc<Vec<u8>>,
     /// The serial in `source_bytes`.
     pub source_serial: u32,
     /// The file that nsd reads; `source`, unless `export-file` says otherwise. May not exist yet
     /// if it is another.
     pub target: PathBuf,
     /// What the target shall hold.
-    pub bytes: Arc<[u8]>,
+    pub bytes: Arc<Vec<u8>>,
     /// The serial in `bytes`; greater than what nsd serves (RFC 1982).
     pub serial: u32,
     /// The generation of the decision, for the report.
     pub generation: u64,
-    /// What nsd must answer afterwards, beside the serial.
-    pub expect: Arc<[Expected]>,
     /// The files that the zone includes.
     pub included: Arc<[IncludedFile]>,
     /// Where `nsd-checkzone` runs: relative `$INCLUDE` names count from there. Absent: here.
@@ -150,6 +150,17 @@ pub struct IncludedFile {
     /// and a rollback brings it back.
     pub kept: bool,
 }
+
+/// What a reader of a job's new bytes finds in them.
+pub struct ReadBack {
+    /// Says what nsd must answer afterwards, beside the serial; called while nsd loads.
+    pub expect: Expect,
+    /// Texts with the same one need no verdict of their own; absent: each is judged.
+    pub skeleton: Option<Skeleton>,
+}
+
+/// See [`ReadBack::expect`].
+pub type Expect = Box<dyn FnOnce() -> Vec<Expected> + Send>;
 
 /// An RRset of addresses that nsd must serve.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -207,6 +218,19 @@ pub type Hook<'a> = &'a (dyn Fn(Step) -> ControlFlow<()> + Sync);
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Cut;
 
+/// A zone as it was loaded, for [`Publisher::rehearse`].
+#[derive(Clone, Debug)]
+pub struct Rehearsal {
+    pub origin: Name,
+    /// What nsd reads.
+    pub target: PathBuf,
+    /// What the zone's own file holds.
+    pub bytes: Arc<Vec<u8>>,
+    pub skeleton: Option<Skeleton>,
+    /// As in [`Job`].
+    pub include_dir: Option<PathBuf>,
+}
+
 /// The texts of a generation.
 #[derive(Clone, Debug)]
 pub struct Texts {
@@ -222,7 +246,6 @@ pub struct Renewed {
     pub texts: Texts,
     /// The serial in the texts, greater than the one that is served: a serial never goes back.
     pub serial: u32,
-    pub expect: Arc<[Expected]>,
 }
 
 impl Publisher {
@@ -247,11 +270,11 @@ impl Publisher {
     }
 
     /// Runs the transaction. `verify` parses the bytes as they were read back from disk and says
-    /// what is wrong with them; it runs on a thread of its own.
+    /// what they mean, or what is wrong with them; it runs on a thread of its own.
     pub async fn export(
         &self,
         job: Job,
-        verify: impl Fn(&[u8]) -> Result<(), String> + Send + 'static,
+        verify: impl Fn(&[u8]) -> Result<ReadBack, String> + Send + 'static,
     ) -> ExportReport {
         let never = |_| ControlFlow::Continue(());
         self.export_stepwise(job, verify, &never).await.expect("the hook never stops")
@@ -261,7 +284,7 @@ impl Publisher {
     pub async fn export_stepwise(
         &self,
         job: Job,
-        verify: impl Fn(&[u8]) -> Result<(), String> + Send + 'static,
+        verify: impl Fn(&[u8]) -> Result<ReadBack, String> + Send + 'static,
         after: Hook<'_>,
     ) -> Result<ExportReport, Cut> {
         let lock = self.zone_lock(&job.origin);
@@ -269,27 +292,31 @@ impl Publisher {
         transaction::run(self, job, Box::new(verify), after).await
     }
 
-    /// Has nsd-checkzone judge a text that may have to be published one day: the day shows what
-    /// it does not like, not the night, and the export need not wait for it.
-    pub async fn rehearse(&self, job: &Job) -> Result<(), String> {
+    /// Tries as much of the next export as leaves no trace: whether nsd-checkzone takes the zone as it
+    /// is now, and whether its file could be replaced. The day shows what would be refused, not the
+    /// night, and an export does not wait for a verdict that is known. The error is one line.
+    pub async fn rehearse(&self, zone: &Rehearsal) -> Result<(), String> {
+        let target = zone.target.clone();
+        self.blocking("zone file", move || files::check_replaceable(&target)).await?;
         if self.settings.checkzone.is_empty() {
             return Ok(());
         }
         let _judging = self.judges.acquire().await.expect("the semaphore is never closed");
         let folder = self.settings.state_dir.join("rehearsal");
-        let path = folder.join(format!("{}.zone", generations::zone_key(&job.origin)));
+        let path = folder.join(format!("{}.zone", generations::zone_key(&zone.origin)));
         // nsd-checkzone may run in another folder.
         let path = std::path::absolute(&path).unwrap_or(path);
-        let (temp, text) = (path.clone(), Arc::clone(&job.bytes));
+        let (temp, text) = (path.clone(), Arc::clone(&zone.bytes));
         let write = move || {
             make_state_folder(&folder)?;
             files::remove(&temp)?;
             files::write_new(&temp, &text, None)
         };
         self.blocking("rehearsal", write).await?;
-        let judged = transaction::judge(self, job, &path).await;
+        let judged = self.judge(&zone.origin, &path, zone.include_dir.as_deref(), zone.skeleton).await;
+        let (temp, target) = (path.display().to_string(), zone.target.display().to_string());
         self.blocking("rehearsal", move || files::remove(&path)).await?;
-        judged
+        judged.map_err(|reason| reason.replace(&temp, &target))
     }
 
     /// Cleans up after a crash: each zone that the journal names ends with a complete file, old or
@@ -300,14 +327,14 @@ impl Publisher {
     }
 
     /// Publishes the newest kept generation that differs from what the files hold, or the one with
-    /// the serial `to`. `renew` gives it a serial of today (and what nsd must answer then). `current`
-    /// describes the zone as for an export; its `bytes`, `serial` and `expect` are not looked at.
+    /// the serial `to`. `renew` gives it a serial of today. `current` describes the zone as for an
+    /// export; its `bytes` and `serial` are not looked at.
     pub async fn rollback(
         &self,
         current: Job,
         to: Option<u32>,
         renew: impl FnOnce(Texts) -> Result<Renewed, String>,
-        verify: impl Fn(&[u8]) -> Result<(), String> + Send + 'static,
+        verify: impl Fn(&[u8]) -> Result<ReadBack, String> + Send + 'static,
     ) -> ExportReport {
         let never = |_| ControlFlow::Continue(());
         self.rollback_stepwise(current, to, renew, verify, &never).await.expect("the hook never stops")
@@ -319,7 +346,7 @@ impl Publisher {
         current: Job,
         to: Option<u32>,
         renew: impl FnOnce(Texts) -> Result<Renewed, String>,
-        verify: impl Fn(&[u8]) -> Result<(), String> + Send + 'static,
+        verify: impl Fn(&[u8]) -> Result<ReadBack, String> + Send + 'static,
         after: Hook<'_>,
     ) -> Result<ExportReport, Cut> {
         let kept = rollback::previous(self, &current, to).await;

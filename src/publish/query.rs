@@ -59,22 +59,19 @@ impl Client {
     /// Whether the server serves exactly these RRsets; else which one differs first, and how.
     ///
     /// All over one TCP connection, pipelined: nsd's rate limit would drop a burst over UDP.
-    pub async fn compare(&self, expected: &[Expected], until: Instant) -> Result<(), String> {
+    pub async fn compare(&self, expected: &[Expected], until: Instant) -> Result<(), Mismatch> {
         if expected.is_empty() {
             return Ok(());
         }
-        let say = |error: QueryError| format!("nsd at {}: {error}", self.server);
-        let stream = timeout_at(until, TcpStream::connect(self.server)).await;
-        let mut stream = stream.map_err(|_| say(QueryError::Timeout))?.map_err(|error| say(error.into()))?;
-        stream.set_nodelay(true).map_err(|error| say(error.into()))?;
-        for batch in expected.chunks(PIPELINE) {
-            let compared = timeout_at(until, compare_batch(&mut stream, batch, self.limit)).await;
-            compared.map_err(|_| say(QueryError::Timeout))?.map_err(|reason| match reason {
-                Mismatch::Query(error) => say(error),
-                Mismatch::Differs(text) => text,
-            })?;
-        }
-        Ok(())
+        let compare = async {
+            let mut stream = TcpStream::connect(self.server).await.map_err(QueryError::from)?;
+            stream.set_nodelay(true).map_err(QueryError::from)?;
+            for batch in expected.chunks(PIPELINE) {
+                compare_batch(&mut stream, batch, self.limit).await?;
+            }
+            Ok(())
+        };
+        timeout_at(until, compare).await.unwrap_or(Err(Mismatch::Query(QueryError::Timeout)))
     }
 
     async fn ask(&self, question: &Question) -> Result<Message, QueryError> {
@@ -178,8 +175,12 @@ fn list(addresses: &[IpAddr]) -> String {
     addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" ")
 }
 
-enum Mismatch {
+/// Why a comparison did not come out well.
+#[derive(Debug)]
+pub enum Mismatch {
+    /// There was no answer to compare.
     Query(QueryError),
+    /// The first RRset that differs: what is served, and what was expected.
     Differs(String),
 }
 

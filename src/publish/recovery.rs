@@ -177,7 +177,7 @@ pub(super) async fn record(
     publisher: &Publisher,
     origin: &Name,
     journal: &Journal,
-    bytes: Arc<[u8]>,
+    bytes: Arc<Vec<u8>>,
 ) -> Result<(), String> {
     let (store, origin) = (publisher.generations.clone(), origin.clone());
     let generation = Generation {

@@ -70,7 +70,7 @@ fn is_in_place(kept: &Generation, target: &std::path::Path) -> Result<bool, Stri
 /// The job that publishes a generation, made new by `renew`.
 pub fn job(current: &Job, found: Found, renew: impl FnOnce(Texts) -> Result<Renewed, String>) -> Result<Job, String> {
     let Found { texts, mut files, .. } = found;
-    let Renewed { texts, serial, expect } = renew(texts)?;
+    let Renewed { texts, serial } = renew(texts)?;
     let known = |files: &[IncludedFile], path: &PathBuf| files.iter().any(|file| file.path == *path);
     // What is included now and was not then may be included by the old text too.
     let others = current.included.iter().filter(|file| !known(&files, &file.path)).cloned().collect::<Vec<_>>();
@@ -80,5 +80,5 @@ pub fn job(current: &Job, found: Found, renew: impl FnOnce(Texts) -> Result<Rene
         let file = file.ok_or_else(|| format!("{} is included by none of the zone's files", path.display()))?;
         file.new = (*file.old != text).then(|| Arc::new(text));
     }
-    Ok(Job { bytes: texts.zone.into(), serial, expect, included: files.into(), ..current.clone() })
+    Ok(Job { bytes: texts.zone.into(), serial, included: files.into(), ..current.clone() })
 }

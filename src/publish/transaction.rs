@@ -10,17 +10,15 @@ use hickory_proto::op::ResponseCode;
 
 use crate::director::event::{ExportReport, ExportResult};
 
-use super::command;
 use super::files::{self, Found};
-use super::generations::{Generation, KeptFile, hash, hex};
+use super::generations::{Generation, KeptFile, hash};
 use super::journal::{Journal, Version};
-use super::judged;
 use super::moves::{self, MoveError, Progress};
 use super::query::{Client, QueryError};
-use super::{Cut, Hook, IncludedFile, Job, NsdSettings, Publisher, Step, blocking, recovery, zone_argument};
+use super::{Cut, Expect, Hook, IncludedFile, Job, Publisher, ReadBack, Step, blocking, recovery};
 
 /// What judges the bytes that were read back.
-pub(super) type Verify = Box<dyn Fn(&[u8]) -> Result<(), String> + Send>;
+pub(super) type Verify = Box<dyn Fn(&[u8]) -> Result<ReadBack, String> + Send>;
 
 /// Runs the transaction; the caller holds the zone's lock.
 pub(super) async fn run(publisher: &Publisher, job: Job, verify: Verify, after: Hook<'_>) -> Result<ExportReport, Cut> {
@@ -83,18 +81,18 @@ impl Transaction<'_> {
             Err(End::Failed(reason)) => return Ok((ExportResult::Refused, reason)),
         };
         let (journal, served) = (plan.journal.clone(), plan.served);
-        match self.stage(plan, verify).await {
-            Ok(()) => {}
+        let expect = match self.stage(plan, verify).await {
+            Ok(found) => found.expect,
             Err(End::Cut) => return Err(Cut),
             Err(End::Failed(reason)) => return Ok((ExportResult::Refused, self.clean_up(&journal, reason).await)),
-        }
+        };
         match self.swap(&journal).await {
             Ok(()) => {}
             Err(End::Cut) => return Err(Cut),
             Err(End::Failed(reason)) => return self.swap_failed(&journal, reason).await,
         }
-        match self.serve(&journal, served).await {
-            Ok(()) => self.finish(&journal).await,
+        match self.serve(&journal, served, expect).await {
+            Ok(compared) => self.finish(&journal, compared).await,
             Err(End::Cut) => Err(Cut),
             Err(End::Failed(reason)) => self.undo(&journal, reason).await,
         }
@@ -117,7 +115,7 @@ impl Transaction<'_> {
         let (target, old) = self.read().await?;
         self.done(Step::Read)?;
         let old_serial = self.serial_of(old.as_ref(), served).await?;
-        let temp = temp_beside(&target);
+        let temp = self.publisher.temp_beside(&target);
         let version = |found: &Found| Version { hash: hash(&found.bytes), serial: old_serial };
         let journal = Journal {
             zone: self.job.origin.to_string(),
@@ -144,7 +142,7 @@ impl Transaction<'_> {
             journals.push(Journal {
                 zone: self.job.origin.to_string(),
                 generation: self.job.generation,
-                temp: temp_beside(&target),
+                temp: self.publisher.temp_beside(&target),
                 target,
                 old: Some(Version { hash: hash(&file.old), serial: None }),
                 new: Version { hash: hash(new), serial: None },
@@ -247,24 +245,27 @@ impl Transaction<'_> {
     /// Writes the new bytes beside the target and has them checked, while everything goes to disk
     /// that a crash of the machine must not lose. Included files have to be in place for the check,
     /// so there the one comes after the other.
-    async fn stage(&self, plan: Plan, verify: Verify) -> Result<(), End> {
+    async fn stage(&self, plan: Plan, verify: Verify) -> Result<ReadBack, End> {
         let Plan { journal, old, .. } = plan;
         let judging = self.publisher.judges.acquire().await;
         let _judging = judging.expect("the semaphore is never closed");
         let old = self.write(&journal, old).await?;
         self.done(Step::Written)?;
         let secured = self.secure(&journal, old);
-        if journal.included.is_empty() {
+        let found = if journal.included.is_empty() {
             // Both are waited for: nobody may still read the temp file when it is moved or removed.
             let (secured, judged) = tokio::join!(secured, self.verdict(&journal, verify));
-            judged.and(secured)?;
+            let found = judged?;
+            secured?;
+            found
         } else {
             secured.await?;
             self.include(&journal).await?;
             self.done(Step::Included)?;
-            self.verdict(&journal, verify).await?;
-        }
-        self.done(Step::Checked)
+            self.verdict(&journal, verify).await?
+        };
+        self.done(Step::Checked)?;
+        Ok(found)
     }
 
     /// The temp files: beside the target, and beside each included file that changes.
@@ -304,14 +305,19 @@ impl Transaction<'_> {
         self.publisher.blocking("included files", forward).await
     }
 
-    /// Asks nsd's judge and our own, at the same time.
-    async fn verdict(&self, journal: &Journal, verify: Verify) -> Result<(), String> {
-        let (parsed, checked) = tokio::join!(self.parse(journal, verify), self.checkzone(journal));
-        checked.and(parsed)
+    /// Our own verdict, and nsd's, where it is not known.
+    async fn verdict(&self, journal: &Journal, verify: Verify) -> Result<ReadBack, String> {
+        let found = self.parse(journal, verify).await?;
+        let Job { origin, include_dir, .. } = self.job;
+        let judged = self.publisher.judge(origin, &journal.temp, include_dir.as_deref(), found.skeleton).await;
+        // People know the file by its own name.
+        let [temp, target] = [&journal.temp, &journal.target].map(|path| path.display().to_string());
+        judged.map_err(|reason| reason.replace(&temp, &target))?;
+        Ok(found)
     }
 
     /// Reads back what was written; it must be what was meant.
-    async fn parse(&self, journal: &Journal, verify: Verify) -> Result<(), String> {
+    async fn parse(&self, journal: &Journal, verify: Verify) -> Result<ReadBack, String> {
         let (temp, bytes) = (journal.temp.clone(), self.job.bytes.clone());
         let parse = move || {
             let found = files::read(&temp)?.ok_or_else(|| format!("{} is gone", temp.display()))?;
@@ -321,13 +327,6 @@ impl Transaction<'_> {
             verify(&found.bytes).map_err(|reason| format!("the new zone does not read back as intended: {reason}"))
         };
         blocking("parse", self.publisher.settings.limits.check_ms, parse).await
-    }
-
-    async fn checkzone(&self, journal: &Journal) -> Result<(), String> {
-        let judged = judge(self.publisher, self.job, &journal.temp).await;
-        // People know the file by its own name.
-        let [temp, target] = [&journal.temp, &journal.target].map(|path| path.display().to_string());
-        judged.map_err(|reason| reason.replace(&temp, &target))
     }
 
     /// Puts the new bytes in place. From here on nsd can see them.
@@ -356,8 +355,8 @@ impl Transaction<'_> {
         }
     }
 
-    /// Has nsd load the new bytes and waits until it serves them.
-    async fn serve(&self, journal: &Journal, served: bool) -> Result<(), End> {
+    /// Has nsd load the new bytes and waits until it serves them; how many RRsets it was asked for.
+    async fn serve(&self, journal: &Journal, served: bool, expect: Expect) -> Result<usize, End> {
         let folder = files::folder(&journal.target).to_owned();
         let sync = self.publisher.blocking("folder", move || files::sync_folder(&folder));
         let (synced, reloaded) = tokio::join!(sync, self.publisher.reload(&self.job.origin));
@@ -365,20 +364,26 @@ impl Transaction<'_> {
         reloaded?;
         self.done(Step::Reloaded)?;
         let until = self.publisher.served_deadline();
-        self.publisher.await_serial(&self.job.origin, self.job.serial, until, served).await?;
+        // nsd loads meanwhile.
+        let expect = blocking("failover RRsets", self.publisher.settings.limits.check_ms, move || Ok(expect()));
+        let serial = self.publisher.await_serial(&self.job.origin, self.job.serial, until, served);
+        let (serial, expect) = tokio::join!(serial, expect);
+        serial?;
         self.done(Step::SerialSeen)?;
-        self.publisher.await_rrsets(&self.job.expect, until).await?;
-        self.done(Step::Compared)
+        let expect = expect?;
+        self.publisher.await_rrsets(&expect, until).await?;
+        self.done(Step::Compared)?;
+        Ok(expect.len())
     }
 
     /// It is served; what fails now is worth a word, but takes nothing back.
-    async fn finish(&self, journal: &Journal) -> Result<(ExportResult, String), Cut> {
+    async fn finish(&self, journal: &Journal, compared: usize) -> Result<(ExportResult, String), Cut> {
         let mut detail = format!("nsd serves serial {} of {}", self.job.serial, journal.target.display());
         if journal.target != self.job.target {
             detail.push_str(&format!(" (through the link {})", self.job.target.display()));
         }
-        if !self.job.expect.is_empty() {
-            detail.push_str(&format!(", {} failover RRsets compared", self.job.expect.len()));
+        if compared > 0 {
+            detail.push_str(&format!(", {compared} failover RRsets compared"));
         }
         let recorded = recovery::record(self.publisher, &self.job.origin, journal, self.job.bytes.clone()).await;
         self.cut(Step::Recorded)?;
@@ -449,45 +454,12 @@ impl Transaction<'_> {
     }
 }
 
-/// A name beside a file, for its next or last contents.
-fn temp_beside(target: &Path) -> PathBuf {
-    target.with_file_name(format!(".nsd-failover-{}.tmp", hex(&super::random::<8>())))
-}
-
 /// The included files must still hold what was parsed.
 fn check_included(included: &[IncludedFile]) -> Result<(), String> {
     for file in included {
         check_source(&file.path, files::read(&file.path)?.as_ref(), &file.old)?;
     }
     Ok(())
-}
-
-/// Asks nsd-checkzone about a file that holds a job's new bytes, unless it has said yes to the same
-/// text with another serial before.
-pub(super) async fn judge(publisher: &Publisher, job: &Job, file: &Path) -> Result<(), String> {
-    let NsdSettings { checkzone, limits, .. } = &publisher.settings;
-    if checkzone.is_empty() {
-        return Ok(());
-    }
-    let Job { origin, serial, include_dir, .. } = job;
-    let (argv, folder, zone, text, serial) =
-        (checkzone.clone(), include_dir.clone(), origin.clone(), Arc::clone(&job.bytes), *serial);
-    let key = move || Ok(judged::key(&argv, folder.as_deref(), &zone, &text, serial));
-    let key = publisher.blocking("zone text", key).await?;
-    if key.is_some_and(|key| publisher.judged.contains(origin, key)) {
-        return Ok(());
-    }
-    let path = file.to_str().ok_or_else(|| format!("{} is not UTF-8", file.display()))?;
-    match command::run(checkzone, &[&zone_argument(origin), path], include_dir.as_deref(), limits.check_ms).await {
-        Ok(_) => {
-            key.into_iter().for_each(|key| publisher.judged.insert(origin, key));
-            Ok(())
-        }
-        Err(reason) if reason.starts_with("cannot run") => {
-            Err(format!("{reason}; install nsd's tools or name it in [nsd] checkzone ([] goes without)"))
-        }
-        Err(reason) => Err(reason),
-    }
 }
 
 /// The source must still hold what was parsed.

@@ -159,6 +159,11 @@ impl Document {
         &self.texts[0].bytes
     }
 
+    /// The same, for those who keep it.
+    pub fn text(&self) -> &Arc<Vec<u8>> {
+        &self.texts[0].bytes
+    }
+
     /// The zone's own file, for messages.
     pub fn file(&self) -> &str {
         &self.texts[0].file
@@ -173,6 +178,11 @@ impl Document {
             }
         }
         files
+    }
+
+    /// Whether other files are part of the zone.
+    pub fn includes(&self) -> bool {
+        self.texts.iter().any(|text| matches!(text.from, Provenance::Include(_)))
     }
 
     /// The origin that the text was read with.
@@ -290,6 +300,28 @@ impl<'a> Line<'a> {
     /// Whether it can be edited: a generated record is in no file.
     pub(super) fn is_written(&self) -> bool {
         !matches!(self.document.texts[self.text].from, Provenance::Generate { .. })
+    }
+
+    /// Whether another line stands for the same record with the same comment, told without making
+    /// the records: what is written in other words does not count.
+    pub(super) fn reads_like(&self, other: &Line<'_>) -> bool {
+        self.parts() == other.parts()
+    }
+
+    /// The same, where the other line has this text for its RDATA.
+    pub(super) fn reads_like_with_rdata(&self, other: &Line<'_>, text: &[u8]) -> bool {
+        let (numbers, [owner, owner_origin, _, origin, comment]) = other.parts();
+        self.parts() == (numbers, [owner, owner_origin, text, origin, comment])
+    }
+
+    /// Everything that the record and its tag are made from.
+    fn parts(&self) -> ((u16, u32, bool), [&'a [u8]; 5]) {
+        let (entry, bytes, origins) = (self.entry, self.bytes(), &self.document.origins);
+        let origin = |index: u32| origins[index as usize].wire();
+        let (owner, comment) = (&bytes[entry.owner_span()], &bytes[entry.comment()]);
+        let rdata = &bytes[entry.rdata as usize..entry.end as usize];
+        let numbers = (entry.rtype, entry.ttl_and_tag, self.is_withdrawn());
+        (numbers, [owner, origin(entry.owner_origin), rdata, origin(entry.origin), comment])
     }
 
     /// Whether the record's line is commented out by an export.

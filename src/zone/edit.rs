@@ -43,9 +43,16 @@ pub struct EditedFile {
     pub bytes: Vec<u8>,
 }
 
-/// The texts of the zone with these edits made. Each record and part of it is edited at most once.
-/// A file that is included more than once changes once; its edits must agree.
+/// The texts of the zone with these edits made, read again and compared. Each record and part of it
+/// is edited at most once. A file that is included more than once changes once; its edits must agree.
 pub fn apply(zone: &Zone, edits: &[Edit]) -> Result<Edited, EditError> {
+    let edited = write(zone, edits)?;
+    reread(zone, edits, &edited)?;
+    Ok(edited)
+}
+
+/// The same, to be read again and compared ([`verify`]) by the caller before it counts.
+pub fn write(zone: &Zone, edits: &[Edit]) -> Result<Edited, EditError> {
     let document = zone.document();
     let mut splices = edits.iter().map(|edit| splice(zone, edit)).collect::<Result<Vec<Splice>, EditError>>()?;
     splices.sort_by(|a, b| (&a.file, a.span.start, a.span.end).cmp(&(&b.file, b.span.start, b.span.end)));
@@ -57,7 +64,6 @@ pub fn apply(zone: &Zone, edits: &[Edit]) -> Result<Edited, EditError> {
             Some(file) => edited.included.push(EditedFile { file: file.clone(), bytes }),
         }
     }
-    verify(zone, edits, &edited)?;
     Ok(edited)
 }
 
@@ -109,9 +115,10 @@ fn splice(zone: &Zone, edit: &Edit) -> Result<Splice, EditError> {
     }
     let found = document.at(index);
     let start = found.entry.start as usize;
-    let number = found.number();
+    // Counted in the text from its start: only for those who read it.
+    let number = || found.number();
     if !found.is_written() {
-        return Err(EditError::Generated { line: number });
+        return Err(EditError::Generated { line: number() });
     }
     let (span, replacement) = match *edit {
         Edit::Address { address, .. } => {
@@ -120,23 +127,23 @@ fn splice(zone: &Zone, edit: &Edit) -> Result<Splice, EditError> {
                 IpAddr::V6(_) => found.entry.rtype() == Rtype::AAAA,
             };
             if !fits {
-                return Err(EditError::Family { line: number, address });
+                return Err(EditError::Family { line: number(), address });
             }
             (field_span(found, 0)?, address.to_string().into_bytes())
         }
         Edit::Serial(serial) => (field_span(found, 2)?, serial.to_string().into_bytes()),
         Edit::Withdraw { .. } => {
             if !found.entry.is_tagged() || found.is_withdrawn() {
-                return Err(EditError::NotPublished { line: number });
+                return Err(EditError::NotPublished { line: number() });
             }
             if found.bytes()[found.entry.span()].contains(&b'\n') {
-                return Err(EditError::SpansLines { line: number });
+                return Err(EditError::SpansLines { line: number() });
             }
             (start..start, WITHDRAWN.to_vec())
         }
         Edit::Restore { .. } => {
             if !found.is_withdrawn() {
-                return Err(EditError::NotWithdrawn { line: number });
+                return Err(EditError::NotWithdrawn { line: number() });
             }
             (start - WITHDRAWN.len()..start, Vec::new())
         }
@@ -154,6 +161,31 @@ fn field_span(found: Line<'_>, index: usize) -> Result<Range<usize>, EditError> 
         Some(field) if !generic => Ok(field.at..field.at + field.text.len()),
         _ => Err(EditError::Generic { line: found.number() }),
     }
+}
+
+/// Where [`Edit::Address`] and [`Edit::Serial`] would write in the zone's own text, in order; only
+/// what stands there in the form in which they write it. `None`: a failover record cannot be edited.
+pub fn holes(zone: &Zone) -> Option<Vec<Range<usize>>> {
+    let document = zone.document();
+    let own = |line: &Line<'_>| line.text == 0;
+    let mut holes = Vec::new();
+    for (entry, line) in document.lines().enumerate().filter(|(_, line)| own(line)) {
+        let span = match entry == zone.soa_entry() {
+            true => field_span(line, 2).ok()?,
+            false if line.entry.is_tagged() && !line.is_withdrawn() => field_span(line, 0).ok()?,
+            false => continue,
+        };
+        let text = std::str::from_utf8(&line.bytes()[span.clone()]).ok()?;
+        let written = match entry == zone.soa_entry() {
+            true => text.parse::<u32>().ok().map(|serial| serial.to_string()),
+            false => text.parse::<IpAddr>().ok().map(|address| address.to_string()),
+        };
+        if written.as_deref() == Some(text) {
+            holes.push(span);
+        }
+    }
+    holes.sort_unstable_by_key(|span| span.start);
+    Some(holes)
 }
 
 /// What the included files hold after the edits, by the names in the `$INCLUDE` lines.
@@ -174,11 +206,15 @@ impl Source for EditedSource<'_> {
     }
 }
 
-/// Parses what was written and compares it with the records as they were, the edits applied to them.
-fn verify(zone: &Zone, edits: &[Edit], edited: &Edited) -> Result<(), EditError> {
+/// Parses what is to be written, and verifies it.
+pub fn reread(zone: &Zone, edits: &[Edit], edited: &Edited) -> Result<(), EditError> {
     let bytes = edited.zone.clone().unwrap_or_else(|| zone.document().to_bytes().to_vec());
     let mut source = EditedSource { zone, edited };
-    let written = Document::load(zone.file(), zone.origin(), bytes, &mut source);
+    verify(zone, edits, &Document::load(zone.file(), zone.origin(), bytes, &mut source))
+}
+
+/// Compares what was written with the records as they were, the edits applied to them.
+pub fn verify(zone: &Zone, edits: &[Edit], written: &Document) -> Result<(), EditError> {
     if let Some(error) = written.diagnostics().iter().find(|diagnostic| diagnostic.is_error()) {
         return Err(EditError::Unreadable(error.to_string()));
     }
@@ -190,26 +226,36 @@ fn verify(zone: &Zone, edits: &[Edit], edited: &Edited) -> Result<(), EditError>
         })
         .collect();
     by_entry.sort_by_key(|(entry, _)| *entry);
-    let mut todo = by_entry.iter().peekable();
-    for before in zone.records() {
-        let entry = before.entry;
-        let mut intended = before;
-        while let Some((_, edit)) = todo.next_if(|(of, _)| *of == entry) {
-            intend(&mut intended, edit);
+    let mut todo = &by_entry[..];
+    let mut found = written.lines();
+    for (entry, before) in zone.document().lines().enumerate() {
+        let after = found.next();
+        let these;
+        (these, todo) = todo.split_at(todo.iter().take_while(|(of, _)| *of == entry).count());
+        let is_as_meant = |after: Line<'_>| match these {
+            [] => after.reads_like(&before),
+            // Most edits are of one address that is all the RDATA.
+            [(_, Edit::Address { address, .. })] => {
+                after.reads_like_with_rdata(&before, address.to_string().as_bytes())
+            }
+            _ => false,
+        };
+        if after.is_some_and(is_as_meant) {
+            continue;
         }
-        let found = (entry < written.entries.len()).then(|| reread(&written, entry)).flatten();
-        if found.as_ref() != Some(&intended) {
+        let mut intended = zone.record(entry);
+        these.iter().for_each(|(_, edit)| intend(&mut intended, edit));
+        if after.and_then(|after| record(after, entry)).as_ref() != Some(&intended) {
             return Err(EditError::Changed {
-                line: zone.document().at(entry).number(),
+                line: before.number(),
                 owner: intended.record.owner.to_string(),
                 rtype: intended.record.rtype,
             });
         }
     }
-    if written.entries.len() == zone.document().entries.len() {
-        Ok(())
-    } else {
-        Err(EditError::Unreadable("the number of records changed".to_owned()))
+    match found.next() {
+        None => Ok(()),
+        Some(_) => Err(EditError::Unreadable("the number of records changed".to_owned())),
     }
 }
 
@@ -231,11 +277,10 @@ fn intend(record: &mut ZoneRecord, edit: &Edit) {
     }
 }
 
-fn reread(document: &Document, index: usize) -> Option<ZoneRecord> {
-    let line = document.at(index);
+fn record(line: Line<'_>, entry: usize) -> Option<ZoneRecord> {
     let record = line.record()?;
     let tag = line.tag(record.owner.wire());
-    Some(ZoneRecord { record, tag, withdrawn: line.is_withdrawn(), entry: index })
+    Some(ZoneRecord { record, tag, withdrawn: line.is_withdrawn(), entry })
 }
 
 fn line(bytes: &[u8], at: usize) -> usize {

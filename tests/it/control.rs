@@ -177,6 +177,7 @@ fn a_status(evil: &str) -> Status {
             serial_at_nsd: Some(42),
             export: true,
             export_held: false,
+            next_refused: None,
             last_export: Some(a_report(ExportResult::RolledBack, &format!("no{evil}"))),
             secondaries: Vec::new(),
         }],

@@ -11,6 +11,7 @@ mod confined;
 mod control;
 mod director;
 mod documents;
+mod examples;
 mod explaining;
 mod failover;
 mod floors;

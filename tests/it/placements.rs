@@ -325,17 +325,35 @@ fn a_rollback_holds_the_exports_until_the_next_export() {
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("no generation of example.org. with serial 7 is kept"));
 }
 
-/// What nsd-checkzone will not take is told on the day, before anything has to move.
+/// What nsd-checkzone will not take is told on the day, before anything has to move, wherever people
+/// look; and no longer when it is mended.
 #[test]
-fn a_move_that_could_not_be_exported_is_told_beforehand() {
+fn a_failover_that_would_be_refused_is_an_alarm() {
     let (nsd, table) = nsd();
     let folder = tempfile::tempdir().unwrap();
-    let config =
-        format!("{table}checkzone = [\"sh\", \"-c\", \"echo not tonight; exit 1\"]\n{NODES}{POOL}{}", zone_table(&nsd));
+    let mended = folder.path().join("mended");
+    let script = format!("test -e {} || {{ echo not tonight; exit 1; }}", mended.display());
+    let config = format!("{table}checkzone = [\"sh\", \"-c\", \"{script}\"]\n{NODES}{POOL}{}", zone_table(&nsd));
     let daemon = Daemon::start(folder.path(), &config);
-    let told = "example.org.: if web moves, its export will be refused: sh: exit status: 1: not tonight";
-    wait_for("the warning", || daemon.log().contains(told).then_some(()));
-    assert_eq!(nsd.serial("example.org"), Some(1000));
+    let reason = || daemon.status()["zones"][0]["next_refused"].as_str().map(str::to_owned);
+    assert_eq!(wait_for("the alarm", reason), "sh: exit status: 1: not tonight");
+    let told = "the next failover would be refused: sh: exit status: 1: not tonight";
+    assert!(daemon.log().contains(&format!("example.org.: {told}")), "{}", daemon.log());
+    let status = String::from_utf8(daemon.verb(&["status"]).stdout).unwrap();
+    assert!(status.lines().any(|line| line.starts_with('!') && line.ends_with(told)), "{status}");
+    let nagios = daemon.verb(&["status", "--nagios"]);
+    let line = String::from_utf8(nagios.stdout).unwrap();
+    assert_eq!(nagios.status.code(), Some(2));
+    assert!(line.contains("NSD-FAILOVER CRITICAL") && line.contains(told), "{line}");
+    let metrics = daemon.metrics();
+    assert!(metrics.contains("nsd_failover_alarms{kind=\"next-export\",severity=\"critical\"} 1"), "{metrics}");
+    assert_eq!(nsd.serial("example.org"), Some(1000), "nothing was touched");
+
+    fs::write(&mended, "").unwrap();
+    assert_eq!(daemon.verb(&["reload"]).status.code(), Some(0));
+    wait_for("the end of the alarm", || reason().is_none().then_some(()));
+    done(&daemon, &["switch", "web", "b"]);
+    assert_eq!(address(nsd.address(), "www.example.org", "A").as_deref(), Some(B));
 }
 
 /// With the daemon running, and without: the same file, checked and loaded.

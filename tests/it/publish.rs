@@ -15,7 +15,11 @@ use std::time::{Duration, Instant};
 use domain::base::iana::Rtype;
 use nsd_failover::director::event::{ExportReport, ExportResult};
 use nsd_failover::dns::name::Name;
-use nsd_failover::publish::{Control, Cut, Expected, Job, Limits, NsdSettings, Publisher, Renewed, Step, Texts};
+use nsd_failover::export::skeleton::Skeleton;
+use nsd_failover::publish::{
+    Control, Cut, Expected, Job, Limits, NsdSettings, Publisher, ReadBack, Rehearsal, Renewed, Step, Texts,
+};
+use nsd_failover::zone::Zone;
 
 use crate::support::nsd::Nsd;
 
@@ -69,15 +73,18 @@ impl Bench {
             bytes: bytes.into(),
             serial,
             generation: 7,
-            expect: vec![a("www.foo.zone", &[STANDBY]), a("foo.zone", &[STANDBY]), a("standby.foo.zone", &[PRIMARY])]
-                .into(),
             included: Arc::new([]),
             include_dir: None,
         }
     }
 
     async fn export(&self, job: Job) -> ExportReport {
-        self.publisher().export(job, |_| Ok(())).await
+        self.publisher().export(job, reads).await
+    }
+
+    /// The same, where nsd must answer something else.
+    async fn export_expecting(&self, job: Job, expect: Expected) -> ExportReport {
+        self.publisher().export(job, move |_| Ok(meaning(vec![expect.clone()]))).await
     }
 
     /// The old file is there and served, and nothing else lies about.
@@ -119,6 +126,15 @@ fn a(owner: &str, addresses: &[&str]) -> Expected {
     Expected { owner: name(owner), rtype: Rtype::A, addresses }
 }
 
+fn meaning(expect: Vec<Expected>) -> ReadBack {
+    ReadBack { expect: Box::new(|| expect), skeleton: None }
+}
+
+/// What the failover of the reference zone means.
+fn reads(_: &[u8]) -> Result<ReadBack, String> {
+    Ok(meaning(vec![a("www.foo.zone", &[STANDBY]), a("foo.zone", &[STANDBY]), a("standby.foo.zone", &[PRIMARY])]))
+}
+
 fn failed_over(serial: u32) -> Vec<u8> {
     let text = std::str::from_utf8(REFERENCE).unwrap();
     let text = text.replace(PRIMARY, "@1").replace(STANDBY, PRIMARY).replace("@1", STANDBY);
@@ -152,7 +168,7 @@ async fn a_good_export_is_served_and_keeps_mode_and_owner() {
     let verified = seen.clone();
     let verify = move |bytes: &[u8]| {
         verified.lock().unwrap().extend_from_slice(bytes);
-        Ok(())
+        reads(bytes)
     };
     let report = bench.publisher().export(bench.job(OLD_SERIAL + 1), verify).await;
     assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
@@ -173,12 +189,9 @@ async fn a_good_export_is_served_and_keeps_mode_and_owner() {
 #[tokio::test]
 async fn a_withdrawn_rrset_is_looked_for_too() {
     let bench = Bench::new();
-    let mut job = bench.job(OLD_SERIAL + 1);
-    job.expect = vec![a("nothing.foo.zone", &[]), a("fishfinger.foo.zone", &[])].into();
-    assert_eq!(bench.export(job).await.result, ExportResult::Served);
-    let mut job = bench.job(OLD_SERIAL + 2);
-    job.expect = vec![a("www.foo.zone", &[])].into();
-    let report = bench.export(job).await;
+    let report = bench.export_expecting(bench.job(OLD_SERIAL + 1), a("nothing.foo.zone", &[])).await;
+    assert_eq!(report.result, ExportResult::Served);
+    let report = bench.export_expecting(bench.job(OLD_SERIAL + 2), a("www.foo.zone", &[])).await;
     assert_eq!(report.result, ExportResult::RolledBack);
     assert!(report.detail.contains("www.foo.zone. A is 23.88.35.144 at nsd, not nothing"), "{}", report.detail);
     bench.assert_new(OLD_SERIAL + 1);
@@ -211,7 +224,7 @@ async fn our_own_parser_says_no() {
     assert!(report.detail.contains("www A differs"), "{}", report.detail);
     bench.assert_old();
     // A verifier that panics takes nothing with it.
-    let panics = |_: &[u8]| -> Result<(), String> { panic!("boom") };
+    let panics = |_: &[u8]| -> Result<ReadBack, String> { panic!("boom") };
     let report = bench.publisher().export(bench.job(OLD_SERIAL + 1), panics).await;
     assert_eq!(report.result, ExportResult::Refused);
     bench.assert_old();
@@ -256,9 +269,7 @@ async fn nsd_control_fails_or_hangs() {
 #[tokio::test]
 async fn nsd_has_loaded_the_new_file_and_loads_the_old_one_again() {
     let bench = Bench::new();
-    let mut job = bench.job(OLD_SERIAL + 1);
-    job.expect = vec![a("www.foo.zone", &["192.0.2.1"])].into();
-    let report = bench.export(job).await;
+    let report = bench.export_expecting(bench.job(OLD_SERIAL + 1), a("www.foo.zone", &["192.0.2.1"])).await;
     assert_eq!(report.result, ExportResult::RolledBack, "{}", report.detail);
     bench.assert_old();
 }
@@ -299,7 +310,7 @@ async fn an_operators_edit_is_never_overwritten() {
             }
             ControlFlow::Continue(())
         };
-        let report = bench.publisher().export_stepwise(job, |_| Ok(()), &act).await.unwrap();
+        let report = bench.publisher().export_stepwise(job, reads, &act).await.unwrap();
         assert_eq!(report.result, ExportResult::Refused, "{step:?}: {}", report.detail);
         assert!(report.detail.contains("edited meanwhile; the edit is kept"), "{}", report.detail);
         assert_eq!(fs::read(bench.zone()).unwrap(), edit);
@@ -319,7 +330,7 @@ async fn an_edit_after_the_swap_is_kept_when_the_rest_fails() {
         }
         ControlFlow::Continue(())
     };
-    let report = bench.publisher().export_stepwise(bench.job(OLD_SERIAL + 1), |_| Ok(()), &act).await.unwrap();
+    let report = bench.publisher().export_stepwise(bench.job(OLD_SERIAL + 1), reads, &act).await.unwrap();
     assert_eq!(report.result, ExportResult::Broken, "{}", report.detail);
     assert!(report.detail.contains("the edit is kept"), "{}", report.detail);
     assert_eq!(fs::read(bench.zone()).unwrap(), edit);
@@ -349,7 +360,7 @@ async fn nsd_hangs_in_the_middle() {
         ControlFlow::Continue(())
     };
     let started = Instant::now();
-    let report = bench.publisher().export_stepwise(bench.job(OLD_SERIAL + 1), |_| Ok(()), &act).await.unwrap();
+    let report = bench.publisher().export_stepwise(bench.job(OLD_SERIAL + 1), reads, &act).await.unwrap();
     assert!(started.elapsed() < Duration::from_secs(15));
     assert_eq!(report.result, ExportResult::Broken, "{}", report.detail);
     assert!(report.detail.contains("the old file is back"), "{}", report.detail);
@@ -420,15 +431,14 @@ async fn the_target_may_be_another_file_than_the_source() {
     let bench = Bench::new();
     let source = bench.nsd.folder().join("source.zone");
     fs::write(&source, REFERENCE).unwrap();
-    let separate = |serial| Job { source: Some(source.clone()), source_bytes: REFERENCE.into(), ..bench.job(serial) };
+    let separate =
+        |serial| Job { source: Some(source.clone()), source_bytes: REFERENCE.to_vec().into(), ..bench.job(serial) };
     let report = bench.export(separate(OLD_SERIAL + 1)).await;
     assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
     bench.assert_new(OLD_SERIAL + 1);
     assert_eq!(fs::read(&source).unwrap(), REFERENCE, "the operator's file is left alone");
     // It fails: back to the last target, not to the source.
-    let mut job = separate(OLD_SERIAL + 2);
-    job.expect = vec![a("www.foo.zone", &["192.0.2.1"])].into();
-    let report = bench.export(job).await;
+    let report = bench.export_expecting(separate(OLD_SERIAL + 2), a("www.foo.zone", &["192.0.2.1"])).await;
     assert_eq!(report.result, ExportResult::RolledBack, "{}", report.detail);
     bench.assert_new(OLD_SERIAL + 1);
     // Edited just before the swap.
@@ -438,14 +448,14 @@ async fn the_target_may_be_another_file_than_the_source() {
         }
         ControlFlow::Continue(())
     };
-    let report = bench.publisher().export_stepwise(separate(OLD_SERIAL + 2), |_| Ok(()), &act).await.unwrap();
+    let report = bench.publisher().export_stepwise(separate(OLD_SERIAL + 2), reads, &act).await.unwrap();
     assert_eq!(report.result, ExportResult::Refused, "{}", report.detail);
     bench.assert_new(OLD_SERIAL + 1);
     // Not there yet.
     fs::write(&source, REFERENCE).unwrap();
     fs::remove_file(bench.zone()).unwrap();
     let mut job = Job { bytes: failed_over(OLD_SERIAL + 2).into(), ..bench_job_without_file(&bench, OLD_SERIAL + 2) };
-    (job.source, job.source_bytes) = (Some(source.clone()), REFERENCE.into());
+    (job.source, job.source_bytes) = (Some(source.clone()), REFERENCE.to_vec().into());
     let report = bench.export(job).await;
     assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
     bench.assert_new(OLD_SERIAL + 2);
@@ -462,7 +472,7 @@ fn bench_job_without_file(bench: &Bench, serial: u32) -> Job {
 async fn a_rollback_publishes_the_last_good_generation_with_a_new_serial() {
     let bench = Bench::new();
     let publisher = bench.publisher();
-    let none = publisher.rollback(bench.job(OLD_SERIAL + 1), None, |_| Err("never".to_owned()), |_| Ok(())).await;
+    let none = publisher.rollback(bench.job(OLD_SERIAL + 1), None, |_| Err("never".to_owned()), reads).await;
     assert_eq!(none.result, ExportResult::Refused);
     assert!(none.detail.contains("no earlier generation"), "{}", none.detail);
     bench.export(bench.job(OLD_SERIAL + 1)).await;
@@ -470,11 +480,11 @@ async fn a_rollback_publishes_the_last_good_generation_with_a_new_serial() {
         assert_eq!((kept.zone.as_slice(), kept.included.len()), (REFERENCE, 0));
         let text =
             String::from_utf8(kept.zone).unwrap().replace(&OLD_SERIAL.to_string(), &(OLD_SERIAL + 2).to_string());
-        let expect = vec![a("www.foo.zone", &[PRIMARY])].into();
         let texts = Texts { zone: text.into_bytes(), included: Vec::new() };
-        Ok(Renewed { texts, serial: OLD_SERIAL + 2, expect })
+        Ok(Renewed { texts, serial: OLD_SERIAL + 2 })
     };
-    let report = publisher.rollback(bench.job(0), None, renew, |_| Ok(())).await;
+    let verify = |_: &[u8]| Ok(meaning(vec![a("www.foo.zone", &[PRIMARY])]));
+    let report = publisher.rollback(bench.job(0), None, renew, verify).await;
     assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
     assert_eq!(report.serial, OLD_SERIAL + 2);
     assert_eq!(bench.nsd.dig(&["www.foo.zone", "A"]), [PRIMARY]);
@@ -492,9 +502,9 @@ async fn a_crash_after_any_step_is_cleaned_up() {
             let before = fs::read(bench.zone()).unwrap();
             serial += 1;
             let cut = |done: Step| if done == step { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-            let job = crash_job(&bench, serial, fails);
+            let job = bench.job(serial);
             let new = job.bytes.clone();
-            assert_eq!(bench.publisher().export_stepwise(job, |_| Ok(()), &cut).await, Err(Cut), "{step:?}");
+            assert_eq!(bench.publisher().export_stepwise(job, crash_reads(fails), &cut).await, Err(Cut), "{step:?}");
             let reports = bench.publisher().recover().await;
             for report in &reports {
                 assert_ne!(report.result, ExportResult::Broken, "{step:?}: {}", report.detail);
@@ -516,8 +526,7 @@ async fn steps(bench: &Bench, fails: bool, serial: &mut u32) -> Vec<Step> {
         seen.lock().unwrap().push(done);
         ControlFlow::Continue(())
     };
-    let job = crash_job(bench, *serial, fails);
-    let report = bench.publisher().export_stepwise(job, |_| Ok(()), &note).await.unwrap();
+    let report = bench.publisher().export_stepwise(bench.job(*serial), crash_reads(fails), &note).await.unwrap();
     let expected = if fails { ExportResult::RolledBack } else { ExportResult::Served };
     assert_eq!(report.result, expected, "{}", report.detail);
     let seen = seen.into_inner().unwrap();
@@ -526,12 +535,8 @@ async fn steps(bench: &Bench, fails: bool, serial: &mut u32) -> Vec<Step> {
     seen
 }
 
-fn crash_job(bench: &Bench, serial: u32, fails: bool) -> Job {
-    let mut job = bench.job(serial);
-    if fails {
-        job.expect = vec![a("www.foo.zone", &["192.0.2.1"])].into();
-    }
-    job
+fn crash_reads(fails: bool) -> impl Fn(&[u8]) -> Result<ReadBack, String> + Send + 'static {
+    move |bytes| if fails { Ok(meaning(vec![a("www.foo.zone", &["192.0.2.1"])])) } else { reads(bytes) }
 }
 
 #[tokio::test]
@@ -540,7 +545,7 @@ async fn an_edit_made_while_we_were_dead_is_kept() {
     for step in [Step::Written, Step::Swapped, Step::Reloaded] {
         let bench = Bench::new();
         let cut = |done: Step| if done == step { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        let cut_off = bench.publisher().export_stepwise(bench.job(OLD_SERIAL + 1), |_| Ok(()), &cut).await;
+        let cut_off = bench.publisher().export_stepwise(bench.job(OLD_SERIAL + 1), reads, &cut).await;
         assert_eq!(cut_off, Err(Cut));
         fs::write(bench.zone(), &edit).unwrap();
         let reports = bench.publisher().recover().await;
@@ -555,7 +560,7 @@ async fn an_edit_made_while_we_were_dead_is_kept() {
 async fn without_a_recovery_the_next_export_cleans_up_first() {
     let bench = Bench::new();
     let cut = |done: Step| if done == Step::Swapped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let cut_off = bench.publisher().export_stepwise(bench.job(OLD_SERIAL + 1), |_| Ok(()), &cut).await;
+    let cut_off = bench.publisher().export_stepwise(bench.job(OLD_SERIAL + 1), reads, &cut).await;
     assert_eq!(cut_off, Err(Cut));
     let report = bench.export(bench.job(OLD_SERIAL + 2)).await;
     assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
@@ -601,9 +606,9 @@ async fn ten_thousand_failover_rrsets_are_compared() {
         generation: 1,
         included: Arc::new([]),
         include_dir: None,
-        expect: (0..10_000).map(|n| a(&format!("h{n}.big.zone"), &["192.0.2.1"])).collect(),
     };
-    let report = publisher.export(job, |_| Ok(())).await;
+    let expect = || (0..10_000).map(|n| a(&format!("h{n}.big.zone"), &["192.0.2.1"])).collect();
+    let report = publisher.export(job, move |_| Ok(meaning(expect()))).await;
     assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
 }
 
@@ -657,10 +662,8 @@ async fn by_the_control_socket_and_at_every_address() {
 async fn what_is_wrong_with_the_new_serial_stays_wrong() {
     let mut bench = Bench::new();
     bench.settings.limits = Limits { served_ms: 60_000, settle_ms: 300, ..bench.settings.limits };
-    let mut job = bench.job(OLD_SERIAL + 1);
-    job.expect = vec![a("www.foo.zone", &["192.0.2.1"])].into();
     let started = Instant::now();
-    let report = bench.export(job).await;
+    let report = bench.export_expecting(bench.job(OLD_SERIAL + 1), a("www.foo.zone", &["192.0.2.1"])).await;
     assert!(started.elapsed() < Duration::from_secs(10));
     assert_eq!(report.result, ExportResult::RolledBack, "{}", report.detail);
     bench.assert_old();
@@ -683,6 +686,31 @@ async fn without_checkzone_and_with_garbage_from_nsd_control() {
     let report = bench.export(bench.job(OLD_SERIAL + 1)).await;
     assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
     bench.assert_new(OLD_SERIAL + 1);
+}
+
+/// A power cut may leave a temp file and no journal: it is removed at the start, and nothing else.
+#[tokio::test]
+async fn a_temp_file_that_nobody_remembers_is_swept_away() {
+    let bench = Bench::new();
+    let zones = bench.nsd.folder().join("zones");
+    let cut = |done: Step| if done == Step::Written { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    assert_eq!(bench.publisher().export_stepwise(bench.job(OLD_SERIAL + 1), reads, &cut).await, Err(Cut));
+    let left: Vec<String> = names(&zones).into_iter().filter(|name| name.starts_with('.')).collect();
+    let [left] = &left[..] else { panic!("one temp file: {left:?}") };
+    // Somebody else's, and what only looks like ours.
+    let others = [
+        ".nsd-failover-00000000-0123456789abcdef.tmp".to_owned(),
+        left.replace(".tmp", ".tmp~"),
+        left.replace(".nsd-failover-", ".nsd-failovers-"),
+    ];
+    others.iter().for_each(|name| fs::write(zones.join(name), "precious").unwrap());
+    fs::create_dir(zones.join(left.replace(".tmp", ".tmp.aside"))).unwrap();
+    let sweep = async || bench.publisher().sweep(vec![bench.zone(), "/no/such/folder/z".into()]).await;
+    assert_eq!(sweep().await, Vec::<PathBuf>::new(), "the journal names it");
+    fs::remove_file(bench.settings.state_dir.join("journal").join(format!("{ORIGIN}.json"))).unwrap();
+    assert_eq!(sweep().await, [zones.join(left)]);
+    assert_eq!(names(&zones).len(), 1 + others.len() + 1);
+    assert_eq!(fs::read(bench.zone()).unwrap(), REFERENCE);
 }
 
 /// Many at once: each is reloaded and verified on its own, and one that fails stops no other.
@@ -714,12 +742,12 @@ async fn zones_side_by_side() {
             bytes: bytes.into(),
             serial: 2,
             generation: 1,
-            expect: vec![a(&format!("www.{origin}"), &["192.0.2.1"])].into(),
             included: Arc::new([]),
             include_dir: None,
         };
+        let expect = a(&format!("www.{origin}"), &["192.0.2.1"]);
         let publisher = Arc::clone(&publisher);
-        exports.spawn(async move { publisher.export(job, |_| Ok(())).await });
+        exports.spawn(async move { publisher.export(job, move |_| Ok(meaning(vec![expect.clone()]))).await });
     }
     while let Some(report) = exports.join_next().await {
         let report = report.unwrap();
@@ -732,12 +760,8 @@ async fn zones_side_by_side() {
     assert_eq!(names(&nsd.folder().join("zones")).len(), 30, "nothing is left beside the zones");
 }
 
-/// What nsd-checkzone has said yes to beforehand is not judged again for another serial; anything
-/// else is.
-#[tokio::test]
-async fn a_rehearsed_text_is_published_without_a_second_verdict() {
-    let mut bench = Bench::new();
-    // nsd-checkzone, and a note of each call.
+/// nsd-checkzone, and a note of each call.
+fn counted_checkzone(bench: &mut Bench) -> PathBuf {
     let (program, calls) = (bench.nsd.folder().join("nsd-checkzone"), bench.nsd.folder().join("calls"));
     let script = format!(
         "#!/bin/sh\necho >> {}\nexec $(PATH=$PATH:/usr/sbin command -v nsd-checkzone) \"$@\"\n",
@@ -746,21 +770,63 @@ async fn a_rehearsed_text_is_published_without_a_second_verdict() {
     fs::write(&program, script).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     bench.settings.checkzone = vec![program.display().to_string()];
+    calls
+}
+
+fn rehearsal(bench: &Bench, bytes: Vec<u8>) -> Rehearsal {
+    let zone = Zone::parse(&name(ORIGIN), "z", bytes.clone()).unwrap();
+    Rehearsal {
+        origin: name(ORIGIN),
+        target: bench.zone(),
+        bytes: bytes.into(),
+        skeleton: Skeleton::of(&zone),
+        include_dir: None,
+    }
+}
+
+/// What nsd-checkzone has said yes to beforehand is not judged again for other addresses and another
+/// serial; anything else is.
+#[tokio::test]
+async fn a_rehearsed_zone_is_published_without_a_second_verdict() {
+    let mut bench = Bench::new();
+    let calls = counted_checkzone(&mut bench);
     let count = || fs::read(&calls).map_or(0, |calls| calls.len());
     let publisher = bench.publisher();
-    publisher.rehearse(&bench.job(OLD_SERIAL + 900)).await.unwrap();
-    assert_eq!(count(), 1);
+    for _ in 0..2 {
+        publisher.rehearse(&rehearsal(&bench, REFERENCE.to_vec())).await.unwrap();
+        assert_eq!(count(), 1, "once is enough");
+    }
     bench.assert_old();
-    let report = publisher.export(bench.job(OLD_SERIAL + 1), |_| Ok(())).await;
+    assert_eq!(names(&bench.settings.state_dir.join("rehearsal")), Vec::<String>::new());
+    let parsed = |bytes: &[u8]| {
+        let zone = Zone::parse(&name(ORIGIN), "z", bytes.to_vec()).map_err(|found| found[0].to_string())?;
+        Ok(ReadBack { skeleton: Skeleton::of(&zone), ..reads(bytes)? })
+    };
+    let report = publisher.export(bench.job(OLD_SERIAL + 1), parsed).await;
     assert_eq!((report.result, count()), (ExportResult::Served, 1), "{}", report.detail);
     bench.assert_new(OLD_SERIAL + 1);
-    assert_eq!(names(&bench.settings.state_dir.join("rehearsal")), Vec::<String>::new());
 
     let mut job = bench.job(OLD_SERIAL + 2);
-    job.bytes = [failed_over(OLD_SERIAL + 2), b"bad IN A 1.2.3\n".to_vec()].concat().into();
-    let refused = publisher.rehearse(&job).await.unwrap_err();
-    assert!(refused.contains("invalid IPv4 address"), "{refused}");
-    let report = publisher.export(job, |_| Ok(())).await;
-    assert_eq!((report.result, count()), (ExportResult::Refused, 3), "{}", report.detail);
-    bench.assert_new(OLD_SERIAL + 1);
+    job.bytes = [failed_over(OLD_SERIAL + 2), b"more IN A 192.0.2.3\n".to_vec()].concat().into();
+    let report = publisher.export(job, parsed).await;
+    assert_eq!((report.result, count()), (ExportResult::Served, 2), "{}", report.detail);
+}
+
+/// What would be refused is told beforehand, and nothing is touched.
+#[tokio::test]
+async fn a_rehearsal_tells_what_would_be_refused() {
+    let mut bench = Bench::new();
+    let publisher = bench.publisher();
+    // It is fine by our own parser.
+    let text = [REFERENCE, b"odd IN TYPE1 \\# 3 C00002\n"].concat();
+    let zone = Rehearsal { bytes: text.into(), skeleton: None, ..rehearsal(&bench, REFERENCE.to_vec()) };
+    let refused = publisher.rehearse(&zone).await.unwrap_err();
+    assert!(refused.contains(&format!("{}:{}: ", bench.zone().display(), lines(REFERENCE) + 1)), "{refused}");
+    let zone = Rehearsal { target: "/no/such/folder/z".into(), ..rehearsal(&bench, REFERENCE.to_vec()) };
+    let refused = publisher.rehearse(&zone).await.unwrap_err();
+    assert!(refused.contains("cannot resolve /no/such/folder/z"), "{refused}");
+    bench.settings.checkzone = vec!["/no/such/nsd-checkzone".to_owned()];
+    let refused = bench.publisher().rehearse(&rehearsal(&bench, REFERENCE.to_vec())).await.unwrap_err();
+    assert!(refused.contains("cannot run /no/such/nsd-checkzone"), "{refused}");
+    bench.assert_old();
 }

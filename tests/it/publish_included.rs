@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex};
 
 use domain::base::iana::Rtype;
 use nsd_failover::director::event::{ExportReport, ExportResult};
-use nsd_failover::publish::{Cut, Expected, IncludedFile, Job, Limits, NsdSettings, Publisher, Renewed, Step, Texts};
+use nsd_failover::publish::{
+    Cut, Expected, IncludedFile, Job, Limits, NsdSettings, Publisher, ReadBack, Renewed, Step, Texts,
+};
 
 use crate::support::nsd::Nsd;
 
@@ -93,7 +95,7 @@ impl Bench {
     }
 
     /// From what the files hold now to this.
-    fn job(&self, serial: u32, address: &str, expect: &str) -> Job {
+    fn job(&self, serial: u32, address: &str) -> Job {
         let mut texts = self.texts(serial, address).into_iter();
         let (_, own) = texts.next().unwrap();
         let included = texts.map(|(path, new)| {
@@ -110,7 +112,6 @@ impl Bench {
             bytes: own.into_bytes().into(),
             serial,
             generation: 1,
-            expect: expected(expect),
             included: included.collect(),
             include_dir: Some(self.folder.path().to_owned()),
         }
@@ -120,8 +121,8 @@ impl Bench {
         Publisher::new(self.settings.clone())
     }
 
-    async fn export(&self, job: Job) -> ExportReport {
-        self.publisher().export(job, |_| Ok(())).await
+    async fn export(&self, job: Job, expect: &str) -> ExportReport {
+        self.publisher().export(job, reads(expect)).await
     }
 
     /// All files say so, nsd serves it, and nothing lies about.
@@ -144,20 +145,24 @@ impl Bench {
     }
 }
 
-fn expected(address: &str) -> Arc<[Expected]> {
+/// What the new files mean.
+fn reads(address: &str) -> impl Fn(&[u8]) -> Result<ReadBack, String> + Send + 'static {
     let address: IpAddr = address.parse().unwrap();
-    [Expected { owner: "www.foo.zone".parse().unwrap(), rtype: Rtype::A, addresses: vec![address] }].into()
+    move |_| {
+        let expect = Expected { owner: "www.foo.zone".parse().unwrap(), rtype: Rtype::A, addresses: vec![address] };
+        Ok(ReadBack { expect: Box::new(|| vec![expect]), skeleton: None })
+    }
 }
 
 #[tokio::test]
 async fn all_files_move() {
     for layout in LAYOUTS {
         let bench = Bench::new(layout);
-        let report = bench.export(bench.job(2, STANDBY, STANDBY)).await;
+        let report = bench.export(bench.job(2, STANDBY), STANDBY).await;
         assert_eq!(report.result, ExportResult::Served, "{layout:?} {}", report.detail);
         bench.assert_is(2, STANDBY, "");
         // Only the serial: somebody wants it published again.
-        let report = bench.export(bench.job(3, STANDBY, STANDBY)).await;
+        let report = bench.export(bench.job(3, STANDBY), STANDBY).await;
         assert_eq!(report.result, ExportResult::Served, "{layout:?} {}", report.detail);
         bench.assert_is(3, STANDBY, "");
     }
@@ -167,10 +172,10 @@ async fn all_files_move() {
 async fn all_files_come_back() {
     for layout in LAYOUTS {
         let bench = Bench::new(layout);
-        let refused = bench.export(bench.job(2, "192.0.2", STANDBY)).await;
+        let refused = bench.export(bench.job(2, "192.0.2"), STANDBY).await;
         assert_eq!(refused.result, ExportResult::Refused, "{layout:?} {}", refused.detail);
         bench.assert_is(1, PRIMARY, "refused");
-        let back = bench.export(bench.job(2, STANDBY, NOBODY)).await;
+        let back = bench.export(bench.job(2, STANDBY), NOBODY).await;
         assert_eq!(back.result, ExportResult::RolledBack, "{layout:?} {}", back.detail);
         bench.assert_is(1, PRIMARY, "rolled back");
     }
@@ -185,7 +190,7 @@ async fn an_edit_of_the_included_file_is_kept() {
         let edit = format!("{text}new A 192.0.2.7\n");
         for at in [None, Some(Step::Read), Some(Step::Written)] {
             fs::write(path, text).unwrap();
-            let job = bench.job(2, STANDBY, STANDBY);
+            let job = bench.job(2, STANDBY);
             if at.is_none() {
                 fs::write(path, &edit).unwrap();
             }
@@ -195,7 +200,7 @@ async fn an_edit_of_the_included_file_is_kept() {
                 }
                 ControlFlow::Continue(())
             };
-            let report = bench.publisher().export_stepwise(job, |_| Ok(()), &after).await.unwrap();
+            let report = bench.publisher().export_stepwise(job, reads(STANDBY), &after).await.unwrap();
             assert_eq!(report.result, ExportResult::Refused, "{layout:?} {at:?} {}", report.detail);
             assert!(report.detail.contains("edit"), "{}", report.detail);
             assert_eq!(fs::read_to_string(path).unwrap(), edit, "{layout:?} {at:?}");
@@ -220,12 +225,12 @@ async fn cut_off_anywhere() {
             let mut cuts: Vec<Option<Step>> = vec![None];
             while let Some(at) = cuts.pop() {
                 let to = if address == PRIMARY { STANDBY } else { PRIMARY };
-                let job = bench.job(serial + 1, to, if fails { NOBODY } else { to });
+                let job = bench.job(serial + 1, to);
                 let hook = |done| {
                     seen.lock().unwrap().push(done);
                     if Some(done) == at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                 };
-                let ended = bench.publisher().export_stepwise(job, |_| Ok(()), &hook).await;
+                let ended = bench.publisher().export_stepwise(job, reads(if fails { NOBODY } else { to }), &hook).await;
                 let context = format!("{fails} {at:?}");
                 if at.is_none() {
                     let steps = std::mem::take(&mut *seen.lock().unwrap());
@@ -254,8 +259,8 @@ async fn the_old_texts_survive_the_temp_files() {
         for step in [Step::Included, Step::Checked, Step::Swapped] {
             let mut bench = Bench::new(layout);
             let cut = |done| if done == step { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-            let job = bench.job(2, STANDBY, STANDBY);
-            assert_eq!(bench.publisher().export_stepwise(job, |_| Ok(()), &cut).await, Err(Cut));
+            let job = bench.job(2, STANDBY);
+            assert_eq!(bench.publisher().export_stepwise(job, reads(STANDBY), &cut).await, Err(Cut));
             for folder in [bench.folder.path().to_owned(), bench.nsd.folder().join("zones")] {
                 let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
                 files
@@ -281,8 +286,8 @@ async fn an_edit_made_while_we_were_dead_is_kept() {
         for step in [Step::Included, Step::Swapped] {
             let bench = Bench::new(layout);
             let cut = |done| if done == step { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-            let job = bench.job(2, STANDBY, STANDBY);
-            assert_eq!(bench.publisher().export_stepwise(job, |_| Ok(()), &cut).await, Err(Cut));
+            let job = bench.job(2, STANDBY);
+            assert_eq!(bench.publisher().export_stepwise(job, reads(STANDBY), &cut).await, Err(Cut));
             let (path, text) = bench.texts(2, STANDBY).pop().unwrap();
             let edit = format!("{text}new A 192.0.2.7\n");
             fs::write(&path, &edit).unwrap();
@@ -300,7 +305,7 @@ fn renewed(bench: &Bench, kept: &Texts, serial: u32, address: &str) -> Renewed {
     let zone = texts.next().unwrap().1.into_bytes();
     let included: Vec<_> = texts.map(|(path, text)| (path, text.into_bytes())).collect();
     assert_eq!(kept.included.len(), included.len());
-    Renewed { texts: Texts { zone, included }, serial, expect: expected(address) }
+    Renewed { texts: Texts { zone, included }, serial }
 }
 
 #[tokio::test]
@@ -308,7 +313,7 @@ async fn a_rollback_brings_every_file_back() {
     for layout in LAYOUTS {
         let bench = Bench::new(layout);
         for (serial, address) in [(2, STANDBY), (3, "192.0.2.3")] {
-            let report = bench.export(bench.job(serial, address, address)).await;
+            let report = bench.export(bench.job(serial, address), address).await;
             assert_eq!(report.result, ExportResult::Served, "{}", report.detail);
         }
         // The last but one, then the first by its serial.
@@ -320,17 +325,17 @@ async fn a_rollback_brings_every_file_back() {
                 assert!(found.into_iter().cloned().eq(texts(if to.is_some() { 1 } else { 2 })), "{layout:?} {to:?}");
                 Ok(renewed(&bench, &kept, then, address))
             };
-            let current = bench.job(then, address, address);
-            let report = bench.publisher().rollback(current, to, renew, |_| Ok(())).await;
+            let current = bench.job(then, address);
+            let report = bench.publisher().rollback(current, to, renew, reads(address)).await;
             assert_eq!(report.result, ExportResult::Served, "{layout:?} {to:?}: {}", report.detail);
             bench.assert_is(then, address, &format!("{to:?}"));
         }
         // A file of the generation is gone: nothing is touched.
         let (path, text) = bench.texts(5, PRIMARY).pop().unwrap();
-        let current = bench.job(6, STANDBY, STANDBY);
+        let current = bench.job(6, STANDBY);
         fs::remove_file(&path).unwrap();
         let never = |_: Texts| panic!("there is nothing to renew");
-        let report = bench.publisher().rollback(current, Some(2), never, |_| Ok(())).await;
+        let report = bench.publisher().rollback(current, Some(2), never, reads(STANDBY)).await;
         assert_eq!(report.result, ExportResult::Refused, "{}", report.detail);
         assert!(report.detail.contains("is gone: put it back first"), "{}", report.detail);
         fs::write(&path, text).unwrap();
@@ -343,14 +348,14 @@ async fn a_rollback_brings_every_file_back() {
 async fn a_rollback_cut_off_anywhere() {
     for layout in LAYOUTS {
         let bench = Bench::new(layout);
-        assert_eq!(bench.export(bench.job(2, STANDBY, STANDBY)).await.result, ExportResult::Served);
+        assert_eq!(bench.export(bench.job(2, STANDBY), STANDBY).await.result, ExportResult::Served);
         let (mut serial, mut address) = (2, STANDBY);
         for step in [Step::Journaled, Step::Written, Step::Included, Step::Checked, Step::Swapped, Step::Recorded] {
             let to = if address == PRIMARY { STANDBY } else { PRIMARY };
             let cut = |done| if done == step { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
             let renew = |kept: Texts| Ok(renewed(&bench, &kept, serial + 1, to));
-            let current = bench.job(serial + 1, to, to);
-            let ended = bench.publisher().rollback_stepwise(current, None, renew, |_| Ok(()), &cut).await;
+            let current = bench.job(serial + 1, to);
+            let ended = bench.publisher().rollback_stepwise(current, None, renew, reads(to), &cut).await;
             assert_eq!(ended, Err(Cut), "{layout:?} {step:?}");
             assert_eq!(bench.publisher().recover().await.len(), 1);
             if bench.nsd.serial(ORIGIN) == Some(serial + 1) {

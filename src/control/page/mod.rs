@@ -300,7 +300,11 @@ impl Page<'_> {
             let behind = zone.export && zone.serial_at_nsd != Some(zone.serial);
             let failed = zone.last_export.as_ref().is_some_and(|report| alarm::has_failed(report.result));
             let behind = behind || zone.secondaries.iter().any(|secondary| secondary.serial != Some(zone.serial));
-            let class = if failed || behind || zone.export_held { " class=\"warn\"" } else { "" };
+            let class = if failed || behind || zone.export_held || zone.next_refused.is_some() {
+                " class=\"warn\""
+            } else {
+                ""
+            };
             page.html.add(format_args!("<tr{class}>"));
             page.cell(clip(&zone.name, NAME_MAX));
             page.cell(zone.serial);

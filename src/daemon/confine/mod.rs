@@ -126,7 +126,7 @@ impl Reach {
         write.insert(config.state_dir.clone());
         let exported = loaded.zones.iter().filter(|zone| zone.config.export_file.is_some());
         for zone in exported {
-            let included = zone.held.included.iter().map(|included| Path::new(&included.file));
+            let included = zone.included.iter().map(PathBuf::as_path);
             let files = zone.config.export_file.iter().map(PathBuf::as_path).chain(included);
             files.for_each(|file| write.extend(homes(file)));
         }
@@ -183,7 +183,7 @@ fn files_read(config: &Config, loaded: &Loaded) -> Vec<PathBuf> {
     for zone in &loaded.zones {
         files.push(zone.config.file.clone());
         files.push(zone.config.include_dir.join("any"));
-        files.extend(zone.held.included.iter().map(|included| PathBuf::from(&included.file)));
+        files.extend(zone.included.iter().cloned());
     }
     files.extend(config.keys.iter().map(|key| key.secret_file.clone()));
     files.extend(config.tls.iter().flat_map(|tls| [tls.cert.clone(), tls.key.clone()]));

@@ -129,14 +129,10 @@ impl Daemon {
             Ok(found) => found,
             Err(answer) => return drop(reply.send(answer)),
         };
-        let zone = self.loaded.zones[index].config.clone();
-        let origin = zone.origin.clone();
-        let decision = Arc::clone(self.director.decision());
-        let order = exports::Order {
-            serial: decision.serials.get(index).copied().unwrap_or(0),
-            pools: Arc::clone(&self.pools),
-            zone,
-            decision,
+        let origin = self.loaded.zones[index].config.origin.clone();
+        let serial = self.director.decision().serials.get(index).copied().unwrap_or(0);
+        let Some(order) = self.export_order(index, serial) else {
+            return drop(reply.send(Answer::refused(format!("zone {origin} has export = \"off\""))));
         };
         let until = Until { exported: [origin.to_string()].into(), generation: order.decision.generation, saved: 0 };
         self.waiters.wait(until, "rolled back".to_owned(), reply);
@@ -192,8 +188,8 @@ impl Daemon {
                 }
                 self.config = Config { listen: self.config.listen.clone(), ..config };
                 self.transfers.configure(transfers::settings(&self.config, &self.loaded));
-                self.rehearsed = false;
                 self.handle(Event::Reloaded(settings));
+                self.rehearse();
                 self.journal.note(words.clone());
                 Answer { details, ..Answer::done(words) }
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::control::api::{Answer, Command, Handle};
@@ -77,6 +78,11 @@ pub async fn run(
         Confined::To(_, words) => tracing::info!("{words}"),
         Confined::No(why) => tracing::info!("not confined: {why}"),
     }
+    if let Some(publisher) = publisher.as_ref().filter(|_| !in_shadow) {
+        for path in publisher.sweep(publishing::written_files(&loaded)).await {
+            journal.note(format!("{}: removed; a power cut had left it", path.display()));
+        }
+    }
     let clock = Clock::start();
     if let Some(publisher) = &publisher {
         for (origin, serial) in publishing::serials_at(publisher, &loaded).await {
@@ -110,7 +116,7 @@ pub async fn run(
     let recorder = Recorder::start(state_dir.path());
     let (saver, saved) = Saver::start(state_dir);
     let mut daemon = Daemon {
-        rehearsals: publishing::rehearsals(publisher.clone(), Arc::clone(&exports), back.clone()),
+        rehearsal: tokio::spawn(async {}),
         prober: prober(&loaded)?,
         pools: loaded.settings.pools.clone().into(),
         recorder,
@@ -119,7 +125,6 @@ pub async fn run(
         exports,
         waiters: Waiters::default(),
         status_due: None,
-        rehearsed: false,
         config,
         loaded,
         clock,
@@ -169,7 +174,7 @@ enum Back {
     Event(Event),
     Exported { origin: Name, done: exports::Done },
     Rolled { origin: Name, done: exports::Done },
-    Rehearsed(String),
+    Rehearsed { origin: Name, refused: Option<String> },
     SerialSeen { origin: Name, serial: u32 },
     Loaded { outcome: Box<Result<(Config, Loaded, Prober), Failure>>, reply: Option<oneshot::Sender<Answer>> },
 }
@@ -206,12 +211,11 @@ struct Daemon {
     status: watch::Sender<Arc<Status>>,
     /// When the snapshot must be renewed, if it is stale.
     status_due: Option<Instant>,
-    /// Whether the zones as they are loaded were sent to a rehearsal.
-    rehearsed: bool,
     waiters: Waiters,
     probes: Arc<Semaphore>,
     exports: Arc<Semaphore>,
-    rehearsals: mpsc::Sender<exports::Order>,
+    /// Tries the next export of every zone.
+    rehearsal: JoinHandle<()>,
     back: mpsc::Sender<Back>,
 }
 
@@ -220,6 +224,7 @@ impl Daemon {
         let mut shutdown = pin!(shutdown);
         let mut hangup = super::manager::hangups();
         let serials = self.poll_serials();
+        self.rehearse();
         self.handle(Event::Tick);
         loop {
             self.watchdog.turned();
@@ -260,7 +265,7 @@ impl Daemon {
             }
             Back::Exported { origin, done } => self.exported(&origin, done),
             Back::Rolled { origin, done } => self.rolled_back(&origin, done),
-            Back::Rehearsed(refused) => self.journal.note(refused),
+            Back::Rehearsed { origin, refused } => self.rehearsed(&origin, refused),
             Back::Loaded { outcome, reply } => self.loaded(*outcome, reply),
         }
     }
@@ -277,15 +282,12 @@ impl Daemon {
         if let Event::Probed { target, outcome } = &event {
             self.recorder.observe(target, outcome, super::clock::unix_ms());
         }
-        let routine = matches!(event, Event::Tick | Event::Probed { .. } | Event::SerialSeen { .. });
+        let routine =
+            matches!(event, Event::Tick | Event::Probed { .. } | Event::SerialSeen { .. } | Event::Rehearsed { .. });
         let effects = self.director.handle(event, self.clock.now());
         let quiet = effects.iter().all(|effect| matches!(effect, Effect::Probe(_) | Effect::Persist));
         for effect in effects {
             self.carry_out(effect);
-        }
-        if !self.rehearsed && !self.director.decision().serials.is_empty() {
-            self.rehearsed = true;
-            (0..self.loaded.zones.len()).for_each(|zone| self.rehearse(zone));
         }
         if routine && quiet {
             self.status_due.get_or_insert_with(|| Instant::now() + STATUS_AGE);

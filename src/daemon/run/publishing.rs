@@ -1,22 +1,25 @@
 //! From a decision to the zone files: exports, rehearsals, and the serials that nsd serves.
 
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::control::log::Entry;
 use crate::director::event::{Event, ExportReport, ExportResult};
 use crate::dns::name::Name;
-use crate::publish::{Control, Limits, NsdSettings, Publisher};
+use crate::export::skeleton::Skeleton;
+use crate::publish::{Control, Limits, NsdSettings, Publisher, Rehearsal};
 
 use super::super::exports;
-use super::super::load::Loaded;
+use super::super::load::{Loaded, LoadedZone, Parsed};
 use super::{Back, Daemon, EXPORTS_MAX};
 
-/// Rehearsals that may wait; more are left out.
-const REHEARSALS_MAX: usize = 4_096;
+/// How often a zone whose next export would be refused is tried again.
+const REHEARSAL_INTERVAL: Duration = Duration::from_secs(300);
 /// How often a rehearsal looks whether the exports are through, which come first.
 const REHEARSAL_PAUSE: Duration = Duration::from_millis(200);
 /// Questions for serials under way at a time.
@@ -28,7 +31,7 @@ const SERIALS_INTERVAL: Duration = Duration::from_secs(30);
 
 impl Daemon {
     pub(super) fn export(&self, zone: usize, serial: u32) {
-        let order = self.export_order(zone, serial);
+        let Some(order) = self.export_order(zone, serial) else { return };
         let origin = order.zone.origin.clone();
         let (permits, back) = (Arc::clone(&self.exports), self.back.clone());
         let publisher = self.publisher.clone().expect("the configuration refuses an export without [nsd]");
@@ -39,28 +42,38 @@ impl Daemon {
         });
     }
 
-    pub(super) fn export_order(&self, zone: usize, serial: u32) -> exports::Order {
-        let (zone, pools) = (self.loaded.zones[zone].config.clone(), Arc::clone(&self.pools));
-        exports::Order { zone, pools, decision: Arc::clone(self.director.decision()), serial }
+    /// `None`: the zone is not exported.
+    pub(super) fn export_order(&self, zone: usize, serial: u32) -> Option<exports::Order> {
+        let LoadedZone { config: zone, exported, .. } = &self.loaded.zones[zone];
+        let (zone, loaded, pools) = (zone.clone(), exported.clone()?, Arc::clone(&self.pools));
+        Some(exports::Order { zone, loaded, pools, decision: Arc::clone(self.director.decision()), serial })
     }
 
-    /// Tries the next move of a zone's pools beforehand.
-    pub(super) fn rehearse(&self, zone: usize) {
-        let decided = self.director.decision().serials.get(zone);
-        if let Some(serial) = decided.filter(|_| self.loaded.zones[zone].config.export_file.is_some()) {
-            // Full: the export will find out itself.
-            let _ = self.rehearsals.try_send(self.export_order(zone, *serial));
+    /// Tries the next export of every zone as it is loaded, beside the loop.
+    pub(super) fn rehearse(&mut self) {
+        self.rehearsal.abort();
+        let Some(publisher) = self.publisher.clone() else { return };
+        let zone = |zone: &LoadedZone| Some((zone.config.clone(), zone.exported.clone()?));
+        let zones = self.loaded.zones.iter().filter_map(zone).collect();
+        self.rehearsal = tokio::spawn(rehearsals(publisher, zones, Arc::clone(&self.exports), self.back.clone()));
+    }
+
+    pub(super) fn rehearsed(&mut self, origin: &Name, refused: Option<String>) {
+        if let Some(zone) = self.zone(origin) {
+            if let Some(reason) = &refused {
+                self.journal.note(format!("{origin}: the next failover would be refused: {reason}"));
+            }
+            self.handle(Event::Rehearsed { zone, refused });
         }
     }
 
     pub(super) fn exported(&mut self, origin: &Name, done: exports::Done) {
         let mut edited = false;
         if let Some(zone) = self.zone(origin) {
-            self.rehearse(zone);
-            let known = &mut self.loaded.zones[zone].held;
-            edited = done.read.as_ref().is_some_and(|read| read != known);
-            if let Some(written) = done.written {
-                *known = written;
+            let known = &mut self.loaded.zones[zone].exported;
+            edited = done.read.as_ref().is_some_and(|read| known.as_ref().is_none_or(|known| known.held != *read));
+            if let Some(written) = done.written.filter(|_| !edited) {
+                *known = Some(written);
             }
         }
         self.report(done.report);
@@ -93,6 +106,7 @@ impl Daemon {
         // The file is another one now.
         self.reload(None);
     }
+
     /// Asks nsd for the serial of each zone, over and over.
     pub(super) fn poll_serials(&self) -> tokio::task::JoinHandle<()> {
         let (publisher, back) = (self.publisher.clone(), self.back.clone());
@@ -115,26 +129,50 @@ impl Daemon {
     }
 }
 
-/// Carries out rehearsals, one after the other, while no export is under way. What is refused comes
-/// back as a line for people.
-pub(super) fn rehearsals(
-    publisher: Option<Arc<Publisher>>,
+/// Carries out rehearsals, one after the other, while no export is under way; those that were refused
+/// again and again. What has become of one comes back when it is another than before.
+async fn rehearsals(
+    publisher: Arc<Publisher>,
+    mut zones: Vec<(config::Zone, Arc<Parsed>)>,
     exports: Arc<Semaphore>,
     back: mpsc::Sender<Back>,
-) -> mpsc::Sender<exports::Order> {
-    let (sender, mut orders) = mpsc::channel::<exports::Order>(REHEARSALS_MAX);
-    tokio::spawn(async move {
-        while let Some(order) = orders.recv().await {
+) {
+    let mut told: HashMap<Name, Option<String>> = HashMap::new();
+    while !zones.is_empty() {
+        let mut refused = Vec::new();
+        for (zone, parsed) in zones {
             while exports.available_permits() < EXPORTS_MAX {
                 tokio::time::sleep(REHEARSAL_PAUSE).await;
             }
-            let Some(publisher) = &publisher else { continue };
-            if let Err(refused) = exports::rehearse(publisher, &order).await {
-                let _ = back.send(Back::Rehearsed(refused)).await;
+            let (origin, outcome) = (zone.origin.clone(), rehearse(&publisher, &zone, &parsed).await.err());
+            if outcome.is_some() {
+                refused.push((zone, parsed));
+            }
+            if told.get(&origin) == Some(&outcome) {
+                continue;
+            }
+            told.insert(origin.clone(), outcome.clone());
+            if back.send(Back::Rehearsed { origin, refused: outcome }).await.is_err() {
+                return;
             }
         }
-    });
-    sender
+        zones = refused;
+        tokio::time::sleep(REHEARSAL_INTERVAL).await;
+    }
+}
+
+async fn rehearse(publisher: &Publisher, zone: &config::Zone, parsed: &Arc<Parsed>) -> Result<(), String> {
+    let Some(target) = zone.export_file.clone() else { return Ok(()) };
+    let text = Arc::clone(parsed);
+    let skeleton = tokio::task::spawn_blocking(move || Skeleton::of(&text.zone)).await.ok().flatten();
+    let rehearsal = Rehearsal {
+        origin: zone.origin.clone(),
+        target,
+        bytes: Arc::clone(&parsed.held.zone),
+        skeleton,
+        include_dir: Some(zone.include_dir.clone()),
+    };
+    publisher.rehearse(&rehearsal).await
 }
 
 /// The serials that nsd serves now, as far as it answers in time: what was published by others
@@ -161,6 +199,14 @@ pub(super) async fn serials_at(publisher: &Arc<Publisher>, loaded: &Loaded) -> V
     }
     seen
 }
+
+/// Every file that an export may replace.
+pub(super) fn written_files(loaded: &Loaded) -> Vec<PathBuf> {
+    let exported = |zone: &&LoadedZone| zone.config.export_file.is_some();
+    let of_zone = |zone: &LoadedZone| zone.config.export_file.iter().chain(&zone.included).cloned().collect::<Vec<_>>();
+    loaded.zones.iter().filter(exported).flat_map(of_zone).collect()
+}
+
 pub fn publisher(config: &Config) -> Option<Publisher> {
     let nsd = config.nsd.as_ref()?;
     Some(Publisher::new(NsdSettings {

@@ -19,7 +19,6 @@ const OPT_LEN: usize = 11;
 
 pub(super) struct Packer<'o> {
     out: &'o mut Vec<u8>,
-    zone: &'o ZoneTable,
     records: u16,
     /// Where the owner written last stands.
     owner_at: Option<usize>,
@@ -28,16 +27,17 @@ pub(super) struct Packer<'o> {
 impl<'o> Packer<'o> {
     /// `question`, in wire form, has the zone's apex for a name: every name in the zone ends in a
     /// pointer to it.
-    pub fn begin(id: u16, flags: u16, question: &[u8], zone: &'o ZoneTable, out: &'o mut Vec<u8>) -> Packer<'o> {
+    pub fn begin(id: u16, flags: u16, question: &[u8], out: &'o mut Vec<u8>) -> Packer<'o> {
         out.clear();
         out.extend_from_slice([id, flags, 1, 0, 0, 0].map(u16::to_be_bytes).as_flattened());
         out.extend_from_slice(question);
-        Packer { out, zone, records: 0, owner_at: None }
+        Packer { out, records: 0, owner_at: None }
     }
 
-    /// Adds the zone's SOA record with this serial. False: the message is full.
-    pub fn soa(&mut self, serial: u32) -> bool {
-        let rrset = self.zone.blobs.rrset(self.zone.soa.blob);
+    /// Adds the SOA record of a zone, the current one or as it was, with this serial. False: the
+    /// message is full.
+    pub fn soa(&mut self, zone: &ZoneTable, serial: u32) -> bool {
+        let rrset = zone.blobs.rrset(zone.soa.blob);
         if let Put::Full = self.record(&[], &rrset, 0) {
             return false;
         }

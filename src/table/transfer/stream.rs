@@ -26,6 +26,7 @@ use super::super::respond::PAYLOAD_MAX;
 use super::super::tree::NodeId;
 use super::super::zone_table::{Mode, ZoneTable};
 use super::change::{Change, Followers, Records, changes};
+use super::edit::Edit;
 use super::journal::Past;
 use super::pack::{Opt, Packer, Put};
 
@@ -39,6 +40,8 @@ pub struct Stream {
     cursor: Cursor,
     past: Option<Past>,
     changes: Box<[Change]>,
+    /// In place of the changes: the past version is of another content.
+    edit: Option<Edit>,
     /// Records sent so far.
     records: u64,
     messages: u64,
@@ -57,7 +60,15 @@ pub enum Kind {
 #[derive(Clone, Copy)]
 enum Step {
     Soa(u32),
+    /// That of the past version, which an edit may have changed beyond its serial.
+    PastSoa(u32),
     All,
+    Removed,
+    Added,
+}
+
+#[derive(Clone, Copy)]
+enum Side {
     Removed,
     Added,
 }
@@ -89,6 +100,7 @@ impl Stream {
             cursor: Cursor::default(),
             past: None,
             changes: Box::default(),
+            edit: None,
             records: 0,
             messages: 0,
         };
@@ -119,11 +131,14 @@ impl Stream {
         }
         let zone = self.zone.clone();
         let flags = flags::QR | flags::AA | (query.flags & flags::RD);
-        let mut packer = Packer::begin(query.id, flags, query.question.wire, &zone, out);
+        let mut packer = Packer::begin(query.id, flags, query.question.wire, out);
         while let Some(step) = self.steps.get(self.step).copied() {
             let full = match step {
-                Step::Soa(serial) => !packer.soa(serial),
+                Step::Soa(serial) => !packer.soa(&zone, serial),
+                Step::PastSoa(serial) => !packer.soa(self.past.as_ref().map_or(&zone, |past| &past.zone), serial),
                 Step::All => self.all(&mut packer),
+                Step::Removed if self.edit.is_some() => self.edited(&mut packer, Side::Removed),
+                Step::Added if self.edit.is_some() => self.edited(&mut packer, Side::Added),
                 Step::Removed => self.some(&mut packer, |change| &change.removed),
                 Step::Added => self.some(&mut packer, |change| &change.added),
             };
@@ -142,8 +157,15 @@ impl Stream {
 
     /// Sends the changes since a former version, if they are fewer than the zone has records.
     fn take_changes(&mut self, past: Option<Past>, serial: u32) {
-        // After a reload the journal may be ahead of the table that we hold.
-        let Some(past) = past.filter(|past| Arc::ptr_eq(&past.zone, &self.zone)) else { return };
+        let Some(past) = past else { return };
+        // Of another content; or, after a reload, the journal is ahead of the table that we hold.
+        if !Arc::ptr_eq(&past.zone, &self.zone) {
+            self.edit = Edit::since(&past, &self.table, &self.zone);
+            if self.edit.is_some() {
+                self.take_past(past, serial);
+            }
+            return;
+        }
         let changes = changes(&self.table, &past);
         let followers = past.followers.get_or_init(|| Followers::new(&self.table, &self.zone));
         let records = |change: &Change| {
@@ -153,16 +175,20 @@ impl Stream {
         if changes.iter().map(records).sum::<u64>() > followers.records {
             return;
         }
+        self.changes = changes;
+        self.take_past(past, serial);
+    }
+
+    fn take_past(&mut self, past: Past, serial: u32) {
         self.kind = Kind::Changes;
         self.steps = vec![
             Step::Soa(serial),
-            Step::Soa(past.serial),
+            Step::PastSoa(past.serial),
             Step::Removed,
             Step::Soa(serial),
             Step::Added,
             Step::Soa(serial),
         ];
-        self.changes = changes;
         self.past = Some(past);
     }
 
@@ -211,6 +237,28 @@ impl Stream {
         Some(Some(outcome.blob).filter(|blob| *blob != WITHDRAWN && *blob != zone.soa.blob))
     }
 
+    /// One side of an edit: RRsets of the past zone, or of the current one.
+    fn edited(&mut self, packer: &mut Packer<'_>, side: Side) -> bool {
+        let (Some(edit), Some(past)) = (&self.edit, &self.past) else { return false };
+        let (zone, parts) = match side {
+            Side::Removed => (&past.zone, &edit.removed),
+            Side::Added => (&self.zone, &edit.added),
+        };
+        let Cursor { outer, record, .. } = &mut self.cursor;
+        while let Some(part) = parts.get(*outer) {
+            let rrset = zone.blobs.rrset(part.blob);
+            loop {
+                match packer.record(&part.owner, &rrset, *record) {
+                    Put::Done(len) => *record += len,
+                    Put::Full => return true,
+                    Put::End => break,
+                }
+            }
+            (*outer, *record) = (*outer + 1, 0);
+        }
+        false
+    }
+
     fn some(&mut self, packer: &mut Packer<'_>, side: fn(&Change) -> &Records) -> bool {
         let Cursor { outer, inner, record } = &mut self.cursor;
         let Some(followers) = self.past.as_ref().and_then(|past| past.followers.get()) else { return false };
@@ -248,8 +296,8 @@ pub fn notify(table: &Table, zone: usize, id: u16) -> Vec<u8> {
     question.extend_from_slice([Rtype::SOA.to_int(), Class::IN.to_int()].map(u16::to_be_bytes).as_flattened());
     let mut message = Vec::new();
     let flags = flags::AA | u16::from(Opcode::NOTIFY.to_int()) << 11;
-    let mut packer = Packer::begin(id, flags, &question, zone, &mut message);
-    packer.soa(serial);
+    let mut packer = Packer::begin(id, flags, &question, &mut message);
+    packer.soa(zone, serial);
     packer.finish(None);
     message
 }

@@ -1,7 +1,9 @@
 //! The program itself, run as people run it: a configuration file, a process, its verbs.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -61,6 +63,55 @@ impl Daemon {
         let output = self.verb(&["status", "--json"]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// What Prometheus would get, over the control socket.
+    pub fn metrics(&self) -> String {
+        let socket = self.config.with_file_name("control.sock");
+        let output = Command::new("curl").args(["-s", "--unix-socket"]).arg(socket).arg("http://x/metrics").output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    }
+
+    /// Orders the pool `web` to a node, and does not wait for what becomes of it: it is obeyed at once,
+    /// and who hangs up before that is served loses only the answer.
+    pub fn order(&self, node: &str) -> UnixStream {
+        let body = format!("{{\"action\":{{\"switch\":{{\"pool\":\"web\",\"node\":\"{node}\"}}}}}}");
+        let mut stream = UnixStream::connect(self.config.with_file_name("control.sock")).unwrap();
+        let length = body.len();
+        let request = format!(
+            "POST /api/v1/order HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    }
+
+    /// Has the pool `web` swapped so many times, as fast as it can be ordered.
+    pub fn swap_often(&self, nodes: [&str; 2], swaps: u64) {
+        let generation = || self.status()["generation"].as_u64().unwrap();
+        let until = generation() + swaps;
+        let deadline = Instant::now() + PATIENCE * 10;
+        while generation() < until {
+            assert!(Instant::now() < deadline, "{} of {swaps} swaps", swaps - (until - generation()));
+            std::thread::scope(|scope| {
+                for client in 0..20 {
+                    scope.spawn(move || {
+                        for round in 0..50 {
+                            let mut reply = self.order(nodes[(client + round) % 2]);
+                            reply.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+                            let _ = reply.read(&mut [0; 16]);
+                        }
+                    });
+                }
+            });
+        }
+    }
+
+    /// The memory that it holds, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let id = self.child.as_ref().expect("it runs").id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// What the daemon has written to stderr.

@@ -5,8 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use hickory_proto::op::{Message, MessageType, OpCode, Query};
+use hickory_proto::rr::{RData, Record, RecordType};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// How long nsd may take for anything.
@@ -171,10 +174,7 @@ remote-control:
     /// Whether the control socket is there and every zone is answered for (SERVFAIL is an answer:
     /// tests start with broken zones, too).
     fn ready(&self) -> bool {
-        let answers = |origin: &String| {
-            let text = dig_raw(self.address, &["+time=1", "+tries=1", origin, "SOA"]);
-            text.contains("status: ")
-        };
+        let answers = |origin: &String| addresses(self.address, origin).is_some();
         self.folder.path().join("nsd.sock").exists() && self.origins.iter().all(answers)
     }
 
@@ -201,6 +201,26 @@ pub fn dig(server: SocketAddr, arguments: &[&str]) -> Vec<String> {
     lines
 }
 
+/// The A records that a server answers, without the start of a process: for those who ask for a
+/// thousand names. `None`: it does not answer.
+pub fn addresses(server: SocketAddr, name: &str) -> Option<Vec<Ipv4Addr>> {
+    let name = name.parse().expect("a name");
+    let mut query = Message::new(7, MessageType::Query, OpCode::Query);
+    query.add_query(Query::query(name, RecordType::A));
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    socket.connect(server).expect("loopback");
+    socket.set_read_timeout(Some(Duration::from_secs(1))).expect("not zero");
+    socket.send(&query.to_vec().expect("a small message")).ok()?;
+    let mut answer = [0; 4096];
+    let length = socket.recv(&mut answer).ok()?;
+    let answer = Message::from_vec(&answer[..length]).ok()?;
+    let address = |record: &Record| match &record.data {
+        RData::A(address) => Some(address.0),
+        _ => None,
+    };
+    Some(answer.answers.iter().filter_map(address).collect())
+}
+
 fn dig_raw(server: SocketAddr, arguments: &[&str]) -> String {
     let at = format!("@{}", server.ip());
     let port = server.port().to_string();
@@ -212,14 +232,22 @@ fn output(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// An address on loopback whose port is free for UDP and TCP, at least for now.
+/// An address on loopback whose port is free for UDP and TCP, and stays so until somebody of us takes
+/// it: the system gives ports from 32,768 on to those who ask for any, this gives others, each once.
 pub fn free_address() -> SocketAddr {
-    for _ in 0..100 {
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let address = udp.local_addr().expect("it is bound");
-        if TcpListener::bind(address).is_ok() {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Test runs side by side begin at different ports.
+    let start = std::process::id().wrapping_mul(127);
+    for _ in 0..PORTS.len() {
+        let step = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + u16::try_from(step % PORTS.len() as u32).expect("it is one of the ports");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok() {
             return address;
         }
     }
     panic!("no port is free");
 }
+
+/// Ports of [`free_address`].
+const PORTS: std::ops::Range<u16> = 12_000..32_000;

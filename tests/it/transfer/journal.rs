@@ -180,13 +180,49 @@ fn another_content_begins_a_new_journal_and_the_same_one_does_not() {
     assert_eq!((kind, answer.len()), (Kind::Changes, 4), "there and back");
     // A transfer that holds the table of before the reload does not mix the two.
     assert_eq!(records(&table(&zone, 2, [1; 8]), Wanted::Since(1), &journal).0, Kind::Whole);
-    let edited = Arc::new(match Arc::try_unwrap(compile(ZONE)) {
-        Ok(zone) => zone.with_content(Some(8)),
+}
+
+/// The same zone, edited.
+fn compile_edited(text: &str, content: u64) -> Arc<ZoneTable> {
+    match Arc::try_unwrap(compile(text)) {
+        Ok(zone) => Arc::new(zone.with_content(Some(content))),
         Err(_) => unreachable!("nobody else has it"),
-    });
-    journal.record(&table(&edited, 4, [0; 8]), 0);
-    assert_eq!(journal.versions(), 1);
-    assert_eq!(records(&table(&edited, 4, [0; 8]), Wanted::Since(3), &journal).0, Kind::Whole);
+    }
+}
+
+/// An edit goes out as its difference, from any version before it, whatever else has moved.
+#[test]
+fn an_edit_is_a_difference_too() {
+    // Names that stay, so that the difference is less than the zone.
+    let fixed: String = (0..20).map(|n| format!("fixed{n} IN A 203.0.113.{n}\n")).collect();
+    let whole = format!("{ZONE}{fixed}");
+    let zone = compile(&whole);
+    let mut journal = Journal::new(&table(&zone, 1, [0; 8]), 0);
+    let before = [(1, table(&zone, 1, [0; 8])), (2, table(&zone, 2, [1; 8]))];
+    journal.record(&before[1].1, 0);
+    let text = whole
+        .replace("ns1 hostmaster", "ns1 postmaster")
+        .replace("mail IN MX 10 mail\n", "mail IN MX 20 mail\nnew IN CNAME mail.new\n")
+        + "mail.new IN TXT \"x\"\n";
+    let edited = compile_edited(&text, 8);
+    for (serial, held) in [(3, [0; 8]), (4, [2; 8])] {
+        let now = table(&edited, serial, held);
+        journal.record(&now, 0);
+        for (from, past) in &before {
+            let (kind, answer) = records(&now, Wanted::Since(*from), &journal);
+            assert_eq!(kind, Kind::Changes, "{from} to {serial}");
+            let found = apply(&zone_of(past, &journal), &answer, *from, serial);
+            assert_eq!(found, zone_of(&now, &journal), "{from} to {serial}");
+        }
+    }
+    assert_eq!(journal.versions(), 2, "of this content");
+    // Nothing has moved since the first version: what was edited, and no more.
+    let (_, answer) = records(&table(&edited, 3, [0; 8]), Wanted::Since(1), &journal);
+    assert_eq!(answer.len(), 4 + 4, "{answer:?}");
+    // Hardly a record is left as it was: the whole zone is less.
+    let other = compile_edited("$TTL 60\n@ IN SOA ns1 h 1 3600 600 604800 300\n@ IN NS ns2\n", 9);
+    let now = table(&other, 5, [0; 8]);
+    assert_eq!(records(&now, Wanted::Since(1), &journal).0, Kind::Whole);
 }
 
 /// A signed query is verified where we are the authority; behind a relay the key may be nsd's.

@@ -6,4 +6,4 @@ mod requests;
 mod secondaries;
 mod serials;
 mod signed;
-mod support;
+pub mod support;

@@ -93,9 +93,7 @@ impl Primary {
     }
 
     pub fn metrics(&self) -> String {
-        let socket = self.folder.path().join("control.sock");
-        let output = Command::new("curl").args(["-s", "--unix-socket"]).arg(socket).arg("http://x/metrics").output();
-        String::from_utf8(output.unwrap().stdout).unwrap()
+        self.daemon.metrics()
     }
 }
 

@@ -361,7 +361,7 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool], wants_names: bool)
     let content = fingerprint.map(Fingerprint::finish);
     let table = table.map(|table| table.with_content(content));
     table.iter().flat_map(ZoneTable::memory).for_each(pages::prefer_large);
-    let names = if wants_names { primary_names(&zone, &binding) } else { BTreeSet::new() };
+    let names = if wants_names { primary_names(zone, binding) } else { BTreeSet::new() };
     let failover_records = zone.failover_count();
     let is_signed = zone.document().entries().iter().any(|entry| entry.rtype() == Rtype::RRSIG);
     // Where we serve it, compile() has said so; an export would break the signatures all the same.

@@ -416,7 +416,8 @@ impl<'a> Line<'a> {
             let (_, since_ms) = self.standing(node);
             let due_ms = since_ms.saturating_add_unsigned(delay_ms);
             if due_ms <= self.view.now_ms && is_sure {
-                return Choice::new(Some(node), Rule::Preempt);
+                // One that is better still may be due soon.
+                return Choice { review_ms, ..Choice::new(Some(node), Rule::Preempt) };
             }
             if due_ms <= self.view.now_ms {
                 waits.preempt = true;

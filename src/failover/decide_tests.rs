@@ -346,6 +346,7 @@ fn a_better_node_is_up_again() {
     // b has been up for long, a for a minute.
     let decision = case.decide();
     assert_eq!(text(&decision), "b/a preempt");
+    assert_eq!(decision.review_ms, Some(NOW_MS + 4 * MINUTE_MS), "a is not forgotten over the move to b");
     case.memory = decision.memory;
     let decision = case.decide();
     assert_eq!((text(&decision).as_str(), decision.review_ms), ("b/a steady", Some(NOW_MS + 4 * MINUTE_MS)));

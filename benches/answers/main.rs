@@ -1,6 +1,6 @@
 //! What an answer costs, in CPU time of the server, side by side in one run on one machine: a bare
-//! recvmmsg/sendmmsg echo, this program, nsd, gdnsd and Knot; and this program's relay against
-//! dnsdist. The servers are those of `PATH`, the load is dnsperf's.
+//! recvmmsg/sendmmsg echo, this program, nsd, gdnsd, Knot, and hickory-server with its own catalog;
+//! and this program's relay against dnsdist. The servers are those of `PATH`, the load is dnsperf's.
 //!
 //! ```text
 //! cargo bench --bench answers [-- [--rounds N] [--seconds N] [--names N,N] [--only NAME,NAME] [PART...]]
@@ -17,6 +17,7 @@
 use std::process::ExitCode;
 
 mod echo;
+mod hickory;
 mod load;
 mod peers;
 mod streams;
@@ -25,6 +26,9 @@ mod zone;
 
 use load::Load;
 use peers::{Peer, Scratch};
+
+/// hickory-server looks at every name of a zone for each NXDOMAIN.
+const HICKORY_NAMES_MAX: usize = 10_000;
 
 /// What is asked for on the command line.
 struct Options {
@@ -41,6 +45,11 @@ fn main() -> ExitCode {
         && mode == "echo"
     {
         echo::run(address);
+    }
+    if let [mode, address, origin, path] = &arguments[..]
+        && mode == "hickory"
+    {
+        hickory::run(address, origin, path);
     }
     let options = Options::read(&arguments);
     let scratch = Scratch::new();
@@ -103,8 +112,10 @@ fn udp(options: &Options, scratch: &Scratch, names: usize) {
         ("nsd", peers::nsd),
         ("gdnsd", peers::gdnsd),
         ("knot", peers::knot),
+        ("hickory", peers::hickory),
     ];
-    let wanted = makers.iter().filter(|(name, _)| options.wants_peer(name));
+    let feasible = |name: &str| name != "hickory" || names <= HICKORY_NAMES_MAX;
+    let wanted = makers.iter().filter(|(name, _)| options.wants_peer(name) && feasible(name));
     let peers: Vec<Peer> = wanted.map(|(_, make)| make(scratch, &zone)).collect();
     let load = Load { queries: &queries, seconds: options.seconds, mode: "udp" };
     println!("\nUDP, {names} names: A, AAAA, NODATA, NXDOMAIN, apex, with EDNS");

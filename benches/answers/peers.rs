@@ -69,6 +69,14 @@ pub fn echo(_: &Scratch, _: &Files) -> Peer {
     Peer::start("echo", address, command)
 }
 
+pub fn hickory(_: &Scratch, zone: &Files) -> Peer {
+    let address = free_address();
+    let own = std::env::current_exe().unwrap();
+    let mut command = bound(SERVER_CORE, own.to_str().unwrap());
+    command.args(["hickory", &address.to_string(), ORIGIN]).arg(&zone.zone);
+    Peer::start("hickory", address, command)
+}
+
 /// This program, with every address a failover record of one pool.
 pub fn ours(scratch: &Scratch, zone: &Files) -> Peer {
     ours_with(scratch, &zone.tagged, "serve = \"zone\"", "", "ours")

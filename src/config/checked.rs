@@ -3,7 +3,7 @@
 
 mod notify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use crate::health::check::Check;
 use super::file;
 use super::load::{Source, beside};
 use super::problem::{Problem, did_you_mean};
+use super::process::{SECRET_HINT, not_open_to_all};
 use super::value::{choice, duration_ms, socket_addr};
 use super::{Config, DEFAULT_CONTROL, DEFAULT_STATE_DIR, Key, Nsd};
 
@@ -34,6 +35,24 @@ pub fn check(file: &Path, sources: &[Source]) -> Result<Config, Vec<Problem>> {
 pub(super) struct Checker {
     pub(super) problems: Vec<Problem>,
     pub(super) keys: Vec<Key>,
+}
+
+/// Where the files, and those that patterns find, lie.
+fn folders(sources: &[Source]) -> Vec<PathBuf> {
+    let folder = |path: &Path| path.parent().map(|folder| Path::new(".").join(folder));
+    let mut found: BTreeSet<PathBuf> = sources.iter().filter_map(|source| folder(&source.file)).collect();
+    for source in sources {
+        let tables = &source.tables;
+        let named = tables.include.iter().flatten().chain(&tables.zone_files).chain(&tables.nsd_conf);
+        for text in named {
+            let path = beside(&source.file, text.get_ref());
+            // Of a pattern the part without one.
+            let plain = path.iter().take_while(|part| !part.to_string_lossy().contains(['*', '?', '[']));
+            let plain: PathBuf = plain.collect();
+            found.extend(if plain == path { folder(&plain) } else { Some(plain) });
+        }
+    }
+    found.into_iter().collect()
 }
 
 /// A table of one kind with the file it stands in.
@@ -66,10 +85,13 @@ impl Checker {
         let dns = self.dns(sources, nsd.as_ref());
         Config {
             file: file.to_owned(),
+            folders: folders(sources),
             listen,
             http: self.http(sources),
             control: self.path(sources, |tables| &tables.control, DEFAULT_CONTROL),
             state_dir: self.path(sources, |tables| &tables.state_dir, DEFAULT_STATE_DIR),
+            process: self.process(sources),
+            cert_days: self.cert_days(sources),
             nsd,
             dns,
             rrl: self.rrl(sources),
@@ -333,6 +355,18 @@ impl Checker {
             Err(error) => self.wrong(source, text, format!("{}: {error}", path.display())),
         }
         None
+    }
+
+    /// The same for a file with a secret, which must not be open to everybody.
+    pub(super) fn secret(&mut self, source: &Source, text: &file::Text) -> Option<PathBuf> {
+        let path = self.readable(source, text)?;
+        match not_open_to_all(&path) {
+            Ok(()) => Some(path),
+            Err(message) => {
+                self.at(source, text.span(), message, SECRET_HINT);
+                None
+            }
+        }
     }
 
     pub(super) fn unknown<'a>(

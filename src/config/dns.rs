@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use super::checked::Checker;
 use super::load::Source;
+use super::process::{SECRET_HINT, not_open_to_all};
 use super::{Nsd, file};
 
 /// What `version.bind` says if nothing else is configured.
@@ -47,6 +48,8 @@ pub struct Dns {
     pub proxy_from: Vec<IpNet>,
     /// Largest UDP answer, in octets.
     pub edns_size: u16,
+    /// Several addresses of one name begin with another one each time.
+    pub rotate_addresses: bool,
     pub tcp_connections: u32,
     /// Connections of one IPv4 address or IPv6 /64.
     pub tcp_per_client: u32,
@@ -113,6 +116,11 @@ impl Checker {
             }
         };
         let (cert, key) = (file(&table.cert, "cert"), file(&table.key, "key"));
+        if let (Some(path), Some(text)) = (&key, &table.key)
+            && let Err(message) = not_open_to_all(path)
+        {
+            self.at(source, text.span(), message, SECRET_HINT);
+        }
         Some(Tls { cert: cert?, key: key?, listen_tls, listen_quic, listen_https })
     }
 
@@ -137,6 +145,9 @@ impl Checker {
             version: Some(version.unwrap_or_else(|| VERSION.into())).filter(|_| !hidden),
             cookies: self.cookies(source, table, nsd.is_some_and(|nsd| nsd.relay)),
             edns_size: self.within(source, table.edns_size.as_ref(), EDNS_SIZE_MIN, EDNS_SIZE_MAX, EDNS_SIZE),
+            rotate_addresses: self
+                .choice(source, table.rrset_order.as_ref(), &[("fixed", false), ("rotate", true)])
+                .unwrap_or(false),
             tcp_connections: self.within(
                 source,
                 table.tcp_connections.as_ref(),
@@ -164,7 +175,7 @@ impl Checker {
             );
         }
         let file = table.cookie_secret_file.as_ref();
-        let path = file.and_then(|text| self.readable(source, text));
+        let path = file.and_then(|text| self.secret(source, text));
         match (on.map_or(!relay, |on| *on.get_ref()), path) {
             (false, _) => Cookies::Off,
             (true, None) => Cookies::Own,

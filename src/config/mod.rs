@@ -5,10 +5,13 @@ mod checked;
 mod declared;
 pub mod dns;
 pub mod file;
+pub mod keys;
 mod load;
 pub mod notify;
 pub mod nsd_conf;
 pub mod problem;
+pub mod process;
+pub mod reference;
 mod transfer;
 pub mod value;
 pub mod zones;
@@ -17,6 +20,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::director::status::CertDays;
 use crate::dns::access::{Algorithm, Allow};
 use crate::dns::name::Name;
 use crate::export::serial::SerialScheme;
@@ -29,14 +33,18 @@ use problem::Problem;
 pub const DEFAULT_FILE: &str = "/etc/nsd-failover/nsd-failover.toml";
 /// Names the configuration file.
 pub const FILE_VARIABLE: &str = "NSD_FAILOVER_CONFIG";
-pub const DEFAULT_CONTROL: &str = "/run/nsd-failover/control.sock";
-pub const DEFAULT_STATE_DIR: &str = "/var/lib/nsd-failover";
+pub const DEFAULT_CONTROL: &str =
+    if cfg!(target_os = "openbsd") { "/var/run/nsd-failover/control.sock" } else { "/run/nsd-failover/control.sock" };
+pub const DEFAULT_STATE_DIR: &str =
+    if cfg!(target_os = "openbsd") { "/var/db/nsd-failover" } else { "/var/lib/nsd-failover" };
 
 /// A configuration in which every name resolves and every value is in range.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The file it was read from.
     pub file: PathBuf,
+    /// Folders in which a reload looks for what belongs to the configuration.
+    pub folders: Vec<PathBuf>,
     /// Addresses for DNS over UDP and TCP; empty: do not serve.
     pub listen: Vec<SocketAddr>,
     /// The read-only HTTP listener; absent: off.
@@ -44,6 +52,10 @@ pub struct Config {
     /// The control socket.
     pub control: PathBuf,
     pub state_dir: PathBuf,
+    /// Whom the daemon becomes, what it gives up, and where its log goes.
+    pub process: process::Process,
+    /// How near the end of a certificate is worth an alarm.
+    pub cert_days: CertDays,
     pub nsd: Option<Nsd>,
     pub dns: dns::Dns,
     /// Absent: answers are not limited.

@@ -13,6 +13,7 @@ use crate::dns::name::Name;
 use super::checked::{Checker, Entry};
 use super::file::{self, Text};
 use super::load::{Source, beside};
+use super::process::{SECRET_HINT, is_private};
 use super::value::socket_addr;
 use super::{Catalog, Key, Notify, Transfer, Zone};
 
@@ -212,10 +213,7 @@ impl Key {
         if !metadata.is_file() {
             return Err(failed("this is no file".to_owned(), "name a file with the secret in base64"));
         }
-        if metadata.mode() & 0o007 != 0 {
-            let what = format!("the secret is open to everybody (mode {:o})", metadata.mode() & 0o777);
-            return Err(failed(what, "chmod 640, and give it to the user who runs this"));
-        }
+        is_private(metadata.mode()).map_err(|what| failed(what, SECRET_HINT))?;
         let mut text = String::new();
         file.take(SECRET_FILE_MAX).read_to_string(&mut text).map_err(unreadable)?;
         let secret: Vec<u8> =

@@ -2,6 +2,7 @@
 //! something is on the unix socket only.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -91,6 +92,25 @@ pub struct Answer {
     /// What was asked about a pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explanation: Option<Box<Explanation>>,
+    /// What was asked about a zone, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub generations: Vec<Kept>,
+}
+
+/// A kept generation of a zone file.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Kept {
+    /// The serial in it.
+    pub serial: u32,
+    /// When it was kept.
+    pub unix_ms: i64,
+    /// The decision it came from; absent: it was found in the file, written by somebody else.
+    pub generation: Option<u64>,
+    /// SHA-256 of its bytes, in hex.
+    pub hash: String,
+    /// The included files that it holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub included: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -106,7 +126,14 @@ pub enum Outcome {
 
 impl Answer {
     pub fn new(outcome: Outcome, message: impl Into<String>) -> Answer {
-        Answer { outcome, message: message.into(), details: Vec::new(), exports: Vec::new(), explanation: None }
+        Answer {
+            outcome,
+            message: message.into(),
+            details: Vec::new(),
+            exports: Vec::new(),
+            explanation: None,
+            generations: Vec::new(),
+        }
     }
 
     pub fn done(message: impl Into<String>) -> Answer {

@@ -4,7 +4,7 @@
 use std::fs;
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,11 +35,11 @@ const BACKLOG: i32 = 64;
 
 /// Serves the read-only API until `shutdown`.
 pub async fn serve_http(
-    listener: TcpListener,
+    listener: std::net::TcpListener,
     handle: Handle,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let listener = Bounded::new(listener, HTTP_PATIENCE);
+    let listener = Bounded::new(TcpListener::from_std(listener)?, HTTP_PATIENCE);
     let (shutdown, ended) = told(shutdown);
     axum::serve(listener, api::read_only(handle, ended)).with_graceful_shutdown(shutdown).await
 }
@@ -76,18 +76,26 @@ pub struct ControlSocket {
 
 impl ControlSocket {
     /// Binds it with mode 0660, which is set before anybody can connect. A stale socket of our own
-    /// is replaced; its folder is created if it is missing.
-    pub fn bind(path: &Path) -> Result<ControlSocket, SocketError> {
+    /// is replaced; its folder is created if it is missing. `owner` (user and group) is who we are
+    /// about to become.
+    pub fn bind(path: &Path, owner: Option<(u32, u32)>) -> Result<ControlSocket, SocketError> {
         let say = |what: &'static str| move |error| SocketError::Io(path.to_owned(), what, error);
         let address = SockAddr::unix(path).map_err(say("use"))?;
-        make_room(path, &address)?;
+        make_room(path, &address, owner)?;
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            let is_new = !folder.exists();
             fs::create_dir_all(folder).map_err(say("create the folder of"))?;
+            if let Some((user, group)) = owner.filter(|_| is_new) {
+                chown(folder, Some(user), Some(group)).map_err(say("give away the folder of"))?;
+            }
         }
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(say("open"))?;
         socket.bind(&address).map_err(say("bind"))?;
         let metadata = fs::symlink_metadata(path).map_err(say("look at"))?;
         let file = SocketFile { path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) };
+        if let Some((user, group)) = owner {
+            chown(path, Some(user), Some(group)).map_err(say("give away"))?;
+        }
         // Nobody can connect before it listens.
         fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(say("set the mode of"))?;
         socket.listen(BACKLOG).map_err(say("listen on"))?;
@@ -96,7 +104,7 @@ impl ControlSocket {
 }
 
 /// Removes what a dead daemon left at this path, and nothing else.
-fn make_room(path: &Path, address: &SockAddr) -> Result<(), SocketError> {
+fn make_room(path: &Path, address: &SockAddr, owner: Option<(u32, u32)>) -> Result<(), SocketError> {
     let say = |what: &'static str| move |error| SocketError::Io(path.to_owned(), what, error);
     let metadata = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -115,7 +123,8 @@ fn make_room(path: &Path, address: &SockAddr) -> Result<(), SocketError> {
         }
         Ok(()) | Err(_) => return Err(SocketError::InUse(path.to_owned())),
     }
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
+    let ours = [Some(rustix::process::geteuid().as_raw()), owner.map(|(user, _)| user)];
+    if !ours.contains(&Some(metadata.uid())) {
         return Err(SocketError::SomebodyElses(path.to_owned(), metadata.uid()));
     }
     fs::remove_file(path).map_err(say("remove the stale"))

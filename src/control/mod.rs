@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod nagios;
 pub mod page;
 pub mod text;
+pub mod watch;
 
 /// How a verb ends, for the shell.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

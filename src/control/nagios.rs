@@ -3,7 +3,7 @@
 //! The states are those of the alarms: critical, warning; a notice (an order with an end) is ok.
 
 use crate::director::alarm::{self, Severity};
-use crate::director::status::Status;
+use crate::director::status::{CertDays, Status};
 
 use super::text;
 
@@ -105,7 +105,8 @@ fn perfdata(status: &Status, alarms: &[alarm::Alarm], now_unix_ms: i64) -> Strin
     ];
     let ends = checks().filter_map(|check| check.cert_expiry_unix_s).min();
     if let Some(days) = ends.map(|unix_s| alarm::days_left(unix_s, now_unix_ms)) {
-        words.push(format!("cert_days={days};{}:;{}:", alarm::CERT_WARNING_DAYS, alarm::CERT_CRITICAL_DAYS));
+        let CertDays { warning, critical } = status.cert_days;
+        words.push(format!("cert_days={days};{warning}:;{critical}:"));
     }
     let slowest = checks().filter_map(|check| check.duration_ms).max();
     words.extend(slowest.map(|ms| format!("slowest_probe={ms}ms;;;0")));

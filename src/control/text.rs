@@ -123,6 +123,11 @@ pub fn span(ms: i64) -> String {
     }
 }
 
+/// "1 pool", "2 pools".
+pub fn count_of(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Text without anything that a terminal would obey.
 pub fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()

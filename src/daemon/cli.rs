@@ -37,8 +37,13 @@ pub enum Verb {
     },
 
     /// Check the configuration and every zone; exit 0 or 2
-    #[command(after_help = "Example:\n  nsd-failover check --config nsd-failover.toml")]
-    Check,
+    #[command(
+        after_help = "Example:\n  nsd-failover check --config nsd-failover.toml\n  nsd-failover check --json | jq -r .problems[]"
+    )]
+    Check {
+        #[command(flatten)]
+        form: Form,
+    },
 
     /// Check one zone file; exit 0 or 1
     #[command(after_help = "Example:\n  nsd-failover check-zone example.org example.org.zone")]
@@ -48,8 +53,10 @@ pub enum Verb {
         /// The zone file
         file: PathBuf,
         /// Write the file back to stdout, byte for byte as it was read
-        #[arg(long)]
+        #[arg(long, conflicts_with = "json")]
         print: bool,
+        #[command(flatten)]
+        form: Form,
     },
 
     /// Print a zone file as it would be exported
@@ -66,12 +73,15 @@ pub enum Verb {
         serial: Option<u32>,
     },
 
+    /// The same as `status` as a live screen; q ends it
+    #[command(after_help = "Example:\n  nsd-failover watch")]
+    Watch,
+
     /// Who is primary, since when, and why
     #[command(after_help = "Example:\n  nsd-failover status --json | jq .pools")]
     Status {
-        /// As JSON
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        form: Form,
         /// As a Nagios plugin: one line with perfdata; exit 0 ok, 1 warning, 2 critical, 3 unknown
         #[arg(long, conflicts_with = "json")]
         nagios: bool,
@@ -81,9 +91,8 @@ pub enum Verb {
     #[command(after_help = "Example:\n  nsd-failover explain web")]
     Explain {
         pool: String,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        form: Form,
     },
 
     /// Run the checks of a node once and show every step; needs no daemon. Exit 1 if one is bad
@@ -92,11 +101,16 @@ pub enum Verb {
         node: String,
         /// One check; by default all that its pools use
         check: Option<String>,
+        #[command(flatten)]
+        form: Form,
     },
 
     /// Probe until a decision is made, and show what it would change; changes nothing
     #[command(after_help = "Example:\n  nsd-failover plan --config new.toml")]
-    Plan,
+    Plan {
+        #[command(flatten)]
+        form: Form,
+    },
 
     /// Run recorded probes through this configuration: what would have moved, and when?
     #[command(
@@ -106,6 +120,8 @@ pub enum Verb {
         /// The record: `probes.jsonl` in the state directory; `log.jsonl` beside it tells what did move
         #[arg(long, value_name = "FILE")]
         log: PathBuf,
+        #[command(flatten)]
+        form: Form,
     },
 
     /// Make NODE primary and hold it there; returns when it is served
@@ -158,6 +174,8 @@ pub enum Verb {
         /// All zones that have an export
         #[arg(long)]
         all: bool,
+        #[command(flatten)]
+        form: Form,
     },
 
     /// Put the last good generation of a zone back, with a new serial, and hold its exports
@@ -169,11 +187,17 @@ pub enum Verb {
         /// The serial of the generation to go back to, as `generations` shows it
         #[arg(long, value_name = "SERIAL")]
         to: Option<u32>,
+        #[command(flatten)]
+        form: Form,
     },
 
     /// The kept generations of a zone file, newest first
     #[command(after_help = "Example:\n  nsd-failover generations example.org")]
-    Generations { zone: String },
+    Generations {
+        zone: String,
+        #[command(flatten)]
+        form: Form,
+    },
 
     /// The way back to plain nsd: write the current roles into the zone files, have nsd load them,
     /// and say what to remove
@@ -203,6 +227,8 @@ pub enum Verb {
         node: String,
         /// A failover name; `standby` names count for the node that is standby
         name: Name,
+        #[command(flatten)]
+        form: Form,
     },
 
     /// Write a configuration from an nsd.conf and the tags in its zones
@@ -223,9 +249,27 @@ pub enum Verb {
         folder: Option<PathBuf>,
     },
 
+    /// Try the notifications
+    #[command(after_help = "Example:\n  nsd-failover notify test\n  nsd-failover notify test phone")]
+    Notify {
+        #[command(subcommand)]
+        action: NotifyAction,
+    },
+
     /// Load the configuration and the zones again; the running daemon keeps the old on any error
     #[command(after_help = "Example:\n  nsd-failover reload")]
-    Reload,
+    Reload {
+        #[command(flatten)]
+        form: Form,
+    },
+}
+
+/// How the result is printed.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Form {
+    /// Print the result as JSON (docs/json.md)
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args, Debug)]
@@ -242,6 +286,8 @@ pub struct ReasonArgs {
     /// Why: it stands in the status, the log and the notifications
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+    #[command(flatten)]
+    pub form: Form,
 }
 
 #[derive(Args, Debug)]
@@ -302,6 +348,17 @@ pub struct Demo {
     pub http: SocketAddr,
     #[command(subcommand)]
     pub action: Option<DemoAction>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NotifyAction {
+    /// Send a test record to each destination and say what became of it; needs no daemon. Exit 1 if
+    /// one is not delivered
+    #[command(after_help = "Example:\n  nsd-failover notify test")]
+    Test {
+        /// One destination; by default all
+        name: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

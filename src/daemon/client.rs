@@ -1,28 +1,34 @@
 //! The verbs that ask the running daemon.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::config::Config;
+use crate::control::api::Answer;
 use crate::control::client::{Client, ClientError, exit};
 use crate::control::{Exit, nagios, text};
 use crate::director::event::{Action, Order};
 
-use super::cli::{OrderArgs, ReasonArgs};
+use super::cli::{Form, OrderArgs, ReasonArgs};
 use super::clock::unix_ms;
 use super::failure::Failure;
+use super::output;
+use super::progress::Waiting;
+
+/// How often a daemon is asked how far it has come.
+const PROGRESS_PAUSE: Duration = Duration::from_millis(500);
 
 /// The client of the daemon that this configuration names.
 pub fn connect(file: &Path) -> Result<Client, Failure> {
     Ok(Client::new(&Config::load(file)?.control))
 }
 
-pub async fn status(client: &Client, json: bool) -> Result<(), Failure> {
+pub async fn status(client: &Client, form: Form) -> Result<(), Failure> {
     let status = client.status().await?;
-    match json {
-        true => println!("{}", serde_json::to_string_pretty(&status).expect("a status is plain data")),
-        false => print!("{}", text::status(&status, unix_ms())),
+    match form.json {
+        true => output::json(&status),
+        false => output::text(&text::status(&status, unix_ms())),
     }
-    Ok(())
 }
 
 /// `status --nagios`: everything on stdout, with a plugin's exit status, also where there is no
@@ -36,7 +42,7 @@ pub async fn nagios(file: &Path) -> Result<(), Failure> {
             Err(error) => nagios::unreachable(&error.to_string()),
         },
     };
-    println!("{}", report.line);
+    output::bytes((report.line + "\n").as_bytes())?;
     match report.state {
         nagios::State::Ok => Ok(()),
         nagios::State::Warning => Err(Failure::new(Exit::Failed, Vec::new())),
@@ -46,32 +52,29 @@ pub async fn nagios(file: &Path) -> Result<(), Failure> {
 }
 
 pub async fn log(client: &Client, count: usize, json: bool) -> Result<(), Failure> {
-    for entry in client.log(count).await? {
-        match json {
-            true => println!("{}", serde_json::to_string(&entry).expect("an entry is plain data")),
-            false => println!("{}", text::log_line(&entry)),
-        }
-    }
-    Ok(())
+    let line = |entry| match json {
+        true => serde_json::to_string(entry).expect("an entry is plain data"),
+        false => text::log_line(entry),
+    };
+    let lines: String = client.log(count).await?.iter().map(|entry| line(entry) + "\n").collect();
+    output::bytes(lines.as_bytes())
 }
 
-pub async fn explain(client: &Client, pool: &str, json: bool) -> Result<(), Failure> {
+pub async fn explain(client: &Client, pool: &str, form: Form) -> Result<(), Failure> {
     let answer = client.explain(pool).await?;
-    let Some(told) = answer.explanation.as_ref().filter(|_| exit(&answer) == Exit::Ok) else {
-        return answered(Ok(answer));
-    };
-    match json {
-        true => println!("{}", serde_json::to_string_pretty(told).expect("an explanation is plain data")),
-        false => print!("{}", text::explanation(told, unix_ms())),
+    match answer.explanation.as_ref().filter(|_| exit(&answer) == Exit::Ok) {
+        None => answered(Ok(answer), form),
+        Some(told) if form.json => output::json(told),
+        Some(told) => output::text(&text::explanation(told, unix_ms())),
     }
-    Ok(())
 }
 
 /// Returns when the order is served, or has failed.
 pub async fn order(client: &Client, action: Action, args: OrderArgs) -> Result<(), Failure> {
     // Rounded up: an order never ends before its time.
+    let form = args.reason.form;
     let order = Order { action, reason: args.reason.reason, for_s: args.for_ms.map(|ms| ms.div_ceil(1_000)) };
-    answered(client.order(&order).await)
+    answered(client.order(&order).await, form)
 }
 
 /// The same for an order that has no end.
@@ -79,31 +82,53 @@ pub async fn take_back(client: &Client, action: Action, reason: ReasonArgs) -> R
     order(client, action, OrderArgs { for_ms: None, reason }).await
 }
 
-pub async fn reload(client: &Client) -> Result<(), Failure> {
-    answered(client.reload().await)
+pub async fn reload(client: &Client, form: Form) -> Result<(), Failure> {
+    answered(client.reload().await, form)
 }
 
-pub async fn export(client: &Client, zone: Option<&str>) -> Result<(), Failure> {
-    answered(client.export(zone).await)
+pub async fn export(client: &Client, zone: Option<&str>, form: Form) -> Result<(), Failure> {
+    let waiting = match zone {
+        Some(zone) => Waiting::start(format!("exporting {zone}")),
+        None => {
+            Waiting::steps("exporting", client.status().await?.zones.iter().filter(|zone| zone.export).count() as u64)
+        }
+    };
+    let started_ms = unix_ms();
+    let watched = async {
+        loop {
+            tokio::time::sleep(PROGRESS_PAUSE).await;
+            let Ok(status) = client.status().await else { continue };
+            let since = status.zones.iter().filter_map(|zone| zone.last_export.as_ref());
+            waiting.at(since.filter(|report| report.unix_ms >= started_ms).count() as u64);
+        }
+    };
+    let answer = tokio::select! {
+        answer = client.export(zone) => answer,
+        () = watched => unreachable!("it never ends"),
+    };
+    drop(waiting);
+    answered(answer, form)
 }
 
-pub async fn rollback(client: &Client, zone: &str, to: Option<u32>) -> Result<(), Failure> {
-    answered(client.rollback(zone, to).await)
+pub async fn rollback(client: &Client, zone: &str, to: Option<u32>, form: Form) -> Result<(), Failure> {
+    answered(client.rollback(zone, to).await, form)
 }
 
-pub async fn generations(client: &Client, zone: &str) -> Result<(), Failure> {
-    answered(client.generations(zone).await)
+pub async fn generations(client: &Client, zone: &str, form: Form) -> Result<(), Failure> {
+    answered(client.generations(zone).await, form)
 }
 
-pub fn answered(answer: Result<crate::control::api::Answer, ClientError>) -> Result<(), Failure> {
+/// Prints an answer and ends as it says: one that is not good goes to stderr, as JSON to stdout all
+/// the same.
+pub fn answered(answer: Result<Answer, ClientError>, form: Form) -> Result<(), Failure> {
     let answer = answer?;
     let words = text::answer(&answer);
-    match exit(&answer) {
-        Exit::Ok => {
-            print!("{words}");
-            Ok(())
-        }
-        failed => Err(Failure::new(failed, vec![words.trim_end().to_owned()])),
+    let ended = exit(&answer);
+    match (ended, form.json) {
+        (Exit::Ok, true) => output::json(&answer),
+        (Exit::Ok, false) => output::text(&words),
+        (_, true) => output::json(&answer).and(Err(Failure::new(ended, Vec::new()))),
+        (_, false) => Err(Failure::new(ended, vec![words.trim_end().to_owned()])),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::director::status::Status;
 use crate::failover::pool::{Pool, PoolRoles, Roles};
 use crate::health::family::PerFamily;
 
+use super::cli::Form;
 use super::clock::Clock;
 use super::failure::Failure;
 use super::persist::StateDir;
@@ -32,7 +33,7 @@ pub async fn run(file: &Path, folder: &Path) -> Result<(), Failure> {
     let daemon = Client::new(&config.control);
     let decision = match daemon.status().await {
         Ok(status) => {
-            client::answered(daemon.export(None).await)?;
+            client::answered(daemon.export(None).await, Form { json: false })?;
             decision_of(&config.pools, &status)
         }
         Err(ClientError::Unreachable(..)) => {

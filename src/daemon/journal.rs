@@ -2,7 +2,7 @@
 //! `log.jsonl` in the state directory, so that a restart does not forget.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -92,7 +92,7 @@ fn newest(path: &Path) -> Vec<Entry> {
         let start = file.metadata()?.len().saturating_sub(FILE_MAX);
         file.seek(SeekFrom::Start(start))?;
         let mut entries = Vec::new();
-        for line in BufReader::new(file).split(b'\n') {
+        for line in BufReader::new(file.take(FILE_MAX)).split(b'\n') {
             entries.extend(serde_json::from_slice::<Entry>(&line?).ok());
         }
         let surplus = entries.len().saturating_sub(LOG_MAX);

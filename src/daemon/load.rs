@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use domain::base::iana::Rtype;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -21,8 +22,9 @@ use crate::export::serial::SerialScheme;
 use crate::failover::binding::Binding;
 use crate::failover::pool::{Node, Pool, PoolRoles};
 use crate::health::check::{Check, Kind, Names};
+use crate::serve::sys::pages;
 use crate::table::Catalog;
-use crate::table::compile::{CompileError, Compiler};
+use crate::table::compile::{CompileError, Compiler, Problem};
 use crate::table::policy::Policy;
 use crate::table::transfer::fingerprint::Fingerprint;
 use crate::table::zone_table::{Mode, ZoneTable};
@@ -91,12 +93,31 @@ pub struct Held {
 
 /// Reads everything that `config` names. The failure has a line for each thing that is wrong.
 pub fn load(config: &Config) -> Result<Loaded, Failure> {
+    load_with(config, certificate(config)?)
+}
+
+/// The same with a certificate that was read already.
+pub fn load_with(config: &Config, certificate: Option<Arc<CertifiedKey>>) -> Result<Loaded, Failure> {
+    load_telling(config, certificate, &|_| {})
+}
+
+/// The same; `tell` hears how many zones are read.
+pub fn load_telling(
+    config: &Config,
+    certificate: Option<Arc<CertifiedKey>>,
+    tell: &dyn Fn(u64),
+) -> Result<Loaded, Failure> {
     let mut lines = Vec::new();
     let mut loaded = Loaded {
-        settings: Settings { pools: config.pools.clone(), checks: config.checks.clone(), zones: Vec::new() },
+        settings: Settings {
+            pools: config.pools.clone(),
+            checks: config.checks.clone(),
+            zones: Vec::new(),
+            cert_days: config.cert_days,
+        },
         catalog: no_zones(),
         policy: Arc::default(),
-        certificate: None,
+        certificate,
         zones: Vec::new(),
         served: Vec::new(),
         targets: HashMap::new(),
@@ -111,15 +132,12 @@ pub fn load(config: &Config) -> Result<Loaded, Failure> {
         Ok(policy) => loaded.policy = Arc::new(policy),
         Err(line) => lines.push(line),
     }
-    match config.tls.as_ref().map(certificate).transpose() {
-        Ok(certificate) => loaded.certificate = certificate.map(Arc::new),
-        Err(line) => lines.push(line),
-    }
     let mut tables = Vec::new();
     let mut names = vec![BTreeSet::new(); config.pools.len()];
     let wants_names = config.checks.iter().any(asks_for_names);
     let catalog = config.catalog.as_ref().map(|catalog| catalog_zone(config, catalog));
-    for zone in config.zones.iter().chain(&catalog) {
+    for (done, zone) in (0..).zip(config.zones.iter().chain(&catalog)) {
+        tell(done);
         match parse(zone, &config.pools).and_then(|parsed| one(zone, parsed, &config.pools, wants_names)) {
             Ok(one) => {
                 if let Some(table) = one.table {
@@ -158,11 +176,18 @@ fn policy(dns: &Dns) -> Result<Policy, String> {
         }
     };
     let (version, identity) = (dns.version.as_ref().map(boxed), dns.identity.as_ref().map(boxed));
-    Ok(Policy { nsid: boxed(&dns.nsid), version, identity, cookies })
+    let rotate_addresses = dns.rotate_addresses;
+    Ok(Policy { nsid: boxed(&dns.nsid), version, identity, cookies, rotate_addresses })
+}
+
+/// What the encrypted transports show, if there are any.
+pub fn certificate(config: &Config) -> Result<Option<Arc<CertifiedKey>>, Failure> {
+    let read = config.tls.as_ref().map(certified).transpose();
+    read.map(|read| read.map(Arc::new)).map_err(Failure::usage)
 }
 
 /// Reads certificate and key; each reload does, which is how they are renewed.
-fn certificate(tls: &Tls) -> Result<CertifiedKey, String> {
+fn certified(tls: &Tls) -> Result<CertifiedKey, String> {
     let of = |path: &Path, error: String| format!("{}: error: {error}", path.display());
     let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&tls.cert).and_then(Iterator::collect);
     let chain = chain.map_err(|error| of(&tls.cert, error.to_string()))?;
@@ -303,13 +328,14 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool], wants_names: bool)
     };
     let content = fingerprint.map(Fingerprint::finish);
     let table = table.map(|table| table.with_content(content));
-    // Signatures stand beside the RRsets in the table, and a transfer does not collect them yet.
-    if config.transfer.is_some() && table.as_ref().is_some_and(ZoneTable::is_signed) {
-        return Err(vec![format!(
-            "{}: error: zone {} is signed, and signed zones cannot be transferred yet; remove allow-transfer and notify, and let nsd load the file",
-            config.file.display(),
-            config.origin
-        )]);
+    table.iter().flat_map(ZoneTable::memory).for_each(pages::prefer_large);
+    let is_signed = zone.document().entries().iter().any(|entry| entry.rtype() == Rtype::RRSIG);
+    let names = if wants_names { primary_names(&zone, &binding) } else { BTreeSet::new() };
+    let failover_records = zone.failover_count();
+    // Where we serve it, compile() has said so; an export would break the signatures all the same.
+    if is_signed && failover_records > 0 && config.export_file.is_some() {
+        let (file, origin) = (config.file.display(), &config.origin);
+        return Err(vec![format!("{file}: error: zone {origin}: {}", Problem::SignedFailover)]);
     }
     let settings = ZoneSettings {
         origin: config.origin.clone(),
@@ -323,9 +349,8 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool], wants_names: bool)
         },
         export: config.export_file.is_some(),
         content,
+        is_signed,
     };
-    let names = if wants_names { primary_names(&zone, &binding) } else { BTreeSet::new() };
-    let failover_records = zone.failover_count();
     let records = zone.records().len();
     let delegation = if config.serve == Serve::Zone { parent::records(&zone) } else { Vec::new() };
     let followers = followers(&zone, &binding);

@@ -1,22 +1,29 @@
 //! Binds, loads, spawns, carries out effects, shuts down. `main` is argv to daemon or client.
 
+mod account;
 pub mod cli;
 mod client;
 mod clock;
+mod confine;
 mod demo;
 mod eject;
 mod exports;
 pub mod failure;
+mod ground;
+mod inherit;
 mod init;
 mod journal;
 mod listen;
 mod load;
+mod log;
+mod manager;
 mod notices;
-mod notify;
+mod output;
 mod parent;
 mod persist;
 mod plan;
 mod probing;
+mod progress;
 mod recorder;
 mod replay;
 pub mod run;
@@ -25,19 +32,22 @@ mod serves;
 mod serving;
 mod shadow;
 mod shell;
+mod start;
 mod transfers;
+mod trial;
 mod verbs;
 mod waiters;
+mod watch;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
 use crate::director::event::Action;
 
-use cli::{Cli, Verb};
+use cli::{Cli, NotifyAction, Verb};
 use failure::Failure;
 
 /// The program: carries out the verb, says in a line for each thing what went wrong, and ends with
@@ -48,7 +58,9 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // A verb that has said everything already has no lines.
-            failure.lines().iter().for_each(|line| eprintln!("{line}"));
+            let mut stderr = std::io::stderr().lock();
+            // Where nobody can be told, the exit status still says it.
+            failure.lines().iter().for_each(|line| drop(writeln!(stderr, "{line}")));
             failure.exit.into()
         }
     }
@@ -57,31 +69,31 @@ pub fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> Result<(), Failure> {
     let file = cli.config;
     match cli.verb {
-        Verb::Check => verbs::check(&file),
-        Verb::CheckZone { origin, file, print } => verbs::check_zone(&origin, &file, print),
+        Verb::Check { form } => verbs::check(&file, form),
+        Verb::CheckZone { origin, file, print, form } => verbs::check_zone(&origin, &file, print, form),
         Verb::Render { zone, primary, serial } => verbs::render(&file, &zone, &primary, serial),
         Verb::Init(args) => init::run(&args),
         Verb::Completions { shell } => shell::completions(shell),
         Verb::Man { folder } => shell::man(folder.as_deref()),
-        Verb::IsPrimary { node, name } => runtime()?.block_on(serves::run(&file, &node, &name)),
+        Verb::IsPrimary { node, name, form } => runtime()?.block_on(serves::run(&file, &node, &name, form)),
         Verb::Eject { to } => runtime()?.block_on(eject::run(&file, &to)),
-        Verb::Probe { node, check } => {
+        Verb::Probe { node, check, form } => {
             let config = Config::load(&file)?;
-            runtime()?.block_on(probing::probe(&config, &node, check.as_deref()))
+            runtime()?.block_on(probing::probe(&config, &node, check.as_deref(), form))
         }
-        Verb::Plan => {
+        Verb::Plan { form } => {
             let config = Config::load(&file)?;
-            runtime()?.block_on(plan::plan(&config))
+            runtime()?.block_on(plan::plan(&config, form))
         }
-        Verb::Replay { log } => replay::replay(&Config::load(&file)?, &log),
-        Verb::Run { shadow } => {
-            log_to_stderr(false);
+        Verb::Notify { action: NotifyAction::Test { name } } => {
             let config = Config::load(&file)?;
-            runtime()?.block_on(run::run(config, shadow, run::interrupted(), || {}))
+            runtime()?.block_on(trial::run(&config, name.as_deref()))
         }
+        Verb::Replay { log, form } => replay::replay(&Config::load(&file)?, &log, form),
+        Verb::Run { shadow } => start::start(&file, shadow),
         Verb::Demo(demo) => match &demo.action {
             None => {
-                log_to_stderr(true);
+                log::plain();
                 runtime()?.block_on(demo::run(&demo))
             }
             Some(action) => {
@@ -89,6 +101,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
                 Ok(())
             }
         },
+        Verb::Watch => watch::run(&file),
         Verb::Status { nagios: true, .. } => runtime()?.block_on(client::nagios(&file)),
         verb => {
             let client = client::connect(&file)?;
@@ -100,24 +113,26 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
 /// The verbs that the running daemon answers.
 async fn ask(client: &crate::control::client::Client, verb: Verb) -> Result<(), Failure> {
     match verb {
-        Verb::Status { json, .. } => client::status(client, json).await,
-        Verb::Explain { pool, json } => client::explain(client, &pool, json).await,
+        Verb::Status { form, .. } => client::status(client, form).await,
+        Verb::Explain { pool, form } => client::explain(client, &pool, form).await,
         Verb::Log { count, json } => client::log(client, count, json).await,
-        Verb::Reload => client::reload(client).await,
-        Verb::Export { zone, .. } => client::export(client, zone.as_deref()).await,
-        Verb::Rollback { zone, to } => client::rollback(client, &zone, to).await,
-        Verb::Generations { zone } => client::generations(client, &zone).await,
+        Verb::Reload { form } => client::reload(client, form).await,
+        Verb::Export { zone, form, .. } => client::export(client, zone.as_deref(), form).await,
+        Verb::Rollback { zone, to, form } => client::rollback(client, &zone, to, form).await,
+        Verb::Generations { zone, form } => client::generations(client, &zone, form).await,
         Verb::Switch { pool, node, order } => client::order(client, Action::Switch { pool, node }, order).await,
         Verb::Hold { pool, order } => client::order(client, Action::Hold { pool }, order).await,
         Verb::Drain { node, order } => client::order(client, Action::Drain { node }, order).await,
         Verb::Release { pool, order } => client::take_back(client, Action::Release { pool }, order).await,
         Verb::Ready { node, order } => client::take_back(client, Action::Ready { node }, order).await,
-        Verb::Check
+        Verb::Check { .. }
         | Verb::CheckZone { .. }
         | Verb::Render { .. }
         | Verb::Run { .. }
         | Verb::Demo(_)
-        | Verb::Plan
+        | Verb::Plan { .. }
+        | Verb::Notify { .. }
+        | Verb::Watch
         | Verb::Probe { .. }
         | Verb::Replay { .. }
         | Verb::Init(_)
@@ -136,20 +151,4 @@ fn host() -> String {
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     runtime.map_err(|error| Failure::failed(format!("cannot start: {error}")))
-}
-
-/// `RUST_LOG` chooses what is logged. In the demo a line is as short as can be.
-fn log_to_stderr(demo: bool) {
-    // hickory-server has a line for each query, with name and client: nobody's business by default.
-    let usual = "info,hickory_server=error";
-    let chosen = std::env::var("RUST_LOG").ok().filter(|chosen| !chosen.is_empty());
-    let filter = EnvFilter::builder()
-        .with_default_directive(tracing::Level::INFO.into())
-        .parse_lossy(chosen.as_deref().unwrap_or(usual));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    let log = log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
-    match demo {
-        true => log.without_time().init(),
-        false => log.init(),
-    }
 }

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -41,6 +41,16 @@ impl StateDir {
             ))),
             Err(fs::TryLockError::Error(error)) => Err(failed(error)),
         }
+    }
+
+    /// Makes the directory for a user that we are about to become, if it is missing.
+    pub fn prepare(path: &Path, (user, group): (u32, u32)) -> Result<(), Failure> {
+        if path.exists() {
+            return Ok(());
+        }
+        let made = fs::DirBuilder::new().recursive(true).mode(0o750).create(path);
+        made.and_then(|()| chown(path, Some(user), Some(group)))
+            .map_err(|error| Failure::usage(format!("cannot make state-dir {}: {error}", path.display())))
     }
 
     pub fn path(&self) -> &Path {

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use tokio::sync::mpsc;
 
+use crate::config::Config;
 use crate::config::zones::read_file;
-use crate::config::{self, Config};
-use crate::control::Exit;
 use crate::control::text;
 use crate::director::Director;
 use crate::director::effect::Effect;
@@ -19,10 +19,12 @@ use crate::director::status::{PoolStatus, Status};
 use crate::probe::Prober;
 use crate::zone::document::DOCUMENT_MAX;
 
+use super::cli::Form;
 use super::clock::Clock;
 use super::exports::{self, Text};
 use super::failure::Failure;
-use super::load;
+use super::progress::Waiting;
+use super::{load, output};
 
 /// So long it may take until every target has a verdict.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -30,7 +32,43 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Lines of one zone's difference that are shown.
 const LINES_MAX: usize = 200;
 
-pub async fn plan(config: &Config) -> Result<(), Failure> {
+/// What would move and what would be written: `plan --json`.
+#[derive(Serialize)]
+struct Plan {
+    /// Whether every target has a verdict.
+    sure: bool,
+    pools: Vec<PlannedPool>,
+    zones: Vec<PlannedZone>,
+}
+
+#[derive(Serialize)]
+struct PlannedPool {
+    name: String,
+    /// The primaries of now and then, in words where the families differ.
+    from: String,
+    to: String,
+    rule: String,
+    reason: String,
+    alarms: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct PlannedZone {
+    zone: String,
+    file: String,
+    /// Lines that would be another.
+    lines: Vec<PlannedLine>,
+}
+
+#[derive(Serialize)]
+struct PlannedLine {
+    /// From 1.
+    line: usize,
+    now: String,
+    planned: String,
+}
+
+pub async fn plan(config: &Config, form: Form) -> Result<(), Failure> {
     let loaded = load::load(config)?;
     let prober = Prober::new(&loaded.settings.checks).map_err(|error| Failure::usage(error.to_string()))?;
     let clock = Clock::start();
@@ -39,25 +77,30 @@ pub async fn plan(config: &Config) -> Result<(), Failure> {
     let saved: Option<State> = saved.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let mut director = Director::new(loaded.settings.clone(), saved, clock.now());
     let before = director.status(clock.now());
-    let is_sure = decide(&mut director, &loaded, &Arc::new(prober), clock).await;
-    let after = director.status(clock.now());
-    print!("{}", moves(&before, &after));
-    if director.decision().pools.len() != loaded.settings.pools.len() {
-        return Err(Failure::new(Exit::Failed, vec![format!("no decision after {} s", PATIENCE.as_secs())]));
-    }
-    // A zone that the configuration declares has no file of the operator's.
-    let has_file = |zone: &&config::Zone| zone.text.is_none() && (zone.pool.is_some() || zone.export_file.is_some());
-    for zone in config.zones.iter().filter(has_file) {
+    let waiting = Waiting::start(format!("probing {} targets", loaded.targets.len()));
+    let sure = decide(&mut director, &loaded, &Arc::new(prober), clock).await;
+    drop(waiting);
+    let mut plan = Plan { sure, pools: moves(&before, &director.status(clock.now())), zones: Vec::new() };
+    let is_decided = director.decision().pools.len() == loaded.settings.pools.len();
+    // A zone that the configuration declares has no file that could differ.
+    let in_files = config.zones.iter().filter(|zone| zone.text.is_none());
+    let zones = in_files.filter(|zone| is_decided && (zone.pool.is_some() || zone.export_file.is_some()));
+    for zone in zones {
         for text in exports::texts(zone, &config.pools, director.decision(), None).map_err(Failure::usage)? {
             let Text { file, then } = text;
             let now = read_file(Path::new(&file), DOCUMENT_MAX);
             let now = now.map_err(|error| Failure::failed(format!("{file}: {error}")))?;
-            print!("{}", difference(&file, &now, &then));
+            plan.zones.push(PlannedZone { zone: zone.origin.to_string(), file, lines: difference(&now, &then) });
         }
     }
-    match is_sure {
-        true => Ok(()),
-        false => Err(Failure::failed(format!("not sure of every target after {} s", PATIENCE.as_secs()))),
+    match form.json {
+        true => output::json(&plan)?,
+        false => output::text(&plan.words())?,
+    }
+    match (is_decided, sure) {
+        (true, true) => Ok(()),
+        (true, false) => Err(Failure::failed(format!("not sure of every target after {} s", PATIENCE.as_secs()))),
+        (false, _) => Err(Failure::failed(format!("no decision after {} s", PATIENCE.as_secs()))),
     }
 }
 
@@ -91,17 +134,16 @@ async fn decide(director: &mut Director, loaded: &load::Loaded, prober: &Arc<Pro
     }
 }
 
-fn moves(before: &Status, after: &Status) -> String {
-    let mut lines = Vec::new();
-    for pool in &after.pools {
-        let old = before.pools.iter().find(|old| old.name == pool.name);
-        let (from, to) = (old.map(primaries).unwrap_or_default(), primaries(pool));
-        let mark = if from == to { ' ' } else { '!' };
-        let moved = if from == to { format!("stays {to}") } else { format!("{from} -> {to}") };
-        lines.push(format!("{mark} pool {}: {moved}: {} [{}]", pool.name, pool.reason, pool.rule));
-        lines.extend(pool.alarms.iter().map(|alarm| format!("! pool {}: {alarm}", pool.name)));
-    }
-    lines.iter().map(|line| text::clean(line) + "\n").collect()
+fn moves(before: &Status, after: &Status) -> Vec<PlannedPool> {
+    let planned = |pool: &PoolStatus| PlannedPool {
+        name: pool.name.clone(),
+        from: before.pools.iter().find(|old| old.name == pool.name).map(primaries).unwrap_or_default(),
+        to: primaries(pool),
+        rule: pool.rule.clone(),
+        reason: pool.reason.clone(),
+        alarms: pool.alarms.clone(),
+    };
+    after.pools.iter().map(planned).collect()
 }
 
 fn primaries(pool: &PoolStatus) -> String {
@@ -110,18 +152,36 @@ fn primaries(pool: &PoolStatus) -> String {
 }
 
 /// Lines that differ, with their numbers; nothing where only the serial would.
-fn difference(file: &str, now: &[u8], planned: &[u8]) -> String {
+fn difference(now: &[u8], planned: &[u8]) -> Vec<PlannedLine> {
     let (now, planned) = (String::from_utf8_lossy(now), String::from_utf8_lossy(planned));
     let differ = now.lines().zip(planned.lines()).enumerate().filter(|(_, (now, planned))| now != planned);
-    let lines: Vec<String> = differ
-        .map(|(index, (now, planned))| {
-            format!("@@ line {} @@\n-{}\n+{}\n", index + 1, text::clean(now), text::clean(planned))
-        })
-        .collect();
-    if lines.is_empty() {
-        return String::new();
+    let line = |(index, (now, planned)): (usize, (&str, &str))| PlannedLine {
+        line: index + 1,
+        now: now.to_owned(),
+        planned: planned.to_owned(),
+    };
+    differ.map(line).collect()
+}
+
+impl Plan {
+    fn words(&self) -> String {
+        let mut lines = Vec::new();
+        for PlannedPool { name, from, to, rule, reason, alarms } in &self.pools {
+            let mark = if from == to { ' ' } else { '!' };
+            let moved = if from == to { format!("stays {to}") } else { format!("{from} -> {to}") };
+            lines.push(format!("{mark} pool {name}: {moved}: {reason} [{rule}]"));
+            lines.extend(alarms.iter().map(|alarm| format!("! pool {name}: {alarm}")));
+        }
+        for zone in self.zones.iter().filter(|zone| !zone.lines.is_empty()) {
+            lines.push(format!("--- {}", zone.file));
+            lines.push(format!("+++ {} (planned)", zone.file));
+            for PlannedLine { line, now, planned } in zone.lines.iter().take(LINES_MAX) {
+                lines.extend([format!("@@ line {line} @@"), format!("-{now}"), format!("+{planned}")]);
+            }
+            if zone.lines.len() > LINES_MAX {
+                lines.push(format!("... and {} more", zone.lines.len() - LINES_MAX));
+            }
+        }
+        lines.iter().map(|line| text::clean(line) + "\n").collect()
     }
-    let more = lines.len().saturating_sub(LINES_MAX);
-    let more = if more > 0 { format!("... and {more} more\n") } else { String::new() };
-    format!("--- {file}\n+++ {file} (planned)\n{}{more}", lines[..lines.len().min(LINES_MAX)].concat())
 }

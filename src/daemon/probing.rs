@@ -3,18 +3,43 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::config::Config;
 use crate::control::Exit;
 use crate::control::text;
 use crate::director::event::Target;
 use crate::director::settings::ANCHOR;
+use crate::health::check::Outcome;
 use crate::health::family::Family;
 use crate::probe::{Examined, Prober};
 
+use super::cli::Form;
 use super::failure::Failure;
 use super::load::{self, Looked};
+use super::output;
 
-pub async fn probe(config: &Config, node: &str, check: Option<&str>) -> Result<(), Failure> {
+/// One probe with its steps: `probe --json` is a list of these.
+#[derive(Serialize)]
+struct Probed<'a> {
+    #[serde(flatten)]
+    target: &'a Target,
+    /// What kind of check it is: "http".
+    kind: &'static str,
+    address: String,
+    steps: Vec<Step<'a>>,
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+}
+
+/// What was done, and how long after the start, in milliseconds.
+#[derive(Serialize)]
+struct Step<'a> {
+    step: &'a str,
+    after_ms: f64,
+}
+
+pub async fn probe(config: &Config, node: &str, check: Option<&str>, form: Form) -> Result<(), Failure> {
     let loaded = load::load(config)?;
     let prober = Prober::new(&loaded.settings.checks).map_err(|error| Failure::usage(error.to_string()))?;
     let is_meant = |target: &&Target| target.node == node && check.is_none_or(|check| target.check == check);
@@ -24,6 +49,7 @@ pub async fn probe(config: &Config, node: &str, check: Option<&str>) -> Result<(
         return Err(Failure::usage(nothing_to_probe(&loaded.targets.keys().collect::<Vec<_>>(), node, check)));
     }
     let mut bad = 0;
+    let mut found = Vec::new();
     for target in targets {
         let looked: &Arc<Looked> = &loaded.targets[target];
         if !looked.node.has(target.family) {
@@ -31,20 +57,44 @@ pub async fn probe(config: &Config, node: &str, check: Option<&str>) -> Result<(
         }
         let examined = prober.examine(&looked.check, &looked.node, target.family).await;
         bad += usize::from(examined.outcome.success != Some(true));
-        print!("{}", words(target, looked, &examined));
+        match form.json {
+            // A value that cannot be written is none of these.
+            true => found.push(serde_json::to_value(probed(target, looked, &examined)).unwrap_or_default()),
+            false => output::text(&words(target, looked, &examined))?,
+        }
+    }
+    if form.json {
+        output::json(&found)?;
     }
     match bad {
         0 => Ok(()),
+        _ if form.json => Err(Failure::new(Exit::Failed, Vec::new())),
         bad => Err(Failure::new(Exit::Failed, vec![format!("{bad} probes were not good")])),
     }
 }
 
-fn words(target: &Target, looked: &Looked, examined: &Examined) -> String {
+fn probed<'a>(target: &'a Target, looked: &Looked, examined: &'a Examined) -> Probed<'a> {
+    let step =
+        |(step, after): &'a (String, std::time::Duration)| Step { step, after_ms: after.as_secs_f64() * 1_000.0 };
+    Probed {
+        target,
+        kind: looked.check.kind.as_str(),
+        address: address(target, looked),
+        steps: examined.steps.iter().map(step).collect(),
+        outcome: &examined.outcome,
+    }
+}
+
+fn address(target: &Target, looked: &Looked) -> String {
     let address = match target.family {
         Family::Ipv4 => looked.node.ipv4.map(|ip| ip.to_string()),
         Family::Ipv6 => looked.node.ipv6.map(|ip| ip.to_string()),
     };
-    let (address, kind) = (address.unwrap_or_default(), looked.check.kind.as_str());
+    address.unwrap_or_default()
+}
+
+fn words(target: &Target, looked: &Looked, examined: &Examined) -> String {
+    let (address, kind) = (address(target, looked), looked.check.kind.as_str());
     let mut lines = vec![format!("{} {} {kind}, {} {address}", target.node, target.check, target.family)];
     for (step, after) in &examined.steps {
         lines.push(format!("  {:>9.1} ms  {step}", after.as_secs_f64() * 1_000.0));

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
+use serde::Serialize;
+
 use crate::config::Config;
 use crate::control::log::Entry;
 use crate::control::text;
@@ -18,9 +20,11 @@ use crate::health::family::PerFamily;
 use crate::health::history::Run;
 use crate::health::time::Now;
 
+use super::cli::Form;
 use super::failure::Failure;
-use super::load;
+use super::progress::Waiting;
 use super::recorder::Recorded;
+use super::{load, output};
 
 /// Further from any recorded probe than this, nothing is known, in milliseconds.
 const GAP_MAX_MS: i64 = 10 * 60_000;
@@ -29,7 +33,33 @@ const SAME_MS: i64 = 60_000;
 /// Largest record that is read, in octets.
 const FILE_MAX: u64 = 256 << 20;
 
-pub fn replay(config: &Config, record: &Path) -> Result<(), Failure> {
+/// What moved and what would have: `replay --json`.
+#[derive(Serialize)]
+struct Replayed {
+    probes: u64,
+    targets: usize,
+    start_unix_ms: i64,
+    end_unix_ms: i64,
+    /// In the order of time.
+    moves: Vec<Moved>,
+}
+
+#[derive(Serialize)]
+struct Moved {
+    which: Which,
+    transition: Transition,
+}
+
+/// Whether a move was made, would have been made, or both.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Which {
+    Both,
+    Replayed,
+    Recorded,
+}
+
+pub fn replay(config: &Config, record: &Path, form: Form) -> Result<(), Failure> {
     let settings = load::load(config)?.settings;
     let series = read(record)?;
     let runs = || series.values().flatten();
@@ -39,14 +69,33 @@ pub fn replay(config: &Config, record: &Path) -> Result<(), Failure> {
         return Err(Failure::failed(format!("{}: no probes in it", record.display())));
     };
     let actual = transitions(&record.with_file_name("log.jsonl"), start, end);
-    let replayed = live(settings, &series, &actual, start, end);
-    let count = runs().map(|run| run.count).fold(0_u64, u64::saturating_add);
-    println!("{count} probes of {} targets, {} to {}", series.len(), text::utc(start), text::utc(end));
-    for (mark, transition) in compare(&actual, &replayed) {
-        println!("{mark} {}  {}", text::utc(transition.unix_ms), text::transition_line(transition));
+    let replayed = Replayed {
+        probes: runs().map(|run| run.count).fold(0_u64, u64::saturating_add),
+        targets: series.len(),
+        start_unix_ms: start,
+        end_unix_ms: end,
+        moves: compare(actual.clone(), live(settings, &series, &actual, start, end)),
+    };
+    match form.json {
+        true => output::json(&replayed),
+        false => output::text(&replayed.words()),
     }
-    println!("= as it was; + only with this configuration; - only as it was");
-    Ok(())
+}
+
+impl Replayed {
+    fn words(&self) -> String {
+        let (start, end) = (text::utc(self.start_unix_ms), text::utc(self.end_unix_ms));
+        let mut words = format!("{} probes of {} targets, {start} to {end}\n", self.probes, self.targets);
+        for Moved { which, transition } in &self.moves {
+            let mark = match which {
+                Which::Both => '=',
+                Which::Replayed => '+',
+                Which::Recorded => '-',
+            };
+            words += &format!("{mark} {}  {}\n", text::utc(transition.unix_ms), text::transition_line(transition));
+        }
+        words + "= as it was; + only with this configuration; - only as it was\n"
+    }
 }
 
 /// The record, by target. A line that is none is passed over.
@@ -94,7 +143,9 @@ fn live(
     // record goes on. What was found last stands in for it.
     let slack_ms = settings.checks.iter().map(|check| check.interval_ms.saturating_mul(2)).max().unwrap_or(0);
     let end = end.saturating_add_unsigned(slack_ms);
+    let waiting = Waiting::steps("replaying, in seconds", end.abs_diff(start) / 1_000);
     while now.unix_ms <= end {
+        waiting.at(now.monotonic_ms / 1_000);
         for effect in director.handle(event, now) {
             sequence += 1;
             match effect {
@@ -171,20 +222,19 @@ fn who_was_primary(settings: &Settings, actual: &[Transition], start: i64) -> St
     state
 }
 
-/// Both lists in the order of time, marked.
-fn compare<'a>(actual: &'a [Transition], replayed: &'a [Transition]) -> Vec<(char, &'a Transition)> {
+/// Both lists in the order of time.
+fn compare(actual: Vec<Transition>, replayed: Vec<Transition>) -> Vec<Moved> {
     let is_same = |a: &Transition, b: &Transition| {
         (&a.pool, &a.to) == (&b.pool, &b.to) && a.unix_ms.abs_diff(b.unix_ms) <= SAME_MS.unsigned_abs()
     };
-    let mut marked = Vec::new();
-    for moved in replayed {
-        let mark = if actual.iter().any(|other| is_same(moved, other)) { '=' } else { '+' };
-        marked.push((mark, moved));
-    }
-    let missing = actual.iter().filter(|moved| !replayed.iter().any(|other| is_same(moved, other)));
-    marked.extend(missing.map(|moved| ('-', moved)));
-    marked.sort_by_key(|(_, moved)| moved.unix_ms);
-    marked
+    let is_in = |list: &[Transition], moved: &Transition| list.iter().any(|other| is_same(moved, other));
+    let missing: Vec<Transition> = actual.iter().filter(|moved| !is_in(&replayed, moved)).cloned().collect();
+    let which = |moved: &Transition| if is_in(&actual, moved) { Which::Both } else { Which::Replayed };
+    let mut moves: Vec<Moved> =
+        replayed.into_iter().map(|transition| Moved { which: which(&transition), transition }).collect();
+    moves.extend(missing.into_iter().map(|transition| Moved { which: Which::Recorded, transition }));
+    moves.sort_by_key(|moved| moved.transition.unix_ms);
+    moves
 }
 
 #[cfg(test)]

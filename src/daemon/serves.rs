@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde::Serialize;
+
 use crate::config::{self, Config};
 use crate::control::Exit;
 use crate::control::client::Client;
@@ -11,8 +13,9 @@ use crate::failover::binding::family_of;
 use crate::health::family::Family;
 use crate::zone::tag::Role;
 
+use super::cli::Form;
 use super::failure::Failure;
-use super::load;
+use super::{load, output};
 
 /// A failover RRset of a name: whom it follows.
 #[derive(Debug, Eq, PartialEq)]
@@ -24,19 +27,41 @@ struct Follows {
 
 /// Succeeds if `node` holds the role that `name` follows, in every family in which the name is
 /// served at all. The failure says who does.
-pub async fn run(file: &Path, node: &str, name: &Name) -> Result<(), Failure> {
+pub async fn run(file: &Path, node: &str, name: &Name, form: Form) -> Result<(), Failure> {
     let config = Config::load(file)?;
     let follows = follows(&config, name)?;
     let status = Client::new(&config.control).status().await?;
-    let holders: Vec<(Family, &str)> =
-        follows.iter().filter_map(|follows| Some((follows.family, holder(&status, follows)?))).collect();
-    match holders.iter().find(|(_, holder)| *holder != node) {
-        None if holders.is_empty() => Err(Failure::failed(format!("{name} is served by nobody"))),
-        None => Ok(()),
-        Some((family, holder)) => {
+    let held = follows.iter().filter_map(|follows| Some((follows.family, holder(&status, follows)?)));
+    let holders: Vec<Holder<'_>> = held.map(|(family, node)| Holder { family, node }).collect();
+    let other = holders.iter().find(|holder| holder.node != node);
+    let serves = !holders.is_empty() && other.is_none();
+    if form.json {
+        output::json(&Served { name: name.to_string(), node, serves, holders: &holders })?;
+    }
+    match other {
+        _ if serves => Ok(()),
+        _ if form.json => Err(Failure::new(Exit::Failed, Vec::new())),
+        None => Err(Failure::failed(format!("{name} is served by nobody"))),
+        Some(Holder { family, node: holder }) => {
             Err(Failure::failed(format!("{name} is served by {holder} over {family}, not by {node}")))
         }
     }
+}
+
+/// `is-primary --json`.
+#[derive(Serialize)]
+struct Served<'a> {
+    name: String,
+    node: &'a str,
+    serves: bool,
+    /// Who serves it, over each family in which it is served.
+    holders: &'a [Holder<'a>],
+}
+
+#[derive(Serialize)]
+struct Holder<'a> {
+    family: Family,
+    node: &'a str,
 }
 
 /// What the failover records of a name follow, from the zone that it lies in.

@@ -1,14 +1,13 @@
 //! The listeners: bound before anything else happens, started when there is a table, stopped last.
 
 use std::future::Future;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use rustls::sign::CertifiedKey;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -18,7 +17,7 @@ use crate::control::api::Handle;
 use crate::control::listen::{ControlSocket, serve_http, serve_socket};
 use crate::control::metrics;
 use crate::health::family::Family;
-use crate::serve::counters::{Counters, Relayed, SWAP_BOUNDS_NS, Snapshot, Transport};
+use crate::serve::counters::{BOUNDS_NS, Counters, Durations, Relayed, Snapshot, Transport};
 use crate::serve::encrypted::{Certificate, Sockets};
 use crate::serve::rrl::{self, Limiter};
 use crate::serve::sys::Calls;
@@ -28,6 +27,7 @@ use crate::table::Live;
 use crate::table::respond::{self, Limits};
 
 use super::failure::Failure;
+use super::inherit::Inherited;
 use super::listen::explain;
 use super::transfers;
 
@@ -48,20 +48,25 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Binds every address of the configuration.
-    pub fn bind(config: &Config) -> Result<Serving, Failure> {
+    /// Binds every address of the configuration that is not `inherited`. The control socket goes to
+    /// `owner` (user and group), whom we are about to become.
+    pub fn bind(config: &Config, inherited: &mut Inherited, owner: Option<(u32, u32)>) -> Result<Serving, Failure> {
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
         let (mut udp, mut tcp) = (Vec::new(), Vec::new());
         for address in &config.listen {
-            let sockets = udp::bind(*address, threads).map_err(|error| explain("DNS over UDP", *address, &error))?;
+            let sockets = match inherited.udp(*address) {
+                none if none.is_empty() => udp::bind(*address, threads),
+                given => udp::adopt(given, threads),
+            };
+            let sockets = sockets.map_err(|error| explain("DNS over UDP", *address, &error))?;
             // With port 0 the system has chosen: TCP gets the same.
             let address = sockets[0].local_addr()?;
             udp.extend(sockets);
-            tcp.push(tcp::bind(address).map_err(|error| explain("DNS over TCP", address, &error))?);
+            tcp.push(listener("DNS over TCP", address, inherited)?);
         }
-        let encrypted = bind_encrypted(config)?;
-        let http = config.http.map(|address| tcp::bind(address).map_err(|error| explain("http", address, &error)));
-        let control = ControlSocket::bind(&config.control).map_err(|error| Failure::usage(error.to_string()))?;
+        let encrypted = bind_encrypted(config, inherited)?;
+        let http = config.http.map(|address| listener("http", address, inherited));
+        let control = ControlSocket::bind(&config.control, owner).map_err(|error| Failure::usage(error.to_string()))?;
         Ok(Serving {
             udp,
             tcp,
@@ -97,6 +102,7 @@ impl Serving {
 
         let upstream = relay.map(|relay| Arc::new(relay::tcp::Relay::new(&relay)));
         for listener in std::mem::take(&mut self.tcp) {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
             let family = family_of(listener.local_addr()?);
             let block = counters.block(Transport::Tcp, family);
             let settings = tcp_settings(config, limits(respond::Transport::Stream));
@@ -108,8 +114,10 @@ impl Serving {
             self.certificate = Some(Arc::clone(&certificate));
             let (sockets, live, counters) = (std::mem::take(&mut self.encrypted), live.clone(), counters.clone());
             let (limits, stopped) = (limits(respond::Transport::Stream), self.stopped());
+            // Nobody speaks the PROXY protocol in front of TLS.
+            let beside = tcp::Beside { relay: upstream, transfers: Some(transfers.clone()), proxies: Arc::default() };
             self.tasks.spawn(async move {
-                let ended = encrypted::run(sockets, certificate, live, upstream, limits, &counters, stopped).await;
+                let ended = encrypted::run(sockets, certificate, live, beside, limits, &counters, stopped).await;
                 if let Err(error) = ended {
                     tracing::error!("the encrypted transports have ended: {error}");
                 }
@@ -164,17 +172,23 @@ impl Serving {
     }
 }
 
-fn bind_encrypted(config: &Config) -> Result<Sockets, Failure> {
+/// A listener for TCP: the one that was handed over, or one of our own.
+fn listener(what: &str, address: SocketAddr, inherited: &mut Inherited) -> Result<TcpListener, Failure> {
+    let bound = inherited.tcp(address).map_or_else(|| tcp::bind(address), Ok);
+    bound.map_err(|error| explain(what, address, &error))
+}
+
+fn bind_encrypted(config: &Config, inherited: &mut Inherited) -> Result<Sockets, Failure> {
     let mut sockets = Sockets::default();
     let Some(tls) = &config.tls else { return Ok(sockets) };
     for address in &tls.listen_tls {
-        sockets.tls.push(tcp::bind(*address).map_err(|error| explain("DNS over TLS", *address, &error))?);
+        sockets.tls.push(listener("DNS over TLS", *address, inherited)?);
     }
     for address in &tls.listen_https {
-        sockets.https.push(tcp::bind(*address).map_err(|error| explain("DNS over HTTPS", *address, &error))?);
+        sockets.https.push(listener("DNS over HTTPS", *address, inherited)?);
     }
     for address in &tls.listen_quic {
-        let bound = encrypted::bind_quic(*address);
+        let bound = inherited.udp(*address).pop().map_or_else(|| encrypted::bind_quic(*address), Ok);
         sockets.quic.push(bound.map_err(|error| explain("DNS over QUIC", *address, &error))?);
     }
     Ok(sockets)
@@ -252,9 +266,17 @@ fn families(snapshot: &Snapshot) -> Vec<metrics::Family> {
         relayed.add(&[("result", result.as_str())], count(snapshot.relayed(result)));
     }
     let mut swaps = metrics::Family::histogram("swap_duration_seconds", "Time to put a decision in service");
-    let bounds = SWAP_BOUNDS_NS.iter().map(|bound| *bound as f64 / 1e9).chain([f64::INFINITY]);
-    let buckets: Vec<(f64, u64)> = bounds.zip(snapshot.swaps).collect();
-    let number = snapshot.swaps.iter().sum();
-    swaps.add(&[], metrics::Value::Histogram { sum: snapshot.swaps_sum_ns as f64 / 1e9, count: number, buckets });
-    vec![requests, rcodes, truncated, relayed, swaps]
+    swaps.add(&[], histogram(&snapshot.swaps));
+    let help = "Time from the arrival of queries to the departure of their answers, of a sample";
+    let mut answered = metrics::Family::histogram("dns_answer_duration_seconds", help);
+    for (transport, durations) in &snapshot.answered {
+        answered.add(&[("transport", transport.as_str())], histogram(durations));
+    }
+    vec![requests, rcodes, truncated, relayed, swaps, answered]
+}
+
+fn histogram(durations: &Durations) -> metrics::Value {
+    let bounds = BOUNDS_NS.iter().map(|bound| *bound as f64 / 1e9).chain([f64::INFINITY]);
+    let buckets = bounds.zip(durations.buckets).collect();
+    metrics::Value::Histogram { sum: durations.sum_ns as f64 / 1e9, count: durations.count(), buckets }
 }

@@ -12,7 +12,7 @@ use super::failure::Failure;
 pub fn completions(shell: clap_complete::Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "nsd-failover", &mut script);
-    super::verbs::write_out(&script)
+    super::output::bytes(&script)
 }
 
 /// The manual page of the program to stdout, or one for each verb into a folder.
@@ -20,7 +20,7 @@ pub fn man(folder: Option<&Path>) -> Result<(), Failure> {
     let Some(folder) = folder else {
         let mut page = Vec::new();
         clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-        return super::verbs::write_out(&page);
+        return super::output::bytes(&page);
     };
     let failed =
         |error: io::Error| Failure::failed(format!("cannot write manual pages to {}: {error}", folder.display()));

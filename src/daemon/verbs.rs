@@ -1,7 +1,8 @@
 //! The verbs that need no daemon: `check`, `check-zone`, `render`.
 
-use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
 
 use crate::config::zones::{FileSource, read_file};
 use crate::config::{self, Config};
@@ -9,59 +10,142 @@ use crate::director::effect::Decision;
 use crate::dns::name::Name;
 use crate::failover::pool::{Pool, PoolRoles, Roles};
 use crate::health::family::PerFamily;
+use crate::zone::Zone;
 use crate::zone::check;
 use crate::zone::document::DOCUMENT_MAX;
 
 use crate::control::Exit;
 
+use super::cli::Form;
 use super::failure::Failure;
-use super::{exports, load};
+use super::progress::Waiting;
+use super::{exports, load, output};
+
+/// What `check` found; with `--json` all of it, else in a few lines.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    ok: bool,
+    /// What is wrong, a line each: `FILE:LINE:COLUMN: error: ...`.
+    problems: Vec<String>,
+    warnings: Vec<String>,
+    pools: usize,
+    checks: usize,
+    zones: Vec<ZoneReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct ZoneReport {
+    origin: String,
+    file: PathBuf,
+    records: usize,
+    failover_records: usize,
+    /// What the parent must hold, as lines of its zone file, where we answer for the whole zone.
+    delegation: Vec<String>,
+}
 
 /// `check`: the configuration and every zone. Warnings are printed and do not fail.
-pub fn check(file: &Path) -> Result<(), Failure> {
+pub fn check(file: &Path, form: Form) -> Result<(), Failure> {
+    match (look(file), form.json) {
+        (Ok(report), true) => output::json(&report),
+        (Ok(report), false) => {
+            report.warnings.iter().for_each(|line| eprintln!("{line}"));
+            output::text(&report.words(file))
+        }
+        (Err(failure), true) => {
+            let report = Report { problems: failure.lines().to_vec(), ..Report::default() };
+            output::json(&report).and(Err(Failure::new(failure.exit, Vec::new())))
+        }
+        (Err(failure), false) => Err(failure),
+    }
+}
+
+fn look(file: &Path) -> Result<Report, Failure> {
     let config = Config::load(file)?;
-    let loaded = load::load(&config)?;
-    for line in &loaded.warnings {
-        eprintln!("{line}");
+    let waiting = Waiting::steps("reading zones", config.zones.len() as u64);
+    let loaded = load::load_telling(&config, load::certificate(&config)?, &|done| waiting.at(done))?;
+    let of_zone = |zone: load::LoadedZone| ZoneReport {
+        origin: zone.config.origin.to_string(),
+        file: zone.config.file,
+        records: zone.records,
+        failover_records: zone.failover_records,
+        delegation: zone.delegation,
+    };
+    Ok(Report {
+        ok: true,
+        problems: Vec::new(),
+        warnings: loaded.warnings,
+        pools: config.pools.len(),
+        checks: config.checks.len(),
+        zones: loaded.zones.into_iter().map(of_zone).collect(),
+    })
+}
+
+impl Report {
+    fn words(&self, file: &Path) -> String {
+        let records: usize = self.zones.iter().map(|zone| zone.records).sum();
+        let failover: usize = self.zones.iter().map(|zone| zone.failover_records).sum();
+        let mut text = format!(
+            "{}: ok: {} zones with {records} records, {failover} of them failover; {} pools, {} checks; {} warnings\n",
+            file.display(),
+            self.zones.len(),
+            self.pools,
+            self.checks,
+            self.warnings.len()
+        );
+        for zone in self.zones.iter().filter(|zone| !zone.delegation.is_empty()) {
+            text += &format!("the parent of {} must hold:\n", zone.origin);
+            zone.delegation.iter().for_each(|line| text += &format!("  {line}\n"));
+        }
+        text
     }
-    let failover: usize = loaded.zones.iter().map(|zone| zone.failover_records).sum();
-    let records: usize = loaded.zones.iter().map(|zone| zone.records).sum();
-    println!(
-        "{}: ok: {} zones with {records} records, {failover} of them failover; {} pools, {} checks; {} warnings",
-        file.display(),
-        loaded.zones.len(),
-        config.pools.len(),
-        config.checks.len(),
-        loaded.warnings.len()
-    );
-    for zone in loaded.zones.iter().filter(|zone| !zone.delegation.is_empty()) {
-        println!("the parent of {} must hold:", zone.config.origin);
-        zone.delegation.iter().for_each(|line| println!("  {line}"));
-    }
-    Ok(())
+}
+
+/// `check-zone --json`.
+#[derive(Serialize)]
+struct ZoneFileReport<'a> {
+    ok: bool,
+    origin: String,
+    file: String,
+    /// Errors and warnings, a line each.
+    diagnostics: Vec<String>,
+    /// Absent where the zone cannot be taken.
+    serial: Option<u32>,
+    /// The same for people.
+    text: &'a str,
 }
 
 /// `check-zone`: one file. With `print`, the file goes to stdout as it was read, and what there is
 /// to say to stderr.
-pub fn check_zone(origin: &Name, file: &Path, print: bool) -> Result<(), Failure> {
+pub fn check_zone(origin: &Name, file: &Path, print: bool, form: Form) -> Result<(), Failure> {
+    let waiting = Waiting::start(format!("reading {}", file.display()));
     let bytes = read_file(file, DOCUMENT_MAX)
         .map_err(|error| Failure::failed(format!("{}: error: cannot read: {error}", file.display())))?;
     // As for a zone of the configuration, names in $INCLUDE lines count from the file's folder.
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut source = FileSource::new(folder, file);
     let checked = check::check(origin, &file.display().to_string(), bytes, &mut source);
+    drop(waiting);
+    let failed = |lines| if checked.ok { Ok(()) } else { Err(Failure::new(Exit::Failed, lines)) };
+    if form.json {
+        output::json(&ZoneFileReport {
+            ok: checked.ok,
+            origin: origin.to_string(),
+            file: file.display().to_string(),
+            diagnostics: checked.diagnostics.iter().map(ToString::to_string).collect(),
+            serial: checked.zone.as_ref().map(Zone::serial),
+            text: &checked.text,
+        })?;
+        return failed(Vec::new());
+    }
     match (&checked.zone, print) {
         (Some(zone), true) => {
             eprint!("{}", checked.text);
-            write_out(zone.document().to_bytes())?;
+            output::bytes(zone.document().to_bytes())?;
         }
-        _ if checked.ok => write_out(checked.text.as_bytes())?,
+        _ if checked.ok => output::text(&checked.text)?,
         _ => {}
     }
-    match checked.ok {
-        true => Ok(()),
-        false => Err(Failure::new(Exit::Failed, vec![checked.text.trim_end().to_owned()])),
-    }
+    failed(vec![checked.text.trim_end().to_owned()])
 }
 
 /// `render`: the zone file with `primary` as the primary of every pool it belongs to.
@@ -76,7 +160,7 @@ pub fn render(file: &Path, origin: &Name, primary: &str, serial: Option<u32>) ->
         ..Decision::default()
     };
     let bytes = exports::render(zone, &config.pools, &decision, serial).map_err(Failure::usage)?;
-    write_out(&bytes)
+    output::bytes(&bytes)
 }
 
 fn named<'a>(zones: &'a [config::Zone], origin: &Name) -> Result<&'a config::Zone, Failure> {
@@ -94,12 +178,4 @@ fn with_primary(pool: &Pool, primary: &str) -> PoolRoles {
         let standby = (0..pool.nodes.len()).filter(|index| *index != first).find(has);
         Roles { primary: Some(first).filter(has), standby }
     })
-}
-
-/// A reader that goes away (`| head`) is no failure.
-pub fn write_out(bytes: &[u8]) -> Result<(), Failure> {
-    match io::stdout().lock().write_all(bytes) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
 }

@@ -2,12 +2,8 @@
 //! Nagios.
 
 use super::event::ExportResult;
-use super::status::{NodeStatus, OverrideStatus, PoolStatus, Status, ZoneStatus};
+use super::status::{CertDays, NodeStatus, OverrideStatus, PoolStatus, Status, ZoneStatus};
 
-/// A certificate that ends within this many days is worth a warning.
-pub const CERT_WARNING_DAYS: i64 = 14;
-/// The same, and it is urgent.
-pub const CERT_CRITICAL_DAYS: i64 = 3;
 /// A snapshot that is older was made by a daemon that no longer turns: it renews its snapshot at
 /// least three times in this time.
 pub const STALE_MS: i64 = 30_000;
@@ -108,7 +104,7 @@ pub fn alarms(status: &Status, now_unix_ms: i64) -> Vec<Alarm> {
         found.push(alarm(Severity::Warning, Kind::Starting, "", text));
     }
     status.pools.iter().for_each(|pool| of_pool(pool, &mut found));
-    status.nodes.iter().for_each(|node| of_node(node, now_unix_ms, &mut found));
+    status.nodes.iter().for_each(|node| of_node(node, status.cert_days, now_unix_ms, &mut found));
     found.extend(status.zones.iter().filter_map(of_zone));
     // Stable: within one severity the order of the status stays.
     found.sort_by_key(|alarm| (alarm.severity, alarm.kind));
@@ -131,10 +127,10 @@ pub fn days_left(unix_s: i64, now_unix_ms: i64) -> i64 {
 }
 
 /// How urgent the end of a certificate is; `None`: far enough.
-pub fn cert_severity(unix_s: i64, now_unix_ms: i64) -> Option<Severity> {
+pub fn cert_severity(unix_s: i64, limits: CertDays, now_unix_ms: i64) -> Option<Severity> {
     match days_left(unix_s, now_unix_ms) {
-        days if days < CERT_CRITICAL_DAYS => Some(Severity::Critical),
-        days if days < CERT_WARNING_DAYS => Some(Severity::Warning),
+        days if days < 0 || days < limits.critical => Some(Severity::Critical),
+        days if days < limits.warning => Some(Severity::Warning),
         _ => None,
     }
 }
@@ -189,7 +185,7 @@ fn override_alarm(kind: Kind, subject: &str, mut text: String, order: &OverrideS
     alarm(severity, kind, subject, text)
 }
 
-fn of_node(node: &NodeStatus, now_unix_ms: i64, found: &mut Vec<Alarm>) {
+fn of_node(node: &NodeStatus, cert_days: CertDays, now_unix_ms: i64, found: &mut Vec<Alarm>) {
     if let Some(drain) = &node.drain {
         found.push(override_alarm(Kind::Drain, &node.name, "drained".to_owned(), drain));
     }
@@ -198,7 +194,7 @@ fn of_node(node: &NodeStatus, now_unix_ms: i64, found: &mut Vec<Alarm>) {
         found.push(alarm(Severity::Warning, Kind::Down, &node.name, text.trim_end().to_owned()));
     }
     for (check, unix_s) in certificates(node) {
-        if let Some(severity) = cert_severity(unix_s, now_unix_ms) {
+        if let Some(severity) = cert_severity(unix_s, cert_days, now_unix_ms) {
             let text = format!("the certificate that {check} sees {}", cert_words(unix_s, now_unix_ms));
             found.push(alarm(severity, Kind::Certificate, &node.name, text));
         }
@@ -271,9 +267,15 @@ mod tests {
         ] {
             // An hour more: whole days are told.
             let unix_s = now_s + days * DAY_S + if days < 0 { -3_600 } else { 3_600 };
-            assert_eq!(cert_severity(unix_s, NOW), severity, "{days}");
+            assert_eq!(cert_severity(unix_s, CertDays::default(), NOW), severity, "{days}");
             assert_eq!(cert_words(unix_s, NOW), words, "{days}");
         }
+        // Others want to know earlier, or not before the end.
+        let severity =
+            |days, warning, critical| cert_severity(now_s + days * DAY_S + 3_600, CertDays { warning, critical }, NOW);
+        assert_eq!(severity(20, 30, 7), Some(Severity::Warning));
+        assert_eq!(severity(6, 30, 7), Some(Severity::Critical));
+        assert_eq!((severity(0, 0, 0), severity(-2, 0, 0)), (None, Some(Severity::Critical)));
         assert_eq!(cert_words(now_s - 10, NOW), "has ended");
         assert_eq!(cert_words(i64::MIN, i64::MAX), format!("ended {} days ago", -days_left(i64::MIN, i64::MAX) - 1));
     }

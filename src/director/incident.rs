@@ -15,9 +15,12 @@ pub enum Kind {
     Certificate,
     /// What one of the others told of is over.
     Recovery,
+    /// Somebody tries whether it arrives (`notify test`); nobody can ask for it.
+    Test,
 }
 
 impl Kind {
+    /// What `events` may name.
     pub const ALL: [Kind; 5] = [Kind::Transition, Kind::AllDown, Kind::ExportFailed, Kind::Certificate, Kind::Recovery];
 
     pub fn as_str(self) -> &'static str {
@@ -27,6 +30,7 @@ impl Kind {
             Kind::ExportFailed => "export-failed",
             Kind::Certificate => "certificate",
             Kind::Recovery => "recovery",
+            Kind::Test => "test",
         }
     }
 }

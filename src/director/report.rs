@@ -27,6 +27,7 @@ impl Director {
             pools: pools.map(|(pool, state)| self.pool_status(pool, state, now)).collect(),
             nodes: self.node_statuses(now),
             zones: self.zone_statuses(),
+            cert_days: self.settings.cert_days,
         }
     }
 

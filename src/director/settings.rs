@@ -9,6 +9,7 @@ use crate::health::check::{Check, Kind, Tcp};
 use crate::health::family::Family;
 
 use super::event::Target;
+use super::status::CertDays;
 
 /// The name of the check of anchors; no other can have it.
 pub const ANCHOR: &str = "anchor";
@@ -19,6 +20,7 @@ pub struct Settings {
     pub pools: Vec<Pool>,
     pub checks: Vec<Check>,
     pub zones: Vec<ZoneSettings>,
+    pub cert_days: CertDays,
 }
 
 /// A zone as the director sees it: its serial, and the pools that its failover records follow.
@@ -38,6 +40,8 @@ pub struct ZoneSettings {
     /// A number that changes whenever the zone says something else, for a zone that secondaries take
     /// from us: they see nothing but its serial.
     pub content: Option<u64>,
+    /// Signed elsewhere: its SOA is only valid with the serial that its signer gave it.
+    pub is_signed: bool,
 }
 
 /// What an anchor is to the director and to the prober: a target by name, its check and its node.

@@ -19,6 +19,22 @@ pub struct Status {
     pub pools: Vec<PoolStatus>,
     pub nodes: Vec<NodeStatus>,
     pub zones: Vec<ZoneStatus>,
+    #[serde(default)]
+    pub cert_days: CertDays,
+}
+
+/// How near its end a certificate is worth an alarm, in days: below the first a warning, below the
+/// second it is urgent. Part of the status, so that all who show it mean the same.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct CertDays {
+    pub warning: i64,
+    pub critical: i64,
+}
+
+impl Default for CertDays {
+    fn default() -> CertDays {
+        CertDays { warning: 14, critical: 3 }
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]

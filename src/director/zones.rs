@@ -36,6 +36,7 @@ pub(super) struct ZoneState {
     scheme: SerialScheme,
     pub(super) export: bool,
     content: Option<u64>,
+    is_signed: bool,
     pub(super) serial: u32,
     pub(super) serial_at_nsd: Option<u32>,
     /// nsd does not have the current decision.
@@ -75,7 +76,11 @@ impl Zones {
                 scheme: zone.scheme,
                 export: zone.export,
                 content: zone.content,
-                serial: before.map_or(zone.serial_in_file, |before| serial::newest(before.serial, zone.serial_in_file)),
+                is_signed: zone.is_signed,
+                serial: match before {
+                    Some(before) if !zone.is_signed => serial::newest(before.serial, zone.serial_in_file),
+                    _ => zone.serial_in_file,
+                },
                 serial_at_nsd: before.and_then(|before| before.serial_at_nsd),
                 dirty: false,
                 running,
@@ -91,7 +96,7 @@ impl Zones {
     /// Compares a zone file with the first decision made for it, after a start or a reload: where
     /// they differ, or the file fell behind, a new serial and an export are due.
     pub(super) fn reconcile(&mut self, settings: &Settings, saved: &State, roles: &[PoolRoles], now: Now) {
-        for (index, zone) in settings.zones.iter().enumerate() {
+        for (index, zone) in settings.zones.iter().enumerate().filter(|(_, zone)| !zone.is_signed) {
             let state = &mut self.list[index];
             let before = saved.zones.get(&state.name);
             let pending = before.is_some_and(|saved| saved.export_pending);
@@ -117,6 +122,9 @@ impl Zones {
     /// A pool of the zone has moved: the next serial, and an export.
     pub(super) fn renew(&mut self, zone: usize, now: Now) {
         let state = &mut self.list[zone];
+        if state.is_signed {
+            return;
+        }
         let last = state.serial_at_nsd.map_or(state.serial, |at_nsd| serial::newest(state.serial, at_nsd));
         state.serial = serial::next(state.scheme, last, now.unix_ms.div_euclid(1_000));
         state.dirty = state.export;
@@ -131,7 +139,7 @@ impl Zones {
         let Some(state) = self.list.get_mut(zone) else { return };
         state.serial_at_nsd = Some(serial);
         // It would never take what is older: the state was lost, or the zone had another primary.
-        if state.content.is_some() && serial::is_newer(serial, state.serial) {
+        if state.content.is_some() && !state.is_signed && serial::is_newer(serial, state.serial) {
             self.overtaken.insert(zone);
         }
     }

@@ -60,6 +60,17 @@ impl Kind {
             Kind::File(_) => "file",
         }
     }
+
+    /// Whose certificates it accepts, where it is shown any.
+    pub fn certificates(&self) -> Option<&Certificates> {
+        match self {
+            Kind::Http(http) => Some(&http.certificates),
+            Kind::Tls(tls) => Some(&tls.certificates),
+            Kind::Gemini(gemini) => Some(&gemini.certificates),
+            Kind::Smtp(smtp) => Some(&smtp.certificates),
+            Kind::Tcp(_) | Kind::Dns(_) | Kind::Exec(_) | Kind::File(_) => None,
+        }
+    }
 }
 
 /// Whose certificates a check accepts.

@@ -54,7 +54,8 @@ pub async fn run(destination: Destination, queue: Arc<Queue>) {
     }
 }
 
-async fn attempt(destination: &Destination, incident: &Incident) -> Result<(), Undelivered> {
+/// One attempt, within its deadline.
+pub async fn attempt(destination: &Destination, incident: &Incident) -> Result<(), Undelivered> {
     let limit = Duration::from_millis(destination.timeout_ms);
     let delivery = async {
         match &destination.way {

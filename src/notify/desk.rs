@@ -14,7 +14,7 @@ use crate::director::alarm::{self, cert_words, certificates, days_left};
 use crate::director::effect::Transition;
 use crate::director::event::ExportReport;
 use crate::director::incident::Kind;
-use crate::director::status::Status;
+use crate::director::status::{CertDays, Status};
 use crate::health::time::Now;
 
 use super::incident::{Certificate, Change, Incident, MOVES_MAX, Move, Severity, rfc3339, severity_of};
@@ -195,7 +195,7 @@ impl Desk {
         for node in &status.nodes {
             for (check, expires_unix_s) in certificates(node) {
                 let key = (node.name.clone(), check.to_owned());
-                let near = near(expires_unix_s, now.unix_ms);
+                let near = near(expires_unix_s, status.cert_days, now.unix_ms);
                 let before = self.certificates.get(&key).copied();
                 if near == before {
                     continue;
@@ -303,8 +303,8 @@ fn add_kind(incident: &mut Incident, kind: Kind) {
     }
 }
 
-fn near(expires_unix_s: i64, now_unix_ms: i64) -> Option<Near> {
-    let severity = alarm::cert_severity(expires_unix_s, now_unix_ms)?;
+fn near(expires_unix_s: i64, limits: CertDays, now_unix_ms: i64) -> Option<Near> {
+    let severity = alarm::cert_severity(expires_unix_s, limits, now_unix_ms)?;
     Some(match severity {
         _ if days_left(expires_unix_s, now_unix_ms) < 0 => Near::Ended,
         alarm::Severity::Critical => Near::Critical,

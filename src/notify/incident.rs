@@ -1,6 +1,6 @@
 //! One incident: everything that somebody needs who reads of it at night, in one record.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::director::event::{ExportReport, ExportResult};
 use crate::director::incident::Kind;
@@ -12,7 +12,7 @@ pub const MOVES_MAX: usize = 20;
 pub const ANSWERS_MAX: usize = 10;
 
 /// The JSON that webhooks and programs get. Fields are added, never changed.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Incident {
     /// Unique to this host and moment: the same incident always carries the same.
     pub id: String,
@@ -31,14 +31,14 @@ pub struct Incident {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
     /// Pools that moved, at most [`MOVES_MAX`].
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub moves: Vec<Move>,
     pub moves_left_out: usize,
     /// The exports that belong to it, as far as they have ended.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exports: Vec<ExportReport>,
     /// Zones whose export had not ended when this was sent.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exports_pending: Vec<String>,
     /// Until when a cache may hold an old answer: the moment the last one left, and its TTL.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,7 +48,7 @@ pub struct Incident {
 }
 
 /// One pool of an incident.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Move {
     pub pool: String,
     /// Empty: no primary has moved.
@@ -67,7 +67,7 @@ pub struct Move {
 }
 
 /// The answer of one name and type.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Change {
     pub name: String,
     /// "A" or "AAAA".
@@ -80,7 +80,7 @@ pub struct Change {
 }
 
 /// A certificate that a check has seen.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Certificate {
     pub node: String,
     pub check: String,
@@ -91,7 +91,7 @@ pub struct Certificate {
     pub days_left: i64,
 }
 
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// It is over.
@@ -110,6 +110,29 @@ impl Severity {
             Severity::Notice => "NOTICE",
             Severity::Warning => "WARNING",
             Severity::Critical => "CRITICAL",
+        }
+    }
+}
+
+impl Incident {
+    /// What `notify test` sends.
+    pub fn test(host: &str, unix_ms: i64) -> Incident {
+        Incident {
+            id: format!("{host}-{unix_ms}-test"),
+            kinds: vec![Kind::Test],
+            severity: Severity::Notice,
+            host: host.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            time: rfc3339(unix_ms),
+            unix_ms,
+            summary: "this is a test: what it tells of has not happened".to_owned(),
+            generation: None,
+            moves: Vec::new(),
+            moves_left_out: 0,
+            exports: Vec::new(),
+            exports_pending: Vec::new(),
+            caches_until_unix_ms: None,
+            certificate: None,
         }
     }
 }

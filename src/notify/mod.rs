@@ -2,9 +2,10 @@
 //!
 //! `incident`, `desk`, `template` and `schedule` are pure: what happened and the time come in as
 //! arguments. The desk makes incidents, each destination has a courier with a bounded queue of its
-//! own; nothing else ever waits for either.
+//! own; nothing else ever waits for either. What is not delivered yet is kept in the state directory,
+//! so that a restart forgets nobody.
 
-mod courier;
+pub mod courier;
 pub mod desk;
 pub mod destination;
 pub mod incident;
@@ -12,15 +13,17 @@ mod mail;
 mod program;
 mod queue;
 pub mod schedule;
+mod store;
 pub mod template;
 mod webhook;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::director::event::ExportReport;
@@ -31,6 +34,7 @@ use desk::{Desk, Moved};
 use destination::Destination;
 use incident::Incident;
 use queue::Queue;
+use store::{Keeper, Store, Undelivered};
 
 /// Happenings that may wait for the desk: every pool of a large site may move at once.
 const HAPPENINGS_MAX: usize = 8_192;
@@ -46,6 +50,7 @@ pub struct Notifier {
     /// Happenings that found the desk full.
     overlooked: AtomicU64,
     task: JoinHandle<()>,
+    keeper: Keeper,
 }
 
 enum Happening {
@@ -68,14 +73,23 @@ pub struct Counts {
 }
 
 impl Notifier {
-    /// Starts the desk and a courier for each destination. `host` is this host's name.
-    pub fn start(host: &str, destinations: Vec<Destination>, status: watch::Receiver<Arc<Status>>) -> Notifier {
+    /// Starts the desk and a courier for each destination, and goes on with what the last run has not
+    /// delivered. `host` is this host's name, `folder` the state directory.
+    pub fn start(
+        host: &str,
+        destinations: Vec<Destination>,
+        status: watch::Receiver<Arc<Status>>,
+        folder: &Path,
+    ) -> Notifier {
         let (happenings, inbox) = mpsc::channel(HAPPENINGS_MAX);
         let couriers = Arc::new(Couriers::default());
         couriers.replace(destinations);
+        let store = Store::new(folder);
+        couriers.take_up(store.load(Front::unix_ms()));
+        let keeper = Keeper::start(store, couriers.clone());
         let front = Front { desk: Desk::new(host), couriers: couriers.clone(), status, started: Instant::now() };
         let task = tokio::spawn(front.run(inbox));
-        Notifier { happenings, couriers, overlooked: AtomicU64::new(0), task }
+        Notifier { happenings, couriers, overlooked: AtomicU64::new(0), task, keeper }
     }
 
     /// Whether anybody is told anything: where nobody is, nothing needs to be put together.
@@ -117,9 +131,11 @@ impl Notifier {
         };
         if tokio::time::timeout(patience, all).await.is_err() {
             for counts in self.couriers.counts().iter().filter(|counts| counts.waiting > 0) {
-                tracing::error!("notify {}: {} notifications were not delivered", counts.name, counts.waiting);
+                let (name, waiting) = (&counts.name, counts.waiting);
+                tracing::error!("notify {name}: {waiting} notifications are not delivered yet; the next start goes on");
             }
         }
+        self.keeper.finish(&self.couriers).await;
     }
 
     fn tell(&self, happening: Happening) {
@@ -178,11 +194,13 @@ impl Front {
     }
 
     fn now(&self) -> Now {
+        let monotonic_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Now { monotonic_ms, unix_ms: Front::unix_ms() }
+    }
+
+    fn unix_ms() -> i64 {
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Now {
-            monotonic_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            unix_ms: i64::try_from(unix.as_millis()).unwrap_or(i64::MAX),
-        }
+        i64::try_from(unix.as_millis()).unwrap_or(i64::MAX)
     }
 }
 
@@ -190,6 +208,8 @@ impl Front {
 #[derive(Default)]
 struct Couriers {
     wanted: AtomicBool,
+    /// Told of each change in any queue.
+    changed: Arc<Notify>,
     list: Mutex<BTreeMap<String, Courier>>,
 }
 
@@ -208,7 +228,7 @@ impl Couriers {
             let name = destination.name.clone();
             let courier = match old.remove(&name) {
                 Some(courier) if courier.destination == destination => courier,
-                _ => Courier::start(destination),
+                _ => Courier::start(destination, self.changed.clone()),
             };
             list.insert(name, courier);
         }
@@ -225,6 +245,26 @@ impl Couriers {
                 }
             }
         }
+    }
+
+    /// What the last run has left.
+    fn take_up(&self, left: Undelivered) {
+        for (name, incidents) in left {
+            match self.lock().get(&name) {
+                Some(courier) => incidents.into_iter().for_each(|incident| courier.queue.push(incident)),
+                None => {
+                    let count = incidents.len();
+                    tracing::warn!(
+                        "notify {name} is no longer configured: {count} undelivered notifications are dropped"
+                    );
+                }
+            }
+        }
+    }
+
+    fn undelivered(&self) -> Undelivered {
+        let all = self.lock().iter().map(|(name, courier)| (name.clone(), courier.queue.undelivered())).collect();
+        store::without_empty(all)
     }
 
     fn close(&self) {
@@ -249,8 +289,8 @@ impl Couriers {
 }
 
 impl Courier {
-    fn start(destination: Destination) -> Courier {
-        let queue = Arc::new(Queue::default());
+    fn start(destination: Destination, changed: Arc<Notify>) -> Courier {
+        let queue = Arc::new(Queue::new(changed));
         let task = tokio::spawn(courier::run(destination.clone(), queue.clone()));
         Courier { destination, queue, task: Some(task) }
     }

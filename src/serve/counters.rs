@@ -3,14 +3,31 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use crate::health::family::Family;
 
 /// Response codes that the header can hold. BADVERS shows in OPT only and counts as NOERROR here.
 const RCODES: usize = 16;
-/// Upper bounds of the swap histogram's buckets, in nanoseconds; one more bucket has no bound.
-pub const SWAP_BOUNDS_NS: [u64; 10] =
-    [1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000];
+/// Upper bounds of the buckets of durations, in nanoseconds; one more bucket has no bound.
+pub const BOUNDS_NS: [u64; 14] = [
+    1_000,
+    2_000,
+    5_000,
+    10_000,
+    20_000,
+    50_000,
+    100_000,
+    200_000,
+    500_000,
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    10_000_000,
+    100_000_000,
+];
+/// Of so many batches, one is timed: two looks at the clock do not show then.
+const SAMPLE_EVERY: u64 = 64;
 
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Transport {
@@ -96,8 +113,22 @@ impl Relayed {
 #[derive(Default)]
 pub struct Counters {
     blocks: Mutex<Vec<Arc<Block>>>,
-    swaps: [AtomicU64; SWAP_BOUNDS_NS.len() + 1],
-    swaps_sum_ns: AtomicU64,
+    swaps: Histogram,
+}
+
+/// Durations, by bucket.
+#[derive(Default)]
+struct Histogram {
+    buckets: [AtomicU64; BOUNDS_NS.len() + 1],
+    sum_ns: AtomicU64,
+}
+
+/// What a histogram held at one moment.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Durations {
+    /// By [`BOUNDS_NS`], not cumulative.
+    pub buckets: [u64; BOUNDS_NS.len() + 1],
+    pub sum_ns: u64,
 }
 
 /// The counters of one thread or listener, on cache lines of its own.
@@ -106,6 +137,8 @@ pub struct Block {
     transport: Transport,
     family: Family,
     totals: [AtomicU64; TALLIES],
+    batches: AtomicU64,
+    answered: Histogram,
 }
 
 const TALLIES: usize = Request::ALL.len() + Relayed::ALL.len() + RCODES + 1;
@@ -139,7 +172,48 @@ impl Tally {
     }
 }
 
+impl Histogram {
+    fn add(&self, took_ns: u64) {
+        let bucket = BOUNDS_NS.iter().position(|bound| took_ns <= *bound).unwrap_or(BOUNDS_NS.len());
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.sum_ns.fetch_add(took_ns, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Durations {
+        Durations {
+            buckets: std::array::from_fn(|bucket| self.buckets[bucket].load(Ordering::Relaxed)),
+            sum_ns: self.sum_ns.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Durations {
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    fn add(&mut self, other: &Durations) {
+        self.buckets.iter_mut().zip(other.buckets).for_each(|(sum, count)| *sum += count);
+        self.sum_ns += other.sum_ns;
+    }
+}
+
 impl Block {
+    /// Starts the clock for every so many batches: they stand for all. Hand it to
+    /// [`Block::batch_sent`].
+    pub fn batch_received(&self) -> Option<Instant> {
+        let number = self.batches.fetch_add(1, Ordering::Relaxed);
+        number.is_multiple_of(SAMPLE_EVERY).then(Instant::now)
+    }
+
+    /// The answers to the batch are with the system.
+    pub fn batch_sent(&self, received: Option<Instant>) {
+        if let Some(received) = received {
+            self.answered.add(u64::try_from(received.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        }
+    }
+
     /// Adds a tally and empties it.
     pub fn add(&self, tally: &mut Tally) {
         for (total, count) in self.totals.iter().zip(&mut tally.0) {
@@ -154,25 +228,21 @@ impl Block {
 impl Counters {
     /// A new block that is read along with the others from now on.
     pub fn block(&self, transport: Transport, family: Family) -> Arc<Block> {
-        let block = Arc::new(Block { transport, family, totals: std::array::from_fn(|_| AtomicU64::new(0)) });
+        let totals = std::array::from_fn(|_| AtomicU64::new(0));
+        let block =
+            Arc::new(Block { transport, family, totals, batches: AtomicU64::new(0), answered: Histogram::default() });
         self.blocks.lock().unwrap_or_else(PoisonError::into_inner).push(block.clone());
         block
     }
 
     /// Counts a swap of the table.
     pub fn swapped(&self, took_ns: u64) {
-        let bucket = SWAP_BOUNDS_NS.iter().position(|bound| took_ns <= *bound).unwrap_or(SWAP_BOUNDS_NS.len());
-        self.swaps[bucket].fetch_add(1, Ordering::Relaxed);
-        self.swaps_sum_ns.fetch_add(took_ns, Ordering::Relaxed);
+        self.swaps.add(took_ns);
     }
 
     /// All counts as of now.
     pub fn snapshot(&self) -> Snapshot {
-        let mut snapshot = Snapshot {
-            swaps: std::array::from_fn(|bucket| self.swaps[bucket].load(Ordering::Relaxed)),
-            swaps_sum_ns: self.swaps_sum_ns.load(Ordering::Relaxed),
-            ..Snapshot::default()
-        };
+        let mut snapshot = Snapshot { swaps: self.swaps.read(), ..Snapshot::default() };
         for block in self.blocks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let total = |at: usize| block.totals[at].load(Ordering::Relaxed);
             for result in Request::ALL {
@@ -190,6 +260,11 @@ impl Counters {
                 *sum += total(RCODES_AT + rcode);
             }
             snapshot.truncated += total(TRUNCATED_AT);
+            let durations = block.answered.read();
+            match snapshot.answered.iter_mut().find(|(transport, _)| *transport == block.transport) {
+                Some((_, sum)) => sum.add(&durations),
+                None => snapshot.answered.push((block.transport, durations)),
+            }
         }
         snapshot
     }
@@ -205,9 +280,9 @@ pub struct Snapshot {
     pub rcodes: [u64; RCODES],
     /// Replies with TC.
     pub truncated: u64,
-    /// Swaps by [`SWAP_BOUNDS_NS`], not cumulative.
-    pub swaps: [u64; SWAP_BOUNDS_NS.len() + 1],
-    pub swaps_sum_ns: u64,
+    pub swaps: Durations,
+    /// From the arrival of queries to their answers' departure, of a sample.
+    pub answered: Vec<(Transport, Durations)>,
 }
 
 impl Snapshot {
@@ -253,6 +328,21 @@ mod tests {
             counters.swapped(took_ns);
         }
         let snapshot = counters.snapshot();
-        assert_eq!((snapshot.swaps[0], snapshot.swaps[1], snapshot.swaps[10]), (2, 1, 1));
+        let buckets = snapshot.swaps.buckets;
+        assert_eq!((buckets[0], buckets[1], buckets.last()), (2, 1, Some(&1)));
+        assert_eq!(snapshot.swaps.count(), 4);
+    }
+
+    #[test]
+    fn one_batch_of_many_is_timed() {
+        let counters = Counters::default();
+        let block = counters.block(Transport::Udp, Family::Ipv4);
+        for _ in 0..3 * SAMPLE_EVERY {
+            let received = block.batch_received();
+            block.batch_sent(received);
+        }
+        let snapshot = counters.snapshot();
+        let (transport, durations) = snapshot.answered[0];
+        assert_eq!((transport, durations.count()), (Transport::Udp, 3));
     }
 }

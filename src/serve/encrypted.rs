@@ -11,8 +11,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use hickory_proto::op::{Header, HeaderCounts, Message, MessageType, Metadata, ResponseCode};
-use hickory_proto::rr::Record;
+use hickory_proto::rr::rdata::TSIG;
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
+use hickory_proto::rr::{RData, Record};
 use hickory_proto::serialize::binary::BinEncoder;
 use hickory_server::Server;
 use hickory_server::net::runtime::Time;
@@ -32,6 +33,9 @@ use crate::table::respond::{Client, Limits, Response, Transport, failure, respon
 use super::counters::{self, Block, Counters, Relayed, Tally};
 use super::relay::UNANSWERED;
 use super::relay::tcp::{Relay, Upstream};
+use super::tcp::Beside;
+use super::transfer::Transfers;
+use super::transfer::tsig::{self, Signer};
 use super::udp::now_s;
 
 /// How long a handshake may take, and how long a connection may be silent.
@@ -66,8 +70,8 @@ impl ResolvesServerCert for Certificate {
 /// Bound sockets, by what is spoken on them.
 #[derive(Default)]
 pub struct Sockets {
-    pub tls: Vec<TcpListener>,
-    pub https: Vec<TcpListener>,
+    pub tls: Vec<std::net::TcpListener>,
+    pub https: Vec<std::net::TcpListener>,
     pub quic: Vec<UdpSocket>,
 }
 
@@ -76,21 +80,28 @@ pub async fn run(
     sockets: Sockets,
     certificate: Arc<Certificate>,
     live: Arc<Live>,
-    relay: Option<Arc<Relay>>,
+    beside: Beside,
     limits: Limits,
     counters: &Counters,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let Beside { relay, transfers, .. } = beside;
     let block = |transport| [Family::Ipv4, Family::Ipv6].map(|family| counters.block(transport, family));
     let limits =
         Limits { transport: Transport::Stream, relay: relay.is_some(), encrypted: true, idle_ds: None, ..limits };
     let blocks = [counters::Transport::Tls, counters::Transport::Https, counters::Transport::Quic].map(block);
-    let mut server = Server::new(Handler { live, relay, limits, blocks });
+    let mut server = Server::new(Handler { live, relay, transfers, limits, blocks });
     for listener in sockets.tls {
-        server.register_tls_listener(listener, PATIENCE, certificate.clone())?;
+        server.register_tls_listener(TcpListener::from_std(listener)?, PATIENCE, certificate.clone())?;
     }
     for listener in sockets.https {
-        server.register_https_listener(listener, PATIENCE, certificate.clone(), None, ENDPOINT.to_owned())?;
+        server.register_https_listener(
+            TcpListener::from_std(listener)?,
+            PATIENCE,
+            certificate.clone(),
+            None,
+            ENDPOINT.to_owned(),
+        )?;
     }
     for socket in sockets.quic {
         socket.set_nonblocking(true)?;
@@ -114,36 +125,49 @@ pub fn bind_quic(address: SocketAddr) -> io::Result<UdpSocket> {
 struct Handler {
     live: Arc<Live>,
     relay: Option<Arc<Relay>>,
+    transfers: Option<Arc<Transfers>>,
     limits: Limits,
     /// By transport and family.
     blocks: [[Arc<Block>; 2]; 3],
 }
 
+/// A reply in octets, and who signs it, if that is wanted and not done.
+type Reply = (Vec<u8>, Option<Signer>);
+
 impl Handler {
-    /// The reply to a request in octets. `None`: there is none.
-    async fn answer(&self, request: &Request, tally: &mut Tally) -> Option<Vec<u8>> {
+    /// The reply to a request. `None`: there is none.
+    async fn answer(&self, request: &Request, tally: &mut Tally) -> Option<Reply> {
         let client = Client { address: request.src().ip(), now_s: now_s() };
+        let keys = self.transfers.as_ref().is_some_and(|transfers| transfers.has_keys());
+        let limits = Limits { keys, ..self.limits };
         let mut room = vec![0; MESSAGE_MAX];
         // Not held over the wait for nsd.
-        let response = respond(&self.live.load(), request.as_slice(), &self.limits, &client, &mut room);
+        let response = respond(&self.live.load(), request.as_slice(), &limits, &client, &mut room);
         match (response, &self.relay) {
             (Response::Reply(answer), _) => {
                 room.truncate(answer.len);
                 tally.request(counters::Request::Answered);
-                Some(room)
+                Some((room, None))
+            }
+            (Response::Verify(max), _) => {
+                room.truncate(max.saturating_sub(tsig::RECORD_MAX));
+                let reply = self.verified(request.as_slice(), &client, room);
+                let result = reply.as_ref().map_or(counters::Request::Dropped, |_| counters::Request::Answered);
+                tally.request(result);
+                reply
             }
             (Response::Relay, Some(relay)) => {
                 tally.request(counters::Request::Relayed);
                 match relay.ask(&mut Upstream::default(), request.as_slice(), request.src()).await {
                     Ok(reply) => {
                         tally.relayed(Relayed::Answered);
-                        Some(reply)
+                        Some((reply, None))
                     }
                     Err(why) => {
                         tally.relayed(why);
                         let (table, query) = (self.live.load(), request.as_slice());
                         match failure(&table, query, UNANSWERED, &self.limits, &client, &mut room) {
-                            Response::Reply(answer) => Some(room[..answer.len].to_vec()),
+                            Response::Reply(answer) => Some((room[..answer.len].to_vec(), None)),
                             _ => None,
                         }
                     }
@@ -153,6 +177,22 @@ impl Handler {
                 tally.request(counters::Request::Dropped);
                 None
             }
+        }
+    }
+
+    /// The reply to a signed query (RFC 8945 section 5.3), or what is wrong with its signature.
+    fn verified(&self, query: &[u8], client: &Client, mut room: Vec<u8>) -> Option<Reply> {
+        let verified = match self.transfers.as_ref()?.verify(query) {
+            Ok(verified) => verified?,
+            Err(refusal) => return (!refusal.is_empty()).then_some((refusal, None)),
+        };
+        let (query, _, signer) = verified.split();
+        match respond(&self.live.load(), &query, &self.limits, client, &mut room) {
+            Response::Reply(answer) => {
+                room.truncate(answer.len);
+                Some((room, Some(signer)))
+            }
+            Response::Drop | Response::Relay | Response::Verify(_) => None,
         }
     }
 
@@ -170,9 +210,15 @@ impl Handler {
 impl RequestHandler for Handler {
     async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut handle: R) -> ResponseInfo {
         let mut tally = Tally::default();
-        let reply = self.answer(request, &mut tally).await;
-        if let Some(reply) = &reply {
-            tally.reply(reply);
+        let received = self.block(request).batch_received();
+        // RFC 9250 section 4.2.1: over QUIC the ID is 0. hickory would send 0 whatever was asked.
+        let is_query = request.protocol() != Protocol::Quic || request.metadata.id == 0;
+        let reply = if is_query { self.answer(request, &mut tally).await } else { None };
+        if !is_query {
+            tally.request(counters::Request::Dropped);
+        }
+        if let Some((octets, _)) = &reply {
+            tally.reply(octets);
         }
         self.block(request).add(&mut tally);
         let failed = || {
@@ -180,10 +226,22 @@ impl RequestHandler for Handler {
             metadata.response_code = ResponseCode::ServFail;
             ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() })
         };
-        let Some(mut message) = reply.and_then(|reply| Message::from_vec(&reply).ok()) else { return failed() };
-        pad(request, &mut message);
+        let Some((octets, signer)) = reply else { return failed() };
+        let Ok(mut message) = Message::from_vec(&octets) else { return failed() };
+        pad(request, &mut message, signer.is_some());
+        // A refusal has its TSIG already, as its last record.
+        let signature = match signer.map(|signer| sign(request, &message, signer)) {
+            Some(None) => return failed(),
+            signature => signature.flatten(),
+        };
+        let mut response = response(request, &message);
+        if let Some(signature) = signature {
+            response.set_signature(signature);
+        }
         // A client that is gone is no event.
-        handle.send_response(response(request, &message)).await.unwrap_or_else(|_| failed())
+        let sent = handle.send_response(response).await.unwrap_or_else(|_| failed());
+        self.block(request).batch_sent(received);
+        sent
     }
 }
 
@@ -202,13 +260,39 @@ fn response<'a>(
     builder.build(message.metadata, &message.answers, &message.authorities, &[], &message.additionals)
 }
 
+/// The TSIG record of a reply. It signs octets: those that hickory makes, which are the same each
+/// time. `None`: it does not fit.
+fn sign(request: &Request, message: &Message, mut signer: Signer) -> Option<Box<Record<TSIG>>> {
+    let mut octets = Vec::new();
+    response(request, message).destructive_emit(&mut BinEncoder::new(&mut octets)).ok()?;
+    if !signer.sign(&mut octets) {
+        return None;
+    }
+    tsig_of(&Message::from_vec(&octets).ok()?.additionals)
+}
+
+/// The TSIG record that a message ends in: one of the additional records to a hickory that was built
+/// without its DNSSEC.
+fn tsig_of(additionals: &[Record]) -> Option<Box<Record<TSIG>>> {
+    let tsig = additionals.last()?.clone().map(|data| match data {
+        RData::TSIG(tsig) => Some(tsig),
+        _ => None,
+    });
+    tsig.map(Box::new)
+}
+
 /// hickory compresses in its own way: where `respond()` has padded, the padding is made to fit again.
-fn pad(request: &Request, message: &mut Message) {
+fn pad(request: &Request, message: &mut Message, is_signed: bool) {
     let padded = message.edns.as_ref().is_some_and(|edns| edns.option(EdnsCode::Padding).is_some());
     if let (true, Some(edns)) = (padded, &mut message.edns) {
         edns.options_mut().remove(EdnsCode::Padding);
         let mut octets = Vec::new();
-        if response(request, message).destructive_emit(&mut BinEncoder::new(&mut octets)).is_err() {
+        let mut unpadded = response(request, message);
+        // Ours will be as long: of the same key and algorithm.
+        if let Some(signature) = tsig_of(&request.additionals).filter(|_| is_signed) {
+            unpadded.set_signature(signature);
+        }
+        if unpadded.destructive_emit(&mut BinEncoder::new(&mut octets)).is_err() {
             return;
         }
         let len = octets.len() + OPTION_HEAD_LEN;

@@ -78,7 +78,7 @@ impl Settings {
 }
 
 /// Binds a listener; must be called within the runtime that will serve it.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         // 0.0.0.0 has its own socket.
@@ -89,7 +89,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
 /// What stands beside our own answers.
@@ -145,6 +145,7 @@ pub async fn run(
                     block: block.clone(),
                     room: Vec::new(),
                     asked: 0,
+                    writes: 0,
                     tally: Tally::default(),
                     place,
                 };
@@ -180,6 +181,7 @@ struct Connection {
     /// Where `respond` writes; empty until the first query.
     room: Vec<u8>,
     asked: u32,
+    writes: u32,
     tally: Tally,
     place: Place,
 }
@@ -195,7 +197,6 @@ impl Connection {
     /// Until the client leaves, a deadline passes, another one needs the place, or the server stops
     /// (`stopping` is closed).
     async fn run(mut self, mut stopping: watch::Receiver<()>) {
-        let _ = self.stream.set_nodelay(true);
         let evicted = self.place.evicted();
         tokio::select! {
             // A client that breaks off is no event.
@@ -214,8 +215,10 @@ impl Connection {
         let mut frame_began = Instant::now();
         let mut open = true;
         loop {
+            let received = if inbox.is_empty() { None } else { self.block.batch_received() };
             let done = self.answer(&inbox, &mut replies).await?;
             self.write(&mut replies).await?;
+            self.block.batch_sent(received);
             self.block.add(&mut self.tally);
             if done > 0 {
                 inbox.drain(..done);
@@ -286,6 +289,8 @@ impl Connection {
                 self.tally.request(Request::Answered);
                 self.write(replies).await?;
                 self.place.asked();
+                // A stream of writes.
+                (0..2).for_each(|_| self.no_delay());
                 transfers.serve(&mut self.stream, self.client.ip(), query).await?;
                 continue;
             }
@@ -376,10 +381,22 @@ impl Connection {
         if replies.is_empty() {
             return Ok(());
         }
+        self.no_delay();
         timeout(Duration::from_millis(self.settings.write_ms.into()), self.stream.write_all(replies)).await??;
         replies.clear();
         replies.shrink_to(WRITE_AT);
         Ok(())
+    }
+}
+
+impl Connection {
+    /// From the second write on, nothing waits for the client's acknowledgement. Before the first it
+    /// would be a system call for nothing: nothing is on its way yet.
+    fn no_delay(&mut self) {
+        self.writes = self.writes.saturating_add(1);
+        if self.writes == 2 {
+            let _ = self.stream.set_nodelay(true);
+        }
     }
 }
 

@@ -67,6 +67,17 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
     Ok(sockets)
 }
 
+/// The same for sockets that somebody else has bound, at least one: those that are missing share the
+/// last one's queue.
+pub fn adopt(mut sockets: Vec<UdpSocket>, count: usize) -> io::Result<Vec<UdpSocket>> {
+    sockets.iter().try_for_each(prepare)?;
+    while sockets.len() < count {
+        let shared = sockets.last().map(UdpSocket::try_clone).transpose()?;
+        sockets.extend(shared);
+    }
+    Ok(sockets)
+}
+
 fn bind_one(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
@@ -78,13 +89,20 @@ fn bind_one(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     #[cfg(not(target_os = "linux"))]
     let _ = shared;
     socket.bind(&address.into())?;
-    // A smaller buffer is no reason not to serve.
-    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     let socket = UdpSocket::from(socket);
-    if address.ip().is_unspecified() {
-        source::enable(&socket)?;
-    }
+    prepare(&socket)?;
     Ok(socket)
+}
+
+fn prepare(socket: &UdpSocket) -> io::Result<()> {
+    // A smaller buffer is no reason not to serve.
+    let _ = socket2::SockRef::from(socket).set_recv_buffer_size(RECEIVE_BUFFER);
+    // A unit may have made it non-blocking: our threads wait on it.
+    socket.set_nonblocking(false)?;
+    match socket.local_addr()?.ip().is_unspecified() {
+        true => source::enable(socket),
+        false => Ok(()),
+    }
 }
 
 /// The threads that serve a set of sockets, until it is stopped.
@@ -197,6 +215,7 @@ impl Worker {
         if self.inbox.is_empty() {
             return false;
         }
+        let received = self.block.batch_received();
         let now_ms = self.now_ms();
         let Worker { socket, live, limits, calls, relay, transfers, limiter, proxies, inbox, outbox, tally, .. } = self;
         // One load: the whole batch is answered from one generation.
@@ -252,6 +271,7 @@ impl Worker {
             relay.flush(outgoing, tally);
         }
         outgoing.flush();
+        self.block.batch_sent(received);
         true
     }
 

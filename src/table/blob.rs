@@ -2,6 +2,8 @@
 //! and so is the end of an in-zone name in its RDATA; both are set when the place is known.
 //! Equal RRsets are kept once: a million failover names share a handful.
 
+use std::ops::Range;
+
 use domain::base::iana::{Class, Rtype};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -9,6 +11,7 @@ use hashbrown::HashTable;
 use crate::dns::rdata::{NameAt, name_offsets};
 
 use super::tree::{NodeId, Tree, hash};
+use super::zone_table::addresses;
 
 /// Index of an RRset in its [`Blobs`].
 pub(super) type BlobId = u32;
@@ -69,6 +72,11 @@ impl Blobs {
             apex_pointers: &self.apex_pointers[blob.apex_pointers_at as usize..][..usize::from(blob.apex_pointers_len)],
             links: &self.links[blob.links_at as usize..][..usize::from(blob.links_len)],
         }
+    }
+
+    /// Where they lie in memory.
+    pub fn memory(&self) -> [Range<usize>; 2] {
+        [addresses(&self.bytes), addresses(&self.blobs)]
     }
 
     /// How many different RRsets there are.

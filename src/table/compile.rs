@@ -76,16 +76,17 @@ impl<'a> Compiler<'a> {
             // Neither a moved RRset nor the serial that says so has a signature.
             return Err(at_apex(Problem::SignedFailover));
         }
-        let denial = assembly.denial(nsec3)?;
+        let (denial, idle) = assembly.denial(nsec3)?;
         let Assembly { blobs, sets, spans, choices, soa, failover_rrsets, signatures, .. } = assembly;
         let soa = soa.ok_or_else(|| at_apex(Problem::NoSoa))?;
-        let signed = (!signatures.is_empty()).then(|| {
+        let has_nsec3 = matches!(denial, Some(Denial::Nsec3(_))) || !idle.is_empty();
+        let signed = (has_nsec3 || !signatures.is_empty()).then(|| {
             let over = |node, set: &Set| signatures.get(&(node, set.rtype)).copied().unwrap_or(NO_BLOB);
             let of_span = |(node, at, len): &(NodeId, u32, u16)| {
                 let node = *node;
                 sets[*at as usize..][..usize::from(*len)].iter().map(move |set| over(node, set)).collect::<Vec<_>>()
             };
-            Signed { signatures: spans.iter().flat_map(of_span).collect(), denial }
+            Signed { signatures: spans.iter().flat_map(of_span).collect(), denial, idle: idle.into() }
         });
         let (sets, choices, blobs) = (sets.into(), choices.into(), blobs.finish());
         for (node, at, len) in spans {
@@ -206,36 +207,39 @@ impl<'a> Assembly<'a> {
         pushed.ok_or_else(|| self.fail(node, rtype, Problem::ZoneTooLarge))
     }
 
-    /// The chain of NSEC3 records that NSEC3PARAM names, else that of NSEC records.
-    fn denial(&mut self, mut raws: Vec<RawNsec3>) -> Result<Option<Denial>, CompileError> {
-        let Some((iterations, salt)) = self.nsec3_parameters else {
-            return Ok(Denial::nsec(std::mem::take(&mut self.nsec_nodes), self.tree));
+    /// The chain of NSEC3 records that NSEC3PARAM names, else that of NSEC records; and the NSEC3
+    /// records of other chains, which are being built or taken down.
+    fn denial(&mut self, mut raws: Vec<RawNsec3>) -> Result<(Option<Denial>, Vec<Owner>), CompileError> {
+        let in_use = self.nsec3_parameters;
+        if in_use.is_some_and(|(iterations, _)| iterations > ITERATIONS_MAX) {
+            return Err(self.fail(APEX, Rtype::NSEC3, Problem::Nsec3Iterations));
+        }
+        raws.sort_by_key(|raw| raw.hash);
+        let (mut chain, mut idle) = (Vec::new(), Vec::new());
+        for group in raws.chunk_by(|a, b| a.hash == b.hash) {
+            let (signatures, records): (Vec<_>, Vec<_>) = group.iter().partition(|raw| raw.is_signature);
+            let (used, unused): (Vec<_>, Vec<_>) =
+                records.into_iter().partition(|raw| in_use.is_some() && chain_of(&raw.rdata) == in_use);
+            let signatures = self.nsec3_rrset(Rtype::RRSIG, &signatures)?;
+            for (records, owners) in [(used, &mut chain), (unused, &mut idle)] {
+                if let Some(record) = self.nsec3_rrset(Rtype::NSEC3, &records)? {
+                    owners.push(Owner { hash: group[0].hash, record, signatures });
+                }
+            }
+        }
+        let denial = match in_use {
+            Some((iterations, salt)) => Denial::nsec3(iterations, salt, chain),
+            None => Denial::nsec(std::mem::take(&mut self.nsec_nodes), self.tree),
         };
-        let fail = |this: &Self, problem| this.fail(APEX, Rtype::NSEC3, problem);
-        if iterations > ITERATIONS_MAX {
-            return Err(fail(self, Problem::Nsec3Iterations));
-        }
-        raws.sort_by_key(|raw| (raw.hash, raw.is_signature));
-        let mut owners: Vec<Owner> = Vec::new();
-        for group in raws.chunk_by(|a, b| (a.hash, a.is_signature) == (b.hash, b.is_signature)) {
-            let of_chain = |raw: &&RawNsec3| raw.is_signature || chain_of(&raw.rdata) == Some((iterations, salt));
-            let rdatas: Vec<&[u8]> = group.iter().filter(of_chain).map(|raw| &*raw.rdata).collect();
-            let rdatas = distinct(rdatas);
-            let ttl_s = group.iter().map(|raw| raw.ttl_s).min().unwrap_or_default();
-            let (hash, is_signature) = (group[0].hash, group[0].is_signature);
-            if rdatas.is_empty() {
-                continue;
-            }
-            let rtype = if is_signature { Rtype::RRSIG } else { Rtype::NSEC3 };
-            let added = self.blobs.add(rtype, ttl_s, &rdatas, self.tree);
-            let blob = added.ok_or_else(|| fail(self, Problem::RrsetTooLarge))?;
-            match owners.last_mut().filter(|owner| owner.hash == hash) {
-                Some(owner) if is_signature => owner.signatures = Some(blob),
-                _ if is_signature => {}
-                _ => owners.push(Owner { hash, record: blob, signatures: None }),
-            }
-        }
-        Ok(Denial::nsec3(iterations, salt, owners))
+        Ok((denial, idle))
+    }
+
+    /// `None`: there are no records.
+    fn nsec3_rrset(&mut self, rtype: Rtype, raws: &[&RawNsec3]) -> Result<Option<BlobId>, CompileError> {
+        let Some(ttl_s) = raws.iter().map(|raw| raw.ttl_s).min() else { return Ok(None) };
+        let rdatas = distinct(raws.iter().map(|raw| &*raw.rdata).collect());
+        let added = self.blobs.add(rtype, ttl_s, &rdatas, self.tree);
+        added.map(Some).ok_or_else(|| self.fail(APEX, rtype, Problem::RrsetTooLarge))
     }
 
     /// What may not stand together at one name.
@@ -404,7 +408,7 @@ pub enum Problem {
     TooManyOutcomes,
     #[error(
         "the zone is signed, and a moved failover record would have no valid signature: \
-         serve the zone from nsd (serve = \"off\"), or sign it behind this program"
+         keep the tags in the unsigned zone (serve = \"off\") and sign what is exported"
     )]
     SignedFailover,
     #[error("the owner of an NSEC3 record must be a hash right below the apex")]

@@ -24,6 +24,7 @@ mod choice;
 mod collect;
 pub mod compile;
 mod denial;
+mod index;
 mod options;
 pub mod policy;
 mod proof;

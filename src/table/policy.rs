@@ -16,4 +16,7 @@ pub struct Policy {
     pub identity: Option<Box<[u8]>>,
     /// Absent: COOKIE options are ignored.
     pub cookies: Option<Secrets>,
+    /// A and AAAA RRsets begin with another record each time, whichever the query's ID says; else as
+    /// in the zone file.
+    pub rotate_addresses: bool,
 }

@@ -105,6 +105,14 @@ impl<'o> Reply<'o> {
         Some(start)
     }
 
+    /// Lets the RRset of so many records, all of one length, that begins at `start` and was written last begin
+    /// with another of them. Which one is the query's ID's to say: nothing is counted between queries.
+    pub fn rotate(&mut self, start: usize, records: usize) {
+        let rrset = &mut self.out[start..self.at];
+        let record_len = rrset.len() / records.max(1);
+        rrset.rotate_left(usize::from(self.id) % records.max(1) * record_len);
+    }
+
     /// Adds records whose owner is nowhere in the reply yet: `relative` to the apex. Their RDATA must
     /// hold no compressed names. False: they do not fit, and the reply is as it was.
     pub fn owned(&mut self, section: Section, relative: &[u8], rrset: Rrset<'_>, apex_at: usize) -> bool {

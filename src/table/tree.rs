@@ -2,9 +2,12 @@
 //! relative to the apex, in one arena; a node is named by its index, and the apex is node 0.
 
 use std::hash::{BuildHasher, Hasher};
+use std::ops::Range;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
+
+use super::index::Index;
+use super::zone_table::addresses;
 
 /// Index of a node in its [`Tree`].
 pub(super) type NodeId = u32;
@@ -17,7 +20,7 @@ pub(super) const NO_NODE: NodeId = NodeId::MAX;
 pub(super) struct Tree {
     names: Vec<u8>,
     nodes: Vec<Node>,
-    index: HashTable<NodeId>,
+    index: Index,
     hasher: RandomState,
     /// Labels of the deepest node: no suffix with more of them needs to be looked up.
     depth_max: usize,
@@ -55,7 +58,7 @@ impl Tree {
         let mut tree = Tree {
             names: Vec::new(),
             nodes: Vec::new(),
-            index: HashTable::new(),
+            index: Index::new(),
             hasher: RandomState::default(),
             depth_max: 0,
         };
@@ -77,17 +80,29 @@ impl Tree {
 
     /// The node's name relative to the apex, in lower case.
     pub fn name(&self, id: NodeId) -> &[u8] {
-        node_name(&self.names, self.node(id))
+        let node = self.node(id);
+        &self.names[node.name_at as usize..][..usize::from(node.name_len)]
     }
 
     pub fn find(&self, name: &[u8]) -> Option<NodeId> {
-        let same = |id: &NodeId| node_name(&self.names, &self.nodes[*id as usize]) == name;
-        self.index.find(self.hash(name), same).copied()
+        self.index.find(self.hash(name), |id| self.name(id) == name)
     }
 
-    /// A node that may have this name: its hash is not unlike, and nothing else was looked at.
-    pub fn candidate(&self, name: &[u8]) -> Option<NodeId> {
-        self.index.find(self.hash(name), |_| true).copied()
+    /// Has the index at hand for this name, and returns the name's hash.
+    pub fn touch(&self, name: &[u8]) -> u64 {
+        let hash = self.hash(name);
+        std::hint::black_box(self.index.touch(hash));
+        hash
+    }
+
+    /// A node that may have the name with this hash: nothing else was looked at.
+    pub fn candidate(&self, hash: u64) -> Option<NodeId> {
+        self.index.find(hash, |_| true)
+    }
+
+    /// Where it lies in memory.
+    pub fn memory(&self) -> [Range<usize>; 3] {
+        [addresses(&self.names), addresses(&self.nodes), self.index.memory()]
     }
 
     /// An octet of the arena, to have it at hand.
@@ -144,9 +159,7 @@ impl Tree {
             is_cut: false,
             has_dname: false,
         });
-        let (names, nodes, hasher) = (&self.names, &self.nodes, &self.hasher);
-        let rehash = |id: &NodeId| hash(hasher, node_name(names, &nodes[*id as usize]));
-        self.index.insert_unique(hash(hasher, name), id, rehash);
+        self.index.insert(self.hash(name), id);
     }
 
     /// Works out [`Node::shadow`] and [`Node::wildcard`], once all nodes and their cuts are known.
@@ -201,10 +214,6 @@ impl Node {
     pub fn starts(&self) -> (u32, u32) {
         (self.name_at, self.sets_at)
     }
-}
-
-fn node_name<'a>(names: &'a [u8], node: &Node) -> &'a [u8] {
-    &names[node.name_at as usize..][..usize::from(node.name_len)]
 }
 
 pub(super) fn hash(hasher: &RandomState, name: &[u8]) -> u64 {

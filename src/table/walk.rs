@@ -213,6 +213,9 @@ impl<'t> Walk<'t, '_> {
         if set.rtype == Rtype::SOA.to_int() {
             self.put_serial();
         }
+        if self.table.policy.rotate_addresses && [Rtype::A.to_int(), Rtype::AAAA.to_int()].contains(&set.rtype) {
+            self.reply.rotate(start, usize::from(rrset.records));
+        }
         if !self.sign(Section::Answer, id, Rtype::from_int(set.rtype), self.owner_at, u32::MAX) {
             return self.truncated(OptRcode::NOERROR);
         }

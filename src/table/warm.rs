@@ -20,16 +20,26 @@ pub(super) const LARGE_ZONE: usize = 20_000;
 impl Table {
     /// Brings what the answers to these queries need into the caches. Changes nothing and promises
     /// nothing: what cannot be read is passed over.
-    pub fn warm<'q>(&self, queries: impl Iterator<Item = &'q [u8]>) {
-        if !self.catalog.has_large_zone {
+    pub fn warm<'q>(&self, queries: impl ExactSizeIterator<Item = &'q [u8]>) {
+        // One alone has nobody to wait beside.
+        if !self.catalog.has_large_zone || queries.len() < 2 {
             return;
+        }
+        let mut hashes: [(u32, u64); WARM_MAX] = [(0, 0); WARM_MAX];
+        let mut count = 0;
+        for query in queries.take(WARM_MAX) {
+            if let Some(hash) = self.touch(query) {
+                hashes[count] = hash;
+                count += 1;
+            }
         }
         // Zone and candidate node: equal hashes, whose names nobody has compared yet.
         let mut found: [(u32, NodeId); WARM_MAX] = [(0, 0); WARM_MAX];
-        let mut count = 0;
-        for query in queries.take(WARM_MAX) {
-            if let Some(place) = self.candidate(query) {
-                found[count] = place;
+        let hashes = &hashes[..count];
+        count = 0;
+        for (zone, hash) in hashes {
+            if let Some(node) = self.catalog.zones[*zone as usize].tree.candidate(*hash) {
+                found[count] = (*zone, node);
                 count += 1;
             }
         }
@@ -44,12 +54,13 @@ impl Table {
         }
     }
 
-    fn candidate(&self, query: &[u8]) -> Option<(u32, NodeId)> {
+    /// The zone of the question, and the hash of its name there.
+    fn touch(&self, query: &[u8]) -> Option<(u32, u64)> {
         let question = query.get(HEADER_LEN..)?;
         let name = LowerName::new(&question[..wire_len(question).ok()?]);
         let zone = self.catalog.find(name.wire(), name.labels(), false)?;
         let table = &self.catalog.zones[zone];
         let relative = &name.wire()[..name.wire().len() - table.origin.wire().len()];
-        Some((zone as u32, table.tree.candidate(relative)?))
+        Some((zone as u32, table.tree.touch(relative)))
     }
 }

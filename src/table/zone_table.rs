@@ -1,12 +1,14 @@
 //! One zone, compiled: a tree of names, and for each name its RRsets in wire form.
 
+use std::ops::Range;
+
 use domain::base::iana::Rtype;
 
 use crate::dns::name::Name;
 
 use super::blob::{BlobId, Blobs};
 use super::choice::{Choice, Outcome, Picks};
-use super::denial::Denial;
+use super::denial::{Denial, Owner};
 use super::tree::{Node, Tree};
 
 /// Which questions about a zone are ours.
@@ -40,6 +42,8 @@ pub(super) struct Signed {
     /// The RRSIG records over each set, parallel to [`ZoneTable::sets`]; [`NO_BLOB`]: there are none.
     pub signatures: Box<[BlobId]>,
     pub denial: Option<Denial>,
+    /// NSEC3 records of chains that NSEC3PARAM does not name: no answer needs them, a transfer does.
+    pub idle: Box<[Owner]>,
 }
 
 /// No RRset.
@@ -82,7 +86,8 @@ impl ZoneTable {
         self.mode
     }
 
-    /// Whether the zone was signed elsewhere (it has RRSIG or NSEC3 records).
+    /// Whether the zone was signed elsewhere (it has RRSIG or NSEC3 records). Always false for an
+    /// overlay, which knows nothing of them.
     pub fn is_signed(&self) -> bool {
         self.signed.is_some()
     }
@@ -108,6 +113,12 @@ impl ZoneTable {
         self.tree.len()
     }
 
+    /// Where the parts lie that answers look at, in memory, as addresses: for whoever chooses the size
+    /// of its pages.
+    pub fn memory(&self) -> impl Iterator<Item = Range<usize>> {
+        self.tree.memory().into_iter().chain(self.blobs.memory()).chain([addresses(&self.sets)])
+    }
+
     /// Different RRsets in wire form; far fewer than RRsets where many are alike.
     pub fn distinct_rrsets(&self) -> usize {
         self.blobs.len()
@@ -129,6 +140,16 @@ impl ZoneTable {
         let wanted = rtype.to_int();
         let at = self.sets(node).iter().position(|set| set.rtype == wanted)?;
         Some(signed.signatures[node.sets_at as usize + at]).filter(|blob| *blob != NO_BLOB)
+    }
+
+    /// The NSEC3 records by number: they stand at no node. Those of the chain in use come first.
+    pub(super) fn nsec3(&self, number: usize) -> Option<&Owner> {
+        let signed = self.signed.as_ref()?;
+        let chain = match &signed.denial {
+            Some(Denial::Nsec3(chain)) => &chain.owners[..],
+            _ => &[],
+        };
+        chain.get(number).or_else(|| signed.idle.get(number - chain.len()))
     }
 
     /// Whether any set of a node has signatures.
@@ -155,6 +176,11 @@ impl ZoneTable {
             Content::Failover(choice) => (choice.outcome(picks), true),
         }
     }
+}
+
+pub(super) fn addresses<T>(slice: &[T]) -> Range<usize> {
+    let Range { start, end } = slice.as_ptr_range();
+    start.addr()..end.addr()
 }
 
 impl Set {

@@ -10,6 +10,8 @@ use crate::dns::name::Name;
 pub struct Checked {
     /// Diagnostics with underlined excerpts, and a line that sums up.
     pub text: String,
+    /// Errors and warnings.
+    pub diagnostics: Vec<Diagnostic>,
     /// Whether the zone can be taken.
     pub ok: bool,
     /// The zone, if it can be taken.
@@ -23,17 +25,18 @@ pub fn check(origin: &Name, file: &str, bytes: Vec<u8>, source: &mut dyn Source)
             let failover = zone.document().entries().iter().filter(|entry| entry.is_tagged()).count();
             let records = zone.document().entries().len();
             let serial = zone.serial();
-            let mut text = rendered(zone.warnings());
+            let diagnostics = zone.warnings().to_vec();
+            let mut text = rendered(&diagnostics);
             text +=
                 &format!("{file}: zone {origin} serial {serial}: {records} records, {failover} of them failover: ok\n");
-            Checked { text, ok: true, zone: Some(zone) }
+            Checked { text, diagnostics, ok: true, zone: Some(zone) }
         }
         Err(diagnostics) => {
             let count = |severity| diagnostics.iter().filter(|found| found.severity == severity).count();
             let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
             let mut text = rendered(&diagnostics);
             text += &format!("{file}: zone {origin}: {}, {}\n", plural(errors, "error"), plural(warnings, "warning"));
-            Checked { text, ok: false, zone: None }
+            Checked { text, diagnostics, ok: false, zone: None }
         }
     }
 }

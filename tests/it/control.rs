@@ -20,7 +20,7 @@ use nsd_failover::control::{Exit, text};
 use nsd_failover::director::effect::Transition;
 use nsd_failover::director::event::{Action, ExportReport, ExportResult, Order};
 use nsd_failover::director::status::{
-    CheckStatus, NodeStatus, OverrideStatus, PoolFamilyStatus, PoolStatus, Status, ZoneStatus,
+    CertDays, CheckStatus, NodeStatus, OverrideStatus, PoolFamilyStatus, PoolStatus, Status, ZoneStatus,
 };
 use nsd_failover::health::family::Family;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -61,8 +61,8 @@ impl Bench {
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = listener.local_addr().unwrap();
-        let socket = ControlSocket::bind(&folder.path().join("run/control.sock")).unwrap();
-        tokio::spawn(listen::serve_http(listener, handle.clone(), std::future::pending()));
+        let socket = ControlSocket::bind(&folder.path().join("run/control.sock"), None).unwrap();
+        tokio::spawn(listen::serve_http(listener.into_std().unwrap(), handle.clone(), std::future::pending()));
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
             let stopped = async { drop(stopped.await) };
@@ -148,6 +148,7 @@ fn a_status(evil: &str) -> Status {
         unix_ms: NOW,
         started_unix_ms: NOW - 3_600_000,
         ready: true,
+        cert_days: CertDays::default(),
         pools: vec![PoolStatus {
             name: "web".into(),
             families: vec![holders, six],
@@ -348,7 +349,7 @@ async fn the_socket_is_guarded_and_goes_with_the_daemon() {
     assert!(metadata.file_type().is_socket());
     assert_eq!(metadata.permissions().mode() & 0o777, 0o660);
     // A second daemon is turned away, and does no harm.
-    let error = ControlSocket::bind(&socket).unwrap_err();
+    let error = ControlSocket::bind(&socket, None).unwrap_err();
     assert!(matches!(error, SocketError::InUse(_)) && error.to_string().contains("answers there already"), "{error}");
     bench.client().status().await.unwrap();
     bench.stop.take().unwrap().send(()).unwrap();
@@ -366,32 +367,32 @@ fn only_our_own_stale_socket_is_replaced() {
     // A dead daemon's socket: bound, and nobody there.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists());
-    drop(ControlSocket::bind(&path).unwrap());
+    drop(ControlSocket::bind(&path, None).unwrap());
     assert!(!path.exists(), "removed on drop");
     fs::write(&path, "precious").unwrap();
-    assert!(matches!(ControlSocket::bind(&path), Err(SocketError::NoSocket(_))));
+    assert!(matches!(ControlSocket::bind(&path, None), Err(SocketError::NoSocket(_))));
     assert_eq!(fs::read(&path).unwrap(), b"precious");
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink("/nowhere", &path).unwrap();
-    assert!(matches!(ControlSocket::bind(&path), Err(SocketError::NoSocket(_))), "links are not followed");
+    assert!(matches!(ControlSocket::bind(&path, None), Err(SocketError::NoSocket(_))), "links are not followed");
     fs::remove_file(&path).unwrap();
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     // Only root can give a file away; the others' case is the same code.
     if std::os::unix::fs::chown(&path, Some(12_345), None).is_ok() {
-        let error = ControlSocket::bind(&path).unwrap_err();
+        let error = ControlSocket::bind(&path, None).unwrap_err();
         assert!(error.to_string().contains("belongs to user 12345"), "{error}");
     }
     let long = folder.path().join("x".repeat(120));
-    assert!(ControlSocket::bind(&long).unwrap_err().to_string().contains("cannot use control socket"));
+    assert!(ControlSocket::bind(&long, None).unwrap_err().to_string().contains("cannot use control socket"));
 }
 
 #[tokio::test]
 async fn a_socket_taken_over_by_another_daemon_is_not_removed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
-    let first = ControlSocket::bind(&path).unwrap();
+    let first = ControlSocket::bind(&path, None).unwrap();
     fs::remove_file(&path).unwrap();
-    let second = ControlSocket::bind(&path).unwrap();
+    let second = ControlSocket::bind(&path, None).unwrap();
     drop(first);
     assert!(path.exists());
     drop(second);

@@ -49,8 +49,9 @@ fn settings() -> Settings {
         roles_in_file: vec![Some(roles(0, 1))],
         export: true,
         content: None,
+        is_signed: false,
     };
-    Settings { pools: vec![pool], checks: vec![check], zones: vec![zone] }
+    Settings { pools: vec![pool], checks: vec![check], zones: vec![zone], ..Settings::default() }
 }
 
 fn roles(primary: usize, standby: usize) -> PoolRoles {

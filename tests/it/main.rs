@@ -2,12 +2,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod certificates;
 mod checks;
 mod command_line;
 mod config;
 mod config_zones;
+mod confined;
 mod control;
 mod director;
+mod documents;
 mod explaining;
 mod failover;
 mod floors;
@@ -26,9 +29,13 @@ mod placements;
 mod probes;
 mod publish;
 mod publish_included;
+mod reference;
+mod service;
 mod simulation;
 mod support;
+mod told;
 mod transfer;
+mod verbs;
 mod zone_limits;
 mod zone_peers;
 mod zone_text;

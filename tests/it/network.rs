@@ -48,7 +48,7 @@ fn settings(nodes: &[&str], bend: impl FnOnce(&mut Pool, &mut Check)) -> Setting
         families: Family::ALL.to_vec(),
     };
     bend(&mut pool, &mut check);
-    Settings { pools: vec![pool], checks: vec![check], zones: Vec::new() }
+    Settings { pools: vec![pool], checks: vec![check], zones: Vec::new(), ..Settings::default() }
 }
 
 /// Whether a target answers at this monotonic time.

@@ -19,26 +19,26 @@ use crate::support::smtp::{PASSWORD, Smtp, USER};
 
 /// What a hook does with the next requests; the last one stays.
 #[derive(Clone, Copy, PartialEq)]
-enum Reply {
+pub enum Reply {
     Status(u16),
     Never,
 }
 
 /// A webhook of the test's own, over HTTP.
-struct Hook {
-    address: SocketAddr,
+pub struct Hook {
+    pub address: SocketAddr,
     got: Arc<Mutex<Vec<Got>>>,
 }
 
 #[derive(Clone, Debug)]
-struct Got {
+pub struct Got {
     path: String,
     header: String,
-    body: Value,
+    pub body: Value,
 }
 
 impl Hook {
-    fn start(replies: &[Reply]) -> Hook {
+    pub fn start(replies: &[Reply]) -> Hook {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let got = Arc::new(Mutex::new(Vec::new()));
@@ -73,7 +73,7 @@ impl Hook {
         Hook { address, got }
     }
 
-    fn got(&self) -> Vec<Got> {
+    pub fn got(&self) -> Vec<Got> {
         self.got.lock().unwrap().clone()
     }
 }
@@ -132,7 +132,7 @@ impl Site {
     }
 }
 
-fn write_secret(file: &Path, text: &str) {
+pub fn write_secret(file: &Path, text: &str) {
     fs::write(file, text).unwrap();
     fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
 }
@@ -353,12 +353,17 @@ fn each_mistake_is_one_line() {
         ("webhook = \"https://u:S3CRET@x/\"", "secrets come from files"),
         ("webhook = \"https://ntfy.sh/\"\ntemplate = \"ntfy\"", "the URL ends in no topic"),
         ("webhook-file = \"missing\"", "No such file"),
+        ("webhook-file = \"open\"", "open: the secret is open to everybody (mode 644); chmod 640, and give it"),
+        ("webhook = \"http://x/\"\ntoken-file = \"open\"", "c.toml:4:14: error: "),
+        ("mail = \"a@b\"\nsmtp = \"h\"\nuser = \"u\"\npassword-file = \"open\"", "open to everybody"),
         ("exec = []", "no program is named"),
         ("exec = [\"x\"]\ntimeout = \"0s\"", "too short"),
     ];
     for (table, wanted) in cases {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("c.toml"), format!("version = 1\n[notify.x]\n{table}\n")).unwrap();
+        write_secret(&folder.path().join("c.toml"), &format!("version = 1\n[notify.x]\n{table}\n"));
+        fs::write(folder.path().join("open"), "S3CRET").unwrap();
+        fs::set_permissions(folder.path().join("open"), fs::Permissions::from_mode(0o644)).unwrap();
         let output = program(&folder.path().join("c.toml")).arg("check").output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{table}: {said}");

@@ -172,7 +172,7 @@ impl Bench {
         };
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let http = listener.local_addr().unwrap();
-        runtime.spawn(listen::serve_http(listener, handle, std::future::pending()));
+        runtime.spawn(listen::serve_http(listener.into_std().unwrap(), handle, std::future::pending()));
         Bench { http, _runtime: runtime, _status: sender }
     }
 

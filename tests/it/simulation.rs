@@ -93,6 +93,7 @@ fn zone(name: &str, pools: &[usize]) -> ZoneSettings {
         roles_in_file: vec![Some(PoolRoles { ipv4: roles, ipv6: roles }); pools.len()],
         export: true,
         content: None,
+        is_signed: false,
     }
 }
 
@@ -105,6 +106,7 @@ fn settings(bend: impl Fn(&mut Pool)) -> Settings {
         pools,
         checks: vec![check(20 * MINUTE_MS)],
         zones: vec![zone("one.example", &[0]), zone("all.example", &[0, 1])],
+        ..Settings::default()
     }
 }
 
@@ -542,7 +544,7 @@ fn ten_thousand_targets() {
     let nodes: Vec<Node> = (0..5_000).map(|index| node(&format!("node{index}"), (index % 250) as u8)).collect();
     let pools: Vec<Pool> = nodes.chunks(5).enumerate().map(|(at, nodes)| pool(&format!("pool{at}"), nodes)).collect();
     let now = |monotonic_ms: u64| Now { monotonic_ms, unix_ms: START_UNIX_MS + monotonic_ms as i64 };
-    let settings = Settings { pools, checks: vec![check(10 * SECOND_MS)], zones: Vec::new() };
+    let settings = Settings { pools, checks: vec![check(10 * SECOND_MS)], zones: Vec::new(), ..Settings::default() };
     let mut director = Director::new(settings, None, now(0));
     let mut coming: BTreeMap<(u64, u64), Target> = BTreeMap::new();
     let mut random = Random(5);

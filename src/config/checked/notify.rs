@@ -1,4 +1,4 @@
-//! `[notify.NAME]`: one way each, and every file with a secret is there.
+//! `[notify.NAME]`: one way each, and every file with a secret is there and not open to everybody.
 
 use lettre::message::Mailboxes;
 
@@ -119,7 +119,7 @@ impl Checker {
                 if tls == Tls::Off {
                     self.at(source, user.span(), "the password would travel in the clear", "use tls = \"starttls\"");
                 }
-                Some((user.get_ref().clone(), self.readable(source, file)?))
+                Some((user.get_ref().clone(), self.secret(source, file)?))
             }
             (Some(half), None) | (None, Some(half)) => {
                 self.at(source, half.span(), "user and password-file go together", "give both, or neither");
@@ -141,9 +141,9 @@ impl Checker {
                 return None;
             }
             (Some(url), None) => self.webhook_url(source, url, template)?,
-            (None, file) => Url::File(file.as_ref().and_then(|file| self.readable(source, file))?),
+            (None, file) => Url::File(file.as_ref().and_then(|file| self.secret(source, file))?),
         };
-        let token_file = table.token_file.as_ref().and_then(|text| self.readable(source, text));
+        let token_file = table.token_file.as_ref().and_then(|text| self.secret(source, text));
         let ca_file = table.ca_file.as_ref().and_then(|text| self.readable(source, text));
         Some(Way::Webhook { url, template, token_file, ca_file })
     }

@@ -4,13 +4,13 @@
 
 mod html;
 mod live;
-mod view;
+pub(super) mod view;
 
 use std::fmt::Display;
 
 use crate::director::alarm::{self, Alarm, Severity};
 use crate::director::status::{
-    CheckStatus, NodeStatus, PoolFamilyStatus, PoolStatus, SecondaryStatus, Status, ZoneStatus,
+    CertDays, CheckStatus, NodeStatus, PoolFamilyStatus, PoolStatus, SecondaryStatus, Status, ZoneStatus,
 };
 
 use super::log::{Entry, result_word};
@@ -98,13 +98,14 @@ fn title(host: &str, alarms: &[Alarm]) -> String {
 fn body(html: &mut Html, source: &Source<'_>, asked: &Asked, alarms: &[Alarm]) {
     let status = source.status;
     let view = View::new(status, asked, alarms);
-    let page = Page { html, asked, now_unix_ms: source.now_unix_ms };
+    let page = Page { html, asked, cert_days: status.cert_days, now_unix_ms: source.now_unix_ms };
     page.all(source, alarms, &view);
 }
 
 struct Page<'a> {
     html: &'a mut Html,
     asked: &'a Asked,
+    cert_days: CertDays,
     now_unix_ms: i64,
 }
 
@@ -131,15 +132,15 @@ impl Page<'_> {
         let (critical, warnings) = (count(Severity::Critical), count(Severity::Warning));
         let (class, words) = match (critical, warnings) {
             (0, 0) => ("good", "\u{2714} All is well".to_owned()),
-            (0, _) => ("warn", format!("! {}", count_of(warnings, "warning"))),
+            (0, _) => ("warn", format!("! {}", text::count_of(warnings, "warning"))),
             (_, 0) => ("bad", format!("\u{2716} {critical} critical")),
-            (_, _) => ("bad", format!("\u{2716} {critical} critical, {}", count_of(warnings, "warning"))),
+            (_, _) => ("bad", format!("\u{2716} {critical} critical, {}", text::count_of(warnings, "warning"))),
         };
         self.html.add(format_args!(
-            "<p id=\"headline\" class=\"{class}\"><strong>{words}</strong>: {}, {}, {}</p>\n",
-            count_of(status.pools.len(), "pool"),
-            count_of(status.nodes.len(), "node"),
-            count_of(status.zones.len(), "zone")
+            "<p id=\"headline\" class=\"{class}\"><a href=\"#alarms\"><strong>{words}</strong></a>: {}, {}, {}</p>\n",
+            text::count_of(status.pools.len(), "pool"),
+            text::count_of(status.nodes.len(), "node"),
+            text::count_of(status.zones.len(), "zone")
         ));
     }
 
@@ -187,20 +188,24 @@ impl Page<'_> {
             match pool.since_unix_ms {
                 None => page.cell("the beginning"),
                 Some(unix_ms) => {
-                    let ago = Ago { unix_ms, now_unix_ms: page.now_unix_ms };
-                    page.html.add(format_args!("<td>{} ({ago})", minute(unix_ms)));
+                    page.moment(unix_ms);
                 }
             }
             page.cell(format_args!("{} [{}]", clip(&pool.reason, SENTENCE_MAX), pool.rule));
             match pool.next_rotation_unix_ms {
                 None => page.cell("none planned"),
                 Some(unix_ms) => {
-                    let ago = Ago { unix_ms, now_unix_ms: page.now_unix_ms };
-                    page.html.add(format_args!("<td>{} ({ago})", minute(unix_ms)));
+                    page.moment(unix_ms);
                 }
             }
             page.html.add(format_args!("\n"));
         });
+    }
+
+    /// How far away a moment is, and when that is.
+    fn moment(&mut self, unix_ms: i64) {
+        let ago = Ago { unix_ms, now_unix_ms: self.now_unix_ms };
+        self.html.add(format_args!("<td>{ago} <small>{}</small>", minute(unix_ms)));
     }
 
     fn alarms(&mut self, alarms: &Shown<&Alarm>) {
@@ -261,12 +266,13 @@ impl Page<'_> {
             match check.cert_expiry_unix_s {
                 None => page.cell(""),
                 Some(unix_s) => {
-                    let mark = match alarm::cert_severity(unix_s, page.now_unix_ms) {
-                        Some(Severity::Critical) => "\u{2716} ",
-                        Some(_) => "! ",
-                        None => "",
+                    let (class, mark) = match alarm::cert_severity(unix_s, page.cert_days, page.now_unix_ms) {
+                        Some(Severity::Critical) => (" class=\"bad\"", "\u{2716} "),
+                        Some(_) => (" class=\"warn\"", "! "),
+                        None => ("", ""),
                     };
-                    page.cell(format_args!("{mark}{}", alarm::cert_words(unix_s, page.now_unix_ms)));
+                    let words = alarm::cert_words(unix_s, page.now_unix_ms);
+                    page.html.add(format_args!("<td{class}>{mark}{words}"));
                 }
             }
             page.html.add(format_args!("\n"));
@@ -303,18 +309,17 @@ impl Page<'_> {
             match &zone.last_export {
                 None => page.cell(if zone.export { "none since the start" } else { "off" }),
                 Some(report) => {
-                    let mark = if failed { "\u{2716} " } else { "" };
+                    let (class, mark) = if failed { (" class=\"bad\"", "\u{2716} ") } else { ("", "") };
                     let ago = Ago { unix_ms: report.unix_ms, now_unix_ms: page.now_unix_ms };
                     let detail = clip(&report.detail, SENTENCE_MAX / 2);
                     let word = result_word(report.result);
-                    page.html.add(format_args!("<td>{mark}{word}, {ago}: {}", Escaped(detail)));
+                    page.html.add(format_args!("<td{class}>{mark}{word}, {ago}: {}", Escaped(detail)));
                 }
             }
             page.html.add(format_args!("\n"));
         });
     }
 
-    /// The serial at each secondary, those that are behind marked.
     fn log(&mut self, log: &[Entry]) {
         self.html.add(format_args!("<section id=\"log\"><h2>Last transitions</h2>\n<ol>\n"));
         for entry in log.iter().rev() {
@@ -365,11 +370,6 @@ fn serials(zone: &ZoneStatus) -> String {
         words.push(format!("and {} more", secondaries.len() - SECONDARIES_MAX));
     }
     words.join(", ")
-}
-
-/// "1 pool", "2 pools".
-fn count_of(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A moment as people read it; seconds would only be noise here.

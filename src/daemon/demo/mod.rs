@@ -17,7 +17,11 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::config::Config;
 
 use super::cli;
+use super::confine::Confined;
 use super::failure::Failure;
+use super::ground::Ground;
+use super::inherit::Inherited;
+use super::serving::Serving;
 use hosts::Host;
 
 const FISHFINGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
@@ -37,8 +41,11 @@ pub async fn run(args: &cli::Demo) -> Result<(), Failure> {
     let listener = UnixListener::bind(folder.socket())?;
 
     let ready = || println!("{}", instructions(args, &folder, ipv6));
+    let serving = Serving::bind(&config, &mut Inherited::default(), None)?;
+    let ground = Ground::prepare(config, serving, None, false).await?;
+    let confined = Confined::No("it is a demo".to_owned());
     tokio::select! {
-        ended = super::run::run(config, false, super::run::interrupted(), ready) => ended,
+        ended = super::run::run(ground, confined, super::run::interrupted(), ready) => ended,
         ended = hosts.obey(listener) => Err(ended.into()),
     }
 }

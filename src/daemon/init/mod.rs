@@ -110,7 +110,8 @@ fn primary_zones(nsd: &NsdConf) -> Result<Vec<(Zone, PathBuf)>, Failure> {
     }
 }
 
-/// Never over a file that is there, unless told to.
+/// Never over a file that is there, unless told to, or there is nothing but comments in it: a package
+/// brings such a one.
 fn write_new(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder)
@@ -118,7 +119,7 @@ fn write_new(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
     }
     let mut options = OpenOptions::new();
     options.write(true).mode(0o644);
-    match force {
+    match force || is_blank(path) {
         true => options.create(true).truncate(true),
         false => options.create_new(true),
     };
@@ -130,6 +131,14 @@ fn write_new(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
         _ => Failure::usage(format!("cannot write {}: {error}", path.display())),
     };
     options.open(path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(failed)
+}
+
+/// Whether a configuration says nothing but its version.
+fn is_blank(path: &Path) -> bool {
+    let Ok(bytes) = read_file(path, DOCUMENT_MAX) else { return false };
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.all(|line| line.replace(' ', "") == "version=1")
 }
 
 /// The address of the nsd, as we reach it.

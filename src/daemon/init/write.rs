@@ -70,7 +70,11 @@ pub fn next_steps(nsd: &NsdConf, nsd_conf: &Path, args: &Init) -> String {
             "server:\n    ip-address: 127.0.0.1@5300\n    rrl-ratelimit: 0    # behind a relay nsd sees one client\n";
         let _ = writeln!(text, "\nThen restart nsd. Until now it listens on {}.", listen(nsd));
     }
-    let _ = writeln!(text, "\nNext:\n  nsd-failover check --config {config}\n  nsd-failover run --config {config}");
+    let _ = writeln!(
+        text,
+        "\nNext:\n  nsd-failover check --config {config}\n  nsd-failover run --shadow --config {config}   \
+         # for a while: decides and tells, changes nothing\n  nsd-failover run --config {config}"
+    );
     text
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::config::dns::Dns;
-use crate::control::api::{Answer, Command, Request};
+use crate::control::api::{Answer, Command, Kept, Request};
 use crate::control::text;
 use crate::director::event::{Event, Order};
 use crate::dns::name::Name;
@@ -18,9 +18,10 @@ use crate::publish::Publisher;
 use crate::publish::generations::Generation;
 
 use super::super::failure::Failure;
+use super::super::ground::Ground;
 use super::super::load::{self, Loaded};
 use super::super::waiters::Until;
-use super::super::{exports, notices, shadow, transfers};
+use super::super::{exports, notices, transfers};
 use super::{Back, Daemon, blocking};
 
 impl Daemon {
@@ -114,6 +115,7 @@ impl Daemon {
             let answer = match publisher.kept(&origin).await {
                 Ok(kept) => Answer {
                     details: kept.iter().map(kept_line).collect(),
+                    generations: kept.iter().map(told).collect(),
                     ..Answer::done(format!("{} generations of {origin} are kept, newest first", kept.len()))
                 },
                 Err(problem) => Answer::failed(problem),
@@ -148,11 +150,13 @@ impl Daemon {
     /// Reads everything again, beside the loop; the old stays in service until the new is complete.
     pub(super) fn reload(&mut self, reply: Option<oneshot::Sender<Answer>>) {
         let (file, back, in_shadow) = (self.config.file.clone(), self.back.clone(), self.shadow.is_some());
+        let confined = Arc::clone(&self.confined);
         tokio::spawn(async move {
             let read = move || {
-                let config = Config::load(&file)?;
-                let config = if in_shadow { shadow::mute(config) } else { config };
-                let loaded = load::load(&config)?;
+                let config = Config::load(&file).map_err(|problems| confined.explain(problems.into()))?;
+                let config = Ground::muted(config, in_shadow);
+                let loaded = load::load(&config).map_err(|failure| confined.explain(failure))?;
+                confined.suffices(&config, &loaded)?;
                 let prober = Prober::new(&loaded.settings.checks).map_err(|error| Failure::usage(error.to_string()))?;
                 Ok((config, loaded, prober))
             };
@@ -200,11 +204,21 @@ impl Daemon {
     }
 }
 
+fn told(kept: &Generation) -> Kept {
+    let Generation { hash, included, serial, generation, unix_ms } = kept.clone();
+    Kept { serial, unix_ms, generation, hash, included: included.into_iter().map(|file| file.path).collect() }
+}
+
 /// One kept generation for people.
 fn kept_line(kept: &Generation) -> String {
     let from = kept.generation.map_or("found in the file".to_owned(), |number| format!("from generation {number}"));
+    let included = match kept.included.len() {
+        0 => String::new(),
+        1 => "  and an included file".to_owned(),
+        count => format!("  and {count} included files"),
+    };
     format!(
-        "serial {:<10}  {}  {from}  {}",
+        "serial {:<10}  {}  {from}  {}{included}",
         kept.serial,
         text::utc(kept.unix_ms),
         &kept.hash[..12.min(kept.hash.len())]
@@ -218,6 +232,7 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
         ("http", old.http != new.http),
         ("control", old.control != new.control),
         ("state-dir", old.state_dir != new.state_dir),
+        ("user, group, [confine] or log", old.process != new.process),
         ("[nsd]", old.nsd != new.nsd),
         ("[dns]", fixed_dns(&old.dns) != fixed_dns(&new.dns)),
         ("[rrl]", old.rrl != new.rrl),

@@ -26,15 +26,17 @@ use crate::serve::transfer::{Seen, Transfers};
 use crate::table::{Live, Table};
 
 use super::clock::Clock;
+use super::confine::Confined;
 use super::exports;
 use super::failure::Failure;
+use super::ground::Ground;
 use super::journal::Journal;
 use super::load::{self, Loaded};
+use super::manager::Watchdog;
 use super::notices;
-use super::persist::StateDir;
 use super::recorder::Recorder;
 use super::saver::{Saved, Saver};
-use super::serving::{Counted, Serving};
+use super::serving::Counted;
 use super::shadow;
 use super::transfers;
 use super::waiters::Waiters;
@@ -64,32 +66,19 @@ const IDLE: Duration = Duration::from_secs(9);
 /// off is cleaned up at the next start.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Runs until `shutdown`. `ready` is called once everything is bound and loaded. With `in_shadow`
-/// nothing is published; see `shadow`.
+/// Runs until `shutdown`. `ready` is called once everything is in service.
 pub async fn run(
-    config: Config,
-    in_shadow: bool,
+    ground: Ground,
+    confined: Confined,
     shutdown: impl Future<Output = ()>,
     ready: impl FnOnce(),
 ) -> Result<(), Failure> {
-    let config = if in_shadow { shadow::mute(config) } else { config };
-    let mut serving = Serving::bind(&config)?;
-    let state_dir = StateDir::open(&config.state_dir)?;
-    let journal = Arc::new(Journal::open(state_dir.path()));
-    let publisher = publisher(&config).map(Arc::new);
-    // In shadow an export that was cut off is somebody else's to clean up.
-    if let Some(publisher) = publisher.as_ref().filter(|_| !in_shadow) {
-        for report in publisher.recover().await {
-            journal.record(Entry::Export(report));
-        }
-    }
-    let loading = config.clone();
-    let loaded = blocking(move || load::load(&loading)).await??;
-    for line in &loaded.warnings {
-        tracing::warn!("{line}");
+    let Ground { config, loaded, mut serving, state_dir, journal, publisher, mut saved, in_shadow } = ground;
+    match &confined {
+        Confined::To(_, words) => tracing::info!("{words}"),
+        Confined::No(why) => tracing::info!("not confined: {why}"),
     }
     let clock = Clock::start();
-    let mut saved: Option<State> = state_dir.load();
     if let Some(publisher) = &publisher {
         for (origin, serial) in publishing::serials_at(publisher, &loaded).await {
             saved = Some(State::with_serial_at_nsd(saved.take(), &origin, serial));
@@ -105,7 +94,8 @@ pub async fn run(
     let transfers = Transfers::new(Arc::clone(&live), seen_in);
     transfers.configure(transfers::settings(&config, &loaded));
     let counted = serving.start(&live, &transfers, &config, loaded.certificate.clone())?;
-    let notifier = Notifier::start(&super::host(), notices::destinations(&config.notify), status.clone());
+    let destinations = notices::destinations(&config.notify);
+    let notifier = Notifier::start(&super::host(), destinations, status.clone(), state_dir.path());
     let handle = Handle {
         status,
         log: Arc::clone(&journal.log),
@@ -149,12 +139,14 @@ pub async fn run(
         back,
         counted,
         notifier,
+        confined: Arc::new(confined),
+        watchdog: Watchdog::from_env(),
     };
     daemon.journal.note(format!("started: {} zones, {} pools", daemon.loaded.zones.len(), daemon.pools.len()));
     ready();
-    super::notify::ready();
+    super::manager::ready();
     daemon.run(Inbox { events, commands, seen, saved }, shutdown).await;
-    super::notify::stopping();
+    super::manager::stopping();
     daemon.transfers.stop();
     serving.stop().await;
     daemon.stop().await;
@@ -208,6 +200,9 @@ struct Daemon {
     shadow: Option<watch::Sender<Option<shadow::Seen>>>,
     saver: Saver,
     notifier: Notifier,
+    /// What the process can still reach; a reload that needs more is refused.
+    confined: Arc<Confined>,
+    watchdog: Watchdog,
     recorder: Recorder,
     status: watch::Sender<Arc<Status>>,
     /// When the snapshot must be renewed, if it is stale.
@@ -224,10 +219,11 @@ struct Daemon {
 impl Daemon {
     async fn run(&mut self, mut inbox: Inbox, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
-        let mut hangup = super::notify::hangups();
+        let mut hangup = super::manager::hangups();
         let serials = self.poll_serials();
         self.handle(Event::Tick);
         loop {
+            self.watchdog.turned();
             let wakeup = self.wakeup();
             tokio::select! {
                 biased;
@@ -252,7 +248,7 @@ impl Daemon {
         let director = self.director.next_wakeup_ms().map(|at_ms| self.clock.instant(at_ms));
         // An idle daemon shows that it is alive.
         let idle = Instant::now() + IDLE;
-        [director, self.status_due].into_iter().flatten().fold(idle, Instant::min)
+        [director, self.status_due, self.watchdog.due()].into_iter().flatten().fold(idle, Instant::min)
     }
 
     fn take(&mut self, back: Back) {

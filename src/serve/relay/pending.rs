@@ -4,7 +4,13 @@
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use crate::dns::message::HEADER_LEN;
+use crate::dns::name::wire_len;
+
 use super::super::sys::batch::Envelope;
+
+/// What follows the name in a question, in octets.
+const TYPE_AND_CLASS_LEN: usize = 4;
 
 /// What identifies a reply: the socket it comes in on, and its ID.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -30,8 +36,17 @@ pub struct Waiting {
     pub envelope: Envelope,
     /// The whole query as the client sent it.
     pub query: Vec<u8>,
+    /// Length of its question, in octets.
+    pub question_len: usize,
     deadline_ms: u64,
     key: Key,
+}
+
+impl Waiting {
+    /// The question as the client sent it; empty if it was none.
+    pub fn question(&self) -> &[u8] {
+        self.query.get(HEADER_LEN..HEADER_LEN + self.question_len).unwrap_or_default()
+    }
 }
 
 struct Place {
@@ -49,6 +64,7 @@ impl Pending {
             waiting: Waiting {
                 envelope: Envelope::NONE,
                 query: Vec::new(),
+                question_len: 0,
                 deadline_ms: 0,
                 key: Key { socket: 0, id: 0 },
             },
@@ -90,6 +106,8 @@ impl Pending {
         place.waiting.envelope = *envelope;
         place.waiting.query.clear();
         place.waiting.query.extend_from_slice(query);
+        let name_len = query.get(HEADER_LEN..).and_then(|rest| wire_len(rest).ok());
+        place.waiting.question_len = name_len.map_or(0, |len| len + TYPE_AND_CLASS_LEN);
         place.waiting.deadline_ms = deadline_ms;
         place.waiting.key = key;
         (place.before, place.after) = (self.newest, NONE);

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
-use crate::dns::message::{HEADER_LEN, Query, answers, flags};
+use crate::dns::message::{HEADER_LEN, answers, flags};
 use crate::table::respond::Answer;
 
 use super::super::counters::{Relayed, Request, Tally};
@@ -12,26 +12,34 @@ use super::super::rrl::{Judgement, subject_of};
 use super::super::sys::Calls;
 use super::super::sys::batch::{Batch, Envelope};
 use super::super::sys::random::Random;
+use super::super::sys::segments::Segments;
 use super::super::udp::Outgoing;
 use super::Settings;
 use super::pending::{Key, Pending, Waiting};
 
-/// Sockets towards nsd, each with a port of its own: a forger has to guess which.
+/// Sockets towards nsd. Queries leave by one of them; the others are there for what was asked
+/// before. Each turn opens a new one, with another port: a forger has to guess it within that time.
 pub const SOCKETS: usize = 4;
 /// Largest datagram in either direction, in octets: more than nsd's own default of 1232.
 const DATAGRAM_MAX: usize = 4_096;
 /// Tries for an ID that is not in use; with a table far smaller than 65,536 the first one does.
 const ID_TRIES: usize = 16;
+/// Shortest turn of a socket, in milliseconds.
+const TURN_MIN_MS: u64 = 250;
 /// Batches received from one socket before the clients' side gets its turn again.
 const COLLECT_MAX: usize = 4;
 
 pub struct Relay {
+    address: SocketAddr,
     sockets: Vec<UdpSocket>,
+    /// The one whose turn it is, and until when.
+    socket: usize,
+    turn_ends_ms: u64,
     pending: Pending,
     random: Random,
     /// Queries on their way to nsd, all by the same socket.
     queries: Batch,
-    socket: usize,
+    segments: Segments,
     replies: Batch,
     timeout_ms: u32,
     proxy: bool,
@@ -41,22 +49,15 @@ pub struct Relay {
 impl Relay {
     /// Opens the sockets; nothing is sent yet.
     pub fn new(settings: &Settings, calls: Calls) -> io::Result<Relay> {
-        let any: SocketAddr = match settings.address {
-            SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
-            SocketAddr::V6(_) => ([0u16; 8], 0).into(),
-        };
-        let open = |_| {
-            let socket = UdpSocket::bind(any)?;
-            // Connected: datagrams from anywhere else never arrive, and nobody there is told at once.
-            socket.connect(settings.address)?;
-            Ok(socket)
-        };
         Ok(Relay {
-            sockets: (0..SOCKETS).map(open).collect::<io::Result<_>>()?,
+            address: settings.address,
+            sockets: (0..SOCKETS).map(|_| open(settings.address)).collect::<io::Result<_>>()?,
+            socket: 0,
+            turn_ends_ms: 0,
             pending: Pending::new(settings.pending_max),
             random: Random::new()?,
             queries: Batch::new(DATAGRAM_MAX),
-            socket: 0,
+            segments: Segments::default(),
             replies: Batch::new(DATAGRAM_MAX),
             timeout_ms: settings.timeout_ms,
             proxy: settings.proxy,
@@ -91,6 +92,9 @@ impl Relay {
         if self.queries.is_full() {
             self.flush(outgoing, tally);
         }
+        if now_ms >= self.turn_ends_ms {
+            self.turn(now_ms, outgoing, tally);
+        }
         let key = if self.pending.is_full() { None } else { self.new_key() };
         let fits = query.len() <= DATAGRAM_MAX - proxy::WRITTEN_MAX;
         let Some(key) = key.filter(|_| fits) else {
@@ -109,17 +113,28 @@ impl Relay {
         self.queries.push(len, &Envelope::NONE);
     }
 
-    /// Sends what has been taken. The next queries leave by another socket.
+    /// Sends what has been taken.
     pub fn flush(&mut self, outgoing: &mut Outgoing<'_>, tally: &mut Tally) {
         if self.queries.is_empty() {
             return;
         }
-        if self.queries.send(&self.sockets[self.socket], self.calls).refused {
+        let socket = &self.sockets[self.socket];
+        if self.queries.send_together(socket, self.calls, &mut self.segments).refused {
             self.refused(self.socket, outgoing, tally);
         }
-        if let Ok(random) = self.random.next_u16() {
-            self.socket = usize::from(random) % self.sockets.len();
-        }
+    }
+
+    /// From now on queries leave by a new socket. It takes the place of the oldest, whose requests
+    /// have all ended: three turns last longer than one may wait.
+    fn turn(&mut self, now_ms: u64, outgoing: &mut Outgoing<'_>, tally: &mut Tally) {
+        self.flush(outgoing, tally);
+        self.turn_ends_ms = now_ms.saturating_add(u64::from(self.timeout_ms / 2).max(TURN_MIN_MS));
+        // Without descriptors to spare, the old port has to do for another turn.
+        let Ok(socket) = open(self.address) else { return };
+        let next = (self.socket + 1) % self.sockets.len();
+        self.refused(next, outgoing, tally);
+        self.sockets[next] = socket;
+        self.socket = next;
     }
 
     /// Hands on what has arrived at the sockets that are ready, and SERVFAIL to those who have waited
@@ -166,11 +181,7 @@ impl Relay {
                 tally.relayed(Relayed::Stray);
                 continue;
             };
-            let question = |waiting: &Waiting| Query::read(&waiting.query).map(|query| query.question.wire.len());
-            let is_answer = |waiting: &Waiting| match question(waiting) {
-                Ok(len) => answers(reply, id, &waiting.query[HEADER_LEN..HEADER_LEN + len]),
-                Err(_) => false,
-            };
+            let is_answer = |waiting: &Waiting| answers(reply, id, waiting.question());
             let Some(waiting) = self.pending.take(Key { socket, id }, is_answer) else {
                 tally.relayed(Relayed::Stray);
                 continue;
@@ -179,7 +190,7 @@ impl Relay {
             let len = reply.len().min(copy.len());
             copy[..len].copy_from_slice(&reply[..len]);
             copy[..2].copy_from_slice(&waiting.query[..2]);
-            let question_len = question(waiting).unwrap_or_default();
+            let question_len = waiting.question_len;
             let len = if cut || len < reply.len() { cut_short(copy, question_len) } else { len };
             tally.relayed(Relayed::Answered);
             let answer = Answer { len, subject: subject_of(&copy[..len]), known_client: false };
@@ -213,6 +224,18 @@ impl Relay {
         }
         None
     }
+}
+
+/// A socket with a port of the system's choice, connected: datagrams from anywhere else never arrive,
+/// and that nobody is there is told at once.
+fn open(address: SocketAddr) -> io::Result<UdpSocket> {
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
+        SocketAddr::V6(_) => ([0u16; 8], 0).into(),
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(address)?;
+    Ok(socket)
 }
 
 /// A reply that did not arrive whole, or must not leave whole, becomes header and question with TC:

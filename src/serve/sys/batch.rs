@@ -19,14 +19,14 @@ const PEER_MAX: usize = 28;
 /// Up to [`BATCH_LEN`] datagrams with their addresses. One for each direction; not shared.
 pub struct Batch {
     /// `BATCH_LEN` buffers of `size` octets.
-    octets: Box<[u8]>,
-    size: usize,
-    entries: Box<[Entry]>,
+    pub(super) octets: Box<[u8]>,
+    pub(super) size: usize,
+    pub(super) entries: Box<[Entry]>,
     /// Entries in use.
-    len: usize,
+    pub(super) len: usize,
     /// Filled anew for each system call, so that no pointer outlives its borrow.
-    vectors: Box<[libc::iovec]>,
-    headers: Box<[Header]>,
+    pub(super) vectors: Box<[libc::iovec]>,
+    pub(super) headers: Box<[Header]>,
 }
 
 // SAFETY: the pointers in `vectors` and `headers` are made and used within one call, by whoever has
@@ -34,9 +34,9 @@ pub struct Batch {
 unsafe impl Send for Batch {}
 
 #[cfg(target_os = "linux")]
-type Header = libc::mmsghdr;
+pub(super) type Header = libc::mmsghdr;
 #[cfg(not(target_os = "linux"))]
-type Header = libc::msghdr;
+pub(super) type Header = libc::msghdr;
 
 #[derive(Clone, Copy)]
 enum Direction {
@@ -45,9 +45,9 @@ enum Direction {
 }
 
 #[derive(Clone, Copy)]
-struct Entry {
+pub(super) struct Entry {
     envelope: Envelope,
-    len: usize,
+    pub(super) len: usize,
     truncated: bool,
 }
 
@@ -281,7 +281,7 @@ impl Batch {
     }
 
     /// Looks at why a datagram was not sent. True: it is worth another try.
-    fn excuse(&self, result: &mut Sent, retried: &mut bool) -> bool {
+    pub(super) fn excuse(&self, result: &mut Sent, retried: &mut bool) -> bool {
         let error = io::Error::last_os_error().kind();
         let refused = error == io::ErrorKind::ConnectionRefused;
         result.refused |= refused;

@@ -7,7 +7,11 @@
 #![allow(unsafe_code)]
 
 pub mod batch;
+#[cfg(target_os = "openbsd")]
+pub mod openbsd;
+pub mod pages;
 pub mod random;
+pub mod segments;
 pub mod source;
 
 use std::io;

@@ -33,7 +33,7 @@ use crate::table::{Live, Table};
 use places::Places;
 use totals::Totals;
 pub use totals::{Notified, Outcome, Snapshot};
-use tsig::Keys;
+use tsig::{Keys, Verified};
 
 /// NOTIFY and SOA queries under way at a time; more wait their turn.
 const EXCHANGES_MAX: usize = 64;
@@ -190,6 +190,11 @@ impl Transfers {
         !self.rules.load().keys.is_empty()
     }
 
+    /// Checks the TSIG of a query; see [`Keys::verify`].
+    pub fn verify(&self, query: &[u8]) -> Result<Option<Verified>, Vec<u8>> {
+        self.rules.load().keys.verify(query)
+    }
+
     /// Answers a signed query (RFC 8945 section 5.3) at the end of `out`. `max` is what a reply may
     /// have, in octets. False: nothing is to be sent.
     pub fn answer_signed(
@@ -201,8 +206,7 @@ impl Transfers {
         max: usize,
         out: &mut Vec<u8>,
     ) -> bool {
-        let rules = self.rules.load();
-        let verified = match rules.keys.verify(query) {
+        let verified = match self.verify(query) {
             Ok(Some(verified)) => verified,
             Ok(None) => return false,
             Err(refusal) => {

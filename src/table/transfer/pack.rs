@@ -4,7 +4,6 @@ use crate::dns::message::{HEADER_LEN, MESSAGE_MAX};
 
 use super::super::blob::Rrset;
 use super::super::reply::POINTER_MAX;
-use super::super::tree::{APEX, NodeId};
 use super::super::zone_table::{SOA_NUMBERS_LEN, ZoneTable};
 use super::change::record_at;
 
@@ -13,6 +12,8 @@ use super::change::record_at;
 const MESSAGE_FULL: usize = 16_384;
 /// Kept free for OPT and TSIG behind the largest record.
 const TAIL: usize = 1_024;
+/// The question's name is the apex.
+const POINTER_TO_APEX: [u8; 2] = [0xc0, HEADER_LEN as u8];
 /// An OPT record without options.
 const OPT_LEN: usize = 11;
 
@@ -20,8 +21,8 @@ pub(super) struct Packer<'o> {
     out: &'o mut Vec<u8>,
     zone: &'o ZoneTable,
     records: u16,
-    /// The owner written last, and where it stands.
-    owner: Option<(NodeId, usize)>,
+    /// Where the owner written last stands.
+    owner_at: Option<usize>,
 }
 
 impl<'o> Packer<'o> {
@@ -31,13 +32,13 @@ impl<'o> Packer<'o> {
         out.clear();
         out.extend_from_slice([id, flags, 1, 0, 0, 0].map(u16::to_be_bytes).as_flattened());
         out.extend_from_slice(question);
-        Packer { out, zone, records: 0, owner: None }
+        Packer { out, zone, records: 0, owner_at: None }
     }
 
     /// Adds the zone's SOA record with this serial. False: the message is full.
     pub fn soa(&mut self, serial: u32) -> bool {
         let rrset = self.zone.blobs.rrset(self.zone.soa.blob);
-        if let Put::Full = self.record(APEX, &rrset, 0) {
+        if let Put::Full = self.record(&[], &rrset, 0) {
             return false;
         }
         let at = self.out.len() - SOA_NUMBERS_LEN;
@@ -45,12 +46,10 @@ impl<'o> Packer<'o> {
         true
     }
 
-    /// Adds the record of an RRset that starts there, and says how long it is in the RRset.
-    /// `None`: the message is full, or the RRset has ended.
-    pub fn record(&mut self, node: NodeId, rrset: &Rrset<'_>, start: usize) -> Put {
+    /// Adds the record of an RRset that starts there. `relative` is its owner without the apex.
+    pub fn record(&mut self, relative: &[u8], rrset: &Rrset<'_>, start: usize) -> Put {
         let Some(record) = record_at(rrset.bytes, start) else { return Put::End };
-        let relative = self.zone.tree.name(node);
-        let known = self.owner.filter(|(last, at)| *last == node && *at <= POINTER_MAX).map(|(_, at)| at);
+        let known = self.known(relative);
         let owner_len = if known.is_some() { 2 } else { relative.len() + 2 };
         // A first record always fits: an RRset is far smaller than a message.
         let limit = if self.records == 0 { MESSAGE_MAX - TAIL } else { MESSAGE_FULL };
@@ -60,7 +59,7 @@ impl<'o> Packer<'o> {
         match known {
             Some(at) => self.pointer(at),
             None => {
-                self.owner = Some((node, self.out.len()));
+                self.owner_at = Some(self.out.len());
                 self.out.extend_from_slice(relative);
                 self.pointer(HEADER_LEN);
             }
@@ -73,7 +72,7 @@ impl<'o> Packer<'o> {
                 break;
             }
             let at = at - start - 2 + shift;
-            self.out[at..at + 2].copy_from_slice(&(0xc000 | HEADER_LEN as u16).to_be_bytes());
+            self.out[at..at + 2].copy_from_slice(&POINTER_TO_APEX);
         }
         self.records += 1;
         Put::Done(record.len())
@@ -91,6 +90,17 @@ impl<'o> Packer<'o> {
             self.out[10..12].copy_from_slice(&1u16.to_be_bytes());
         }
         self.records
+    }
+
+    /// Where this owner stands already, if it was the last.
+    fn known(&self, relative: &[u8]) -> Option<usize> {
+        if relative.is_empty() {
+            return Some(HEADER_LEN);
+        }
+        let at = self.owner_at.filter(|at| *at <= POINTER_MAX)?;
+        let rest = self.out[at..].strip_prefix(relative)?;
+        // A pointer in place of a further label: the name ends there.
+        rest.starts_with(&POINTER_TO_APEX).then_some(at)
     }
 
     fn pointer(&mut self, to: usize) {

@@ -19,7 +19,9 @@ use crate::dns::message::{Query, flags};
 use crate::dns::transfer::Wanted;
 
 use super::super::Table;
+use super::super::blob::BlobId;
 use super::super::choice::WITHDRAWN;
+use super::super::denial::hash_label;
 use super::super::respond::PAYLOAD_MAX;
 use super::super::tree::NodeId;
 use super::super::zone_table::{Mode, ZoneTable};
@@ -60,8 +62,8 @@ enum Step {
     Added,
 }
 
-/// Where the next record of a step is: a node and a set of it, or a change and one of its names; and
-/// a record of that RRset.
+/// Where the next record of a step is: a node and a part of it, or a change and one of its names; and
+/// a record of that RRset. Behind the last node come the NSEC3 records.
 #[derive(Clone, Copy, Default)]
 struct Cursor {
     outer: usize,
@@ -166,26 +168,47 @@ impl Stream {
 
     /// True: the message is full. The same for [`Stream::some`].
     fn all(&mut self, packer: &mut Packer<'_>) -> bool {
-        let Cursor { outer, inner, record } = &mut self.cursor;
-        while *outer < self.zone.names() {
-            let node = self.zone.tree.node(*outer as NodeId);
-            while let Some(set) = self.zone.sets(node).get(*inner) {
-                let (outcome, _) = self.zone.outcome(*set, &self.table.picks);
-                if outcome.blob != WITHDRAWN && outcome.blob != self.zone.soa.blob {
-                    let rrset = self.zone.blobs.rrset(outcome.blob);
-                    loop {
-                        match packer.record(*outer as NodeId, &rrset, *record) {
-                            Put::Done(len) => *record += len,
-                            Put::Full => return true,
-                            Put::End => break,
-                        }
+        let names = self.zone.names();
+        loop {
+            let Cursor { outer, inner, .. } = self.cursor;
+            let (label, relative, part);
+            if outer < names {
+                (relative, part) = (self.zone.tree.name(outer as NodeId), self.part(outer as NodeId, inner));
+            } else {
+                // NSEC3 records stand at names that are none of the zone's.
+                let Some(owner) = self.zone.nsec3(outer - names) else { return false };
+                label = hash_label(&owner.hash);
+                (relative, part) = (&label[..], [Some(owner.record), owner.signatures].get(inner).copied());
+            }
+            let Some(blob) = part else {
+                self.cursor = Cursor { outer: outer + 1, ..Cursor::default() };
+                continue;
+            };
+            if let Some(rrset) = blob.map(|blob| self.zone.blobs.rrset(blob)) {
+                loop {
+                    match packer.record(relative, &rrset, self.cursor.record) {
+                        Put::Done(len) => self.cursor.record += len,
+                        Put::Full => return true,
+                        Put::End => break,
                     }
                 }
-                (*inner, *record) = (*inner + 1, 0);
             }
-            (*outer, *inner) = (*outer + 1, 0);
+            self.cursor = Cursor { outer, inner: inner + 1, record: 0 };
         }
-        false
+    }
+
+    /// What stands at a node by place: each RRset, and behind it the signatures over it. `None`: that
+    /// was all. Within, `None`: nothing of the kind, or nothing under this decision.
+    fn part(&self, node: NodeId, place: usize) -> Option<Option<BlobId>> {
+        let zone = &self.zone;
+        let node = zone.tree.node(node);
+        let set = zone.sets(node).get(place / 2)?;
+        if place % 2 == 1 {
+            return Some(zone.signatures(node, Rtype::from_int(set.rtype)));
+        }
+        let (outcome, _) = zone.outcome(*set, &self.table.picks);
+        // The SOA frames the zone, see `steps`.
+        Some(Some(outcome.blob).filter(|blob| *blob != WITHDRAWN && *blob != zone.soa.blob))
     }
 
     fn some(&mut self, packer: &mut Packer<'_>, side: fn(&Change) -> &Records) -> bool {
@@ -197,7 +220,7 @@ impl Stream {
                 let rrset = self.zone.blobs.rrset(records.blob);
                 while let Some(node) = followers.of(change.choice).get(*inner) {
                     while let Some(start) = records.starts.get(*record) {
-                        if let Put::Full = packer.record(*node, &rrset, usize::from(*start)) {
+                        if let Put::Full = packer.record(self.zone.tree.name(*node), &rrset, usize::from(*start)) {
                             return true;
                         }
                         *record += 1;

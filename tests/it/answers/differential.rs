@@ -22,14 +22,11 @@
 //! * **NXDOMAIN behind a DNAME**: both NSEC records (RFC 4035 section 3.1.3.2); nsd leaves one out.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
 use std::sync::Arc;
 
-use hickory_proto::op::{Edns, Message, OpCode, Query};
-use hickory_proto::rr::{Name as HickoryName, RecordType};
+use hickory_proto::op::Message;
+use hickory_proto::rr::RecordType;
 
 use domain::base::iana::Rtype;
 
@@ -42,6 +39,7 @@ use nsd_failover::zone::Zone;
 
 use super::support::{reply_octets, type_of};
 use crate::support::nsd::Nsd;
+use crate::support::signed::{exchange, lines, query, signed};
 
 const TYPES: [&str; 19] = [
     "A",
@@ -200,22 +198,6 @@ fn generated(seed: u64) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Signs with BIND's tools, as an operator would.
-fn signed(origin: &str, text: &[u8], options: &[&str]) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let run = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).current_dir(folder.path()).output();
-        let output = output.unwrap_or_else(|error| panic!("{program} is not installed: {error}"));
-        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
-    };
-    fs::write(folder.path().join("zone"), text).unwrap();
-    run("dnssec-keygen", &["-q", "-a", "ECDSAP256SHA256", "-f", "KSK", origin]);
-    run("dnssec-keygen", &["-q", "-a", "ECDSAP256SHA256", origin]);
-    let always = ["-q", "-S", "-z", "-o", origin, "-f", "signed", "-e", "now+86400"];
-    run("dnssec-signzone", &[&always[..], options, &["zone"]].concat());
-    fs::read(folder.path().join("signed")).unwrap()
-}
-
 fn compare(zones: &[(&str, Vec<u8>)], dnssec: bool) {
     let texts: Vec<(&str, &[u8])> = zones.iter().map(|(origin, text)| (*origin, text.as_slice())).collect();
     let nsd = Nsd::start(&texts);
@@ -282,40 +264,6 @@ fn around(owner: &Name, origin: &Name, names: &mut BTreeSet<String>) {
         names.insert(format!("aa.{name}"));
         above = name.parent();
     }
-}
-
-fn query(name: &str, rtype: u16, dnssec_ok: bool) -> Vec<u8> {
-    let name: Name = name.parse().unwrap();
-    if name.wire().len() > 255 {
-        return Vec::new();
-    }
-    let mut message = Message::query();
-    message.metadata.id = 0x1234;
-    message.metadata.op_code = OpCode::Query;
-    let owner = HickoryName::from_labels(name.labels()).unwrap();
-    message.add_query(Query::query(owner, RecordType::from(rtype)));
-    let mut edns = Edns::new();
-    edns.set_max_payload(4096);
-    edns.set_dnssec_ok(dnssec_ok);
-    message.edns = Some(edns);
-    message.to_vec().unwrap()
-}
-
-fn exchange(stream: &mut TcpStream, query: &[u8]) -> Message {
-    stream.write_all(&[&(query.len() as u16).to_be_bytes()[..], query].concat()).unwrap();
-    let mut length = [0; 2];
-    stream.read_exact(&mut length).unwrap();
-    let mut reply = vec![0; u16::from_be_bytes(length).into()];
-    stream.read_exact(&mut reply).unwrap();
-    Message::from_vec(&reply).unwrap()
-}
-
-fn lines(records: &[hickory_proto::rr::Record]) -> BTreeSet<String> {
-    let line = |record: &hickory_proto::rr::Record| {
-        let owner = record.name.to_ascii().to_lowercase();
-        format!("{owner} {} {} {:?}", record.ttl, record.record_type(), record.data).to_lowercase()
-    };
-    records.iter().map(line).collect()
 }
 
 fn same(ours: &Message, theirs: &Message, name: &str, rtype: &str) -> bool {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -15,18 +16,21 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
+use nsd_failover::dns::access::{Algorithm, Key, Secret};
+use nsd_failover::serve::transfer::tsig::Keys;
+
 use crate::support::daemon::Daemon;
 use crate::support::nsd::free_address;
 
 /// A certificate for `ns.test` that is its own authority.
-fn certificate(folder: &Path) {
+pub fn certificate(folder: &Path) {
     let made = rcgen::generate_simple_self_signed(vec!["ns.test".to_owned()]).unwrap();
     fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
     fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
 }
 
 /// What kdig prints; it trusts `ca` and nobody else.
-fn kdig(server: SocketAddr, transport: &str, ca: &Path, question: &str) -> String {
+pub fn kdig(server: SocketAddr, transport: &str, ca: &Path, question: &str) -> String {
     let ca = format!("+tls-ca={}", ca.display());
     let (at, port) = (format!("@{}", server.ip()), server.port().to_string());
     let mut command = Command::new("kdig");
@@ -37,23 +41,36 @@ fn kdig(server: SocketAddr, transport: &str, ca: &Path, question: &str) -> Strin
 
 /// The reply over QUIC to a question for an A record, padded. Debian's kdig speaks no QUIC: here
 /// hickory's client is the witness.
-fn doq(server: SocketAddr, ca: &Path, owner: &str) -> DnsResponse {
+pub fn doq(server: SocketAddr, ca: &Path, owner: &str) -> DnsResponse {
+    doq_message(server, ca, &padded_query(owner))
+}
+
+/// TLS that trusts `ca` and nobody else.
+pub fn trusting(ca: &Path) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_root_certificates(roots).with_no_client_auth();
+    config.with_root_certificates(roots).with_no_client_auth()
+}
+
+fn padded_query(owner: &str) -> Message {
     let mut message = Message::query();
     message.metadata.id = 0;
     message.add_query(Query::query(Name::from_ascii(owner).unwrap(), RecordType::A));
     let mut edns = Edns::new();
     edns.options_mut().insert(EdnsOption::Unknown(12, vec![0; 8]));
     message.edns = Some(edns);
+    message
+}
+
+fn doq_message(server: SocketAddr, ca: &Path, message: &Message) -> DnsResponse {
+    let config = trusting(ca);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let builder = QuicClientStreamBuilder::default().crypto_config(config);
         let mut stream = builder.build(server, Arc::from("ns.test")).await.unwrap();
-        stream.send_message(DnsRequest::from(message)).first_answer().await.unwrap()
+        stream.send_message(DnsRequest::from(message.clone())).first_answer().await.unwrap()
     })
 }
 
@@ -113,4 +130,54 @@ fn tls_https_and_quic() {
     assert!(!daemon.verb(&["reload"]).status.success());
     assert!(kdig(tls, "+tls", &kept, "www.example.org A").contains("NOERROR"));
     assert!(!daemon.log().contains("www.example.org"), "no query is logged");
+}
+
+/// RFC 8945 over each transport: a good signature is answered with one that kdig and `domain` accept,
+/// a wrong one is told what is wrong.
+#[test]
+fn signed_queries() {
+    const SECRET: &str = "c2Vuc2VsZXNzIHNlY3JldCBmb3IgdGVzdHMgb25seQ==";
+    let folder = tempfile::tempdir().unwrap();
+    certificate(folder.path());
+    fs::write(folder.path().join("key"), SECRET).unwrap();
+    fs::set_permissions(folder.path().join("key"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(folder.path().join("zone"), "@ 300 SOA ns h 1 2 3 400000 5\n@ 300 NS ns\nns 300 A 192.0.2.53\n").unwrap();
+    let [plain, tls, https, quic] = [(); 4].map(|()| free_address());
+    let config = format!(
+        "version = 1\nlisten = [\"{plain}\"]\n[tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n\
+         listen-tls = [\"{tls}\"]\nlisten-https = [\"{https}\"]\nlisten-quic = [\"{quic}\"]\n\
+         [key.\"key.example.org\"]\nsecret-file = \"key\"\n[zone.\"example.org\"]\nfile = \"zone\"\n\
+         allow-transfer = [\"key.example.org\"]\n"
+    );
+    let _daemon = Daemon::start(folder.path(), &config);
+    let ca = folder.path().join("cert.pem");
+    for (transport, server) in [("+tls", tls), ("+https", https)] {
+        let ask = |key: &str, more: &str| kdig(server, transport, &ca, &format!("-y hmac-sha256:{key} {more}"));
+        for more in ["ns.example.org A", "ns.example.org A +padding=64", "nothere.example.org A +dnssec"] {
+            let answer = ask(&format!("key.example.org:{SECRET}"), more);
+            assert!(
+                answer.contains("TSIG PSEUDOSECTION") && answer.contains("NOERROR"),
+                "{transport} {more}: {answer}"
+            );
+            assert!(!answer.contains("WARNING") && !answer.contains("BAD"), "{transport} {more}: {answer}");
+            if more.contains("padding") {
+                assert!(answer.contains("Received 468 B"), "{transport}: {answer}");
+            }
+        }
+        let other = "YW5vdGhlciBzZWNyZXQgdGhhdCBub2JvZHkga25vd3M=";
+        for (key, words) in [(format!("key.example.org:{other}"), "BADSIG"), (format!("who.test:{SECRET}"), "BADKEY")] {
+            let answer = ask(&key, "ns.example.org A");
+            // kdig shows the error of the TSIG record in place of NOTAUTH.
+            assert!(answer.contains(&format!("status: {words}")), "{transport}: {answer}");
+            assert!(!answer.contains("192.0.2.53"), "{transport}: {answer}");
+        }
+    }
+    let secret = Secret::new(b"senseless secret for tests only");
+    let name: nsd_failover::dns::name::Name = "key.example.org".parse().unwrap();
+    let keys = Keys::new(&[Key { name: name.clone(), algorithm: Algorithm::Sha256, secret }]);
+    let (octets, asked) = keys.sign_request(&name, padded_query("ns.example.org.").to_vec().unwrap()).unwrap();
+    let reply = doq_message(quic, &ca, &Message::from_vec(&octets).unwrap());
+    assert_eq!(reply.answers.len(), 1);
+    asked.check(reply.as_buffer()).expect("a good signature");
+    assert_eq!(reply.as_buffer().len() % 468, 0);
 }

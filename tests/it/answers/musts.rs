@@ -31,7 +31,8 @@ fn whole() -> Table {
     let text = |text: &str| text.as_bytes().to_vec().into_boxed_slice();
     let cookies = Secrets::from_text("e5e973e5a6b2a43f48e7dc849e37bfcf").ok();
     let (version, identity) = (Some(text("a version")), Some(text("fishfinger")));
-    table(Mode::Whole).with_policy(Arc::new(Policy { nsid: text("ns-a"), version, identity, cookies }))
+    let policy = Policy { nsid: text("ns-a"), version, identity, cookies, rotate_addresses: false };
+    table(Mode::Whole).with_policy(Arc::new(policy))
 }
 
 fn www() -> Vec<u8> {
@@ -607,6 +608,35 @@ fn must_47_an_answer_is_of_one_generation() {
             let text = show(&reply);
             assert!(text.contains(&format!("www 300 A {address}")), "{text}");
             assert_eq!(text.matches(" A ").count(), 1, "{text}");
+        }
+    }
+}
+
+/// With `rrset-order = "rotate"`: the same records, each first in its turn, and the others behind it.
+#[test]
+fn must_47_rotation_moves_the_records_of_one_generation_around() {
+    let policy = Arc::new(Policy { rotate_addresses: true, ..Policy::default() });
+    for (roles, primary) in [(held(Some(0), Some(1)), "192.0.2.10"), (held(Some(2), Some(1)), "203.0.113.30")] {
+        let fixed = Table::new(catalog(Mode::Whole), 1, &[roles], &[None], &[1]);
+        let rotated = Table::new(catalog(Mode::Whole), 1, &[roles], &[None], &[1]).with_policy(policy.clone());
+        let addresses = |table: &Table, owner: &str, id: u16| -> Vec<String> {
+            let mut message = query(owner, 1);
+            message.metadata.id = id;
+            ask(table, &message, &limits()).answers.iter().map(|record| record.to_string()).collect()
+        };
+        // Behind an alias too, where owners and TTLs have been written over.
+        for (owner, links) in [("both", 0), ("toboth", 1)] {
+            let order = addresses(&fixed, owner, 7);
+            assert_eq!((order.len(), order[links].contains(primary)), (links + 3, true), "{order:?}");
+            let mut firsts = BTreeSet::new();
+            for id in 0..9 {
+                let mut moved = addresses(&rotated, owner, id);
+                assert_eq!(addresses(&fixed, owner, id), order);
+                firsts.insert(moved[links].clone());
+                moved[links..].rotate_right(usize::from(id) % 3);
+                assert_eq!(moved, order);
+            }
+            assert_eq!(firsts.len(), 3);
         }
     }
 }

@@ -54,6 +54,7 @@ dangling        3600 CNAME nothere
 loop1           3600 CNAME loop2
 loop2           3600 CNAME loop1
 self            3600 CNAME self
+toboth          3600 CNAME both
 a.b.ent         3600 TXT   deep
 *.wild          3600 TXT   star
 *.wild          3600 A     192.0.2.99
@@ -344,7 +345,7 @@ fn bind_both(runtime: &Runtime) -> (SocketAddr, Vec<UdpSocket>, TcpListener) {
     for _ in 0..100 {
         let sockets = udp::bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
         let address = sockets[0].local_addr().unwrap();
-        let listener = runtime.block_on(async { tcp::bind(address) });
+        let listener = runtime.block_on(async { tcp::bind(address).and_then(TcpListener::from_std) });
         if let Ok(listener) = listener {
             return (address, sockets, listener);
         }

@@ -1,4 +1,5 @@
-//! Under a stream of queries during a hundred swaps: no answer mixes generations, none is lost.
+//! Under a stream of queries, and as many datagrams that are none, during a hundred swaps: no answer
+//! mixes generations, none is lost.
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
@@ -98,6 +99,20 @@ fn no_answer_mixes_generations_and_none_is_lost() {
     }
 }
 
+/// Something that was a query: cut off, with other counts, with noise in it or behind it, or a reply.
+fn malformed(mut octets: Vec<u8>, seed: u16) -> Vec<u8> {
+    let at = usize::from(seed) * 7 % octets.len();
+    match seed % 6 {
+        0 => octets.truncate(at),
+        1 => octets[4 + at % 8] ^= 0x55,
+        2 => octets.extend(std::iter::repeat_n(0xc0, 1 + at)),
+        3 => octets[2] |= 0x80,
+        4 => octets[12] = 0xff,
+        _ => octets.iter_mut().step_by(3).for_each(|octet| *octet = octet.wrapping_mul(31).wrapping_add(7)),
+    }
+    octets
+}
+
 /// Keeps a window of queries on their way until told to stop; each must be answered. Returns how
 /// many were, and how often the generation changed from one to the next.
 fn ask_without_end(address: SocketAddr, seed: u16, done: &AtomicBool) -> (u64, u64) {
@@ -118,6 +133,9 @@ fn ask_without_end(address: SocketAddr, seed: u16, done: &AtomicBool) -> (u64, u
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(address).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    // Where nobody waits for replies.
+    let noisy = UdpSocket::bind("127.0.0.1:0").unwrap();
+    noisy.connect(address).unwrap();
     let mut waiting: HashMap<u16, ()> = HashMap::new();
     let (mut id, mut answers, mut moves, mut last) = (seed, 0, 0, None);
     while !done.load(Ordering::Relaxed) || !waiting.is_empty() {
@@ -125,8 +143,11 @@ fn ask_without_end(address: SocketAddr, seed: u16, done: &AtomicBool) -> (u64, u
             id = id.wrapping_add(1);
             let mut message = questions[usize::from(id) % questions.len()].clone();
             message.metadata.id = id;
-            socket.send(&message.to_vec().unwrap()).unwrap();
+            let octets = message.to_vec().unwrap();
+            socket.send(&octets).unwrap();
             waiting.insert(id, ());
+            // No reply is read there: an ICMP message about that is no event.
+            let _ = noisy.send(&malformed(octets, id));
         }
         let mut octets = [0; 4096];
         let length = socket.recv(&mut octets).expect("a query was lost");

@@ -82,6 +82,11 @@ impl Daemon {
         child.wait().unwrap();
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     pub fn hangup(&self) {
         signal(self.child.as_ref().expect("it runs"), rustix::process::Signal::HUP);
     }

@@ -7,4 +7,5 @@ pub mod host;
 pub mod nsd;
 pub mod odd_zones;
 pub mod scripted;
+pub mod signed;
 pub mod smtp;

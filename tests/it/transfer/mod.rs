@@ -5,4 +5,5 @@ mod journal;
 mod requests;
 mod secondaries;
 mod serials;
+mod signed;
 mod support;

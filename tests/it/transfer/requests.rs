@@ -186,23 +186,6 @@ fn every_type_arrives_as_it_was_written() {
     assert_eq!(found.iter().map(|found| line(found)).collect::<BTreeSet<_>>(), expected);
 }
 
-/// Half a zone is never handed out: without its signatures it would be bogus everywhere.
-#[test]
-fn a_signed_zone_is_refused_at_check() {
-    let folder = tempfile::tempdir().unwrap();
-    let signature = "www RRSIG A 13 3 300 20300101000000 20200101000000 12345 example.org. oJMRESz5E4gYzS/q6XDrvU1qMPYIjCWzJaOau8XNEZeqCYKD5ar0IRd8KqXXFJkqmVfRvMGPmM1x8fGAa2XhSA==";
-    let zone =
-        format!("$TTL 300\n@ SOA ns h 1 2 3 400000 5\n@ NS ns\nns A 192.0.2.53\nwww A 192.0.2.10\n{signature}\n");
-    std::fs::write(folder.path().join("zone"), zone).unwrap();
-    let config = folder.path().join("c.toml");
-    let text = "listen = [\"127.0.0.1:0\"]\n[zone.\"example.org\"]\nfile = \"zone\"\nnotify = [\"127.0.0.1\"]\n";
-    std::fs::write(&config, text).unwrap();
-    let output = crate::support::daemon::program(&config).arg("check").output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains("zone example.org. is signed, and signed zones cannot be transferred yet"), "{said}");
-}
-
 proptest! {
     /// Whatever comes in place of a request: an answer or none, and no panic.
     #[test]

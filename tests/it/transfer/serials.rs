@@ -39,8 +39,9 @@ fn settings(content: u64, serial_in_file: u32) -> Settings {
         roles_in_file: vec![Some(PoolRoles { ipv4, ipv6: Roles::default() })],
         export: false,
         content: Some(content),
+        is_signed: false,
     };
-    Settings { pools: vec![pool], checks: Vec::new(), zones: vec![zone] }
+    Settings { pools: vec![pool], checks: Vec::new(), zones: vec![zone], ..Settings::default() }
 }
 
 /// The serials that the events put in service, one after the other.
@@ -92,6 +93,23 @@ fn an_edit_without_a_new_serial_gets_one() {
     assert_eq!(serials(&mut director, reload(1, IN_FILE)), [IN_FILE + 1], "nothing has changed");
     assert_eq!(serials(&mut director, reload(2, IN_FILE)), [IN_FILE + 2]);
     assert_eq!(serials(&mut director, reload(3, IN_FILE + 50)), [IN_FILE + 50]);
+}
+
+/// Its SOA record is signed as well, with the serial in it.
+#[test]
+fn a_signed_zone_keeps_the_serial_of_its_signer() {
+    let signed = |content, serial| {
+        let mut settings = settings(content, serial);
+        settings.zones[0].is_signed = true;
+        settings
+    };
+    let mut director = Director::new(signed(1, IN_FILE), Some(moved_once().state()), NOW);
+    assert_eq!(serials(&mut director, vec![Event::Tick]), [IN_FILE], "after a crash, with a newer one saved");
+    let reload = |content, serial| vec![Event::Reloaded(Box::new(signed(content, serial)))];
+    assert_eq!(serials(&mut director, reload(2, IN_FILE)), [IN_FILE], "signed anew with the same");
+    assert_eq!(serials(&mut director, reload(3, IN_FILE + 1)), [IN_FILE + 1]);
+    let seen = vec![Event::SerialSeen { zone: 0, serial: 5_000 }];
+    assert_eq!(serials(&mut director, seen), [] as [u32; 0], "a secondary that is ahead stays ahead");
 }
 
 #[test]

@@ -1,0 +1,174 @@
+//! `watch`: the status as a screen that stays true. What is drawn is a pure function of what was
+//! heard, the time and the size of the terminal; who asks the daemon and reads the keys is
+//! somebody else's business.
+
+mod body;
+mod flow;
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+use crate::director::alarm::{self, Severity};
+use crate::director::status::Status;
+
+use super::client::ClientError;
+use super::log::Entry;
+use super::text;
+
+/// Entries of the log that are on the screen.
+pub const LOG_MAX: usize = 10;
+/// The daemon is asked every second: when nothing was heard for so long, the banner stands.
+const SILENCE_MS: i64 = 3_000;
+const KEYS: &str = "q quit   \u{2191} \u{2193} PgUp PgDn Home scroll";
+
+/// What the screen shows.
+#[derive(Debug)]
+pub struct Screen {
+    /// The name of this host: with two of them one wants to know which screen this is.
+    host: String,
+    heard: Option<Heard>,
+    /// Since when, by our clock, nothing is heard, and what was the matter last.
+    silent: Option<(i64, String)>,
+    /// Lines of the body above the screen.
+    above: usize,
+    /// Lines that the body had room for when it was drawn last.
+    room: usize,
+    colours: bool,
+}
+
+#[derive(Debug)]
+struct Heard {
+    status: Status,
+    /// Oldest first.
+    log: Vec<Entry>,
+}
+
+impl Screen {
+    /// Nothing is heard yet. Without `colours` words and symbols have to do, which they do.
+    pub fn new(host: &str, colours: bool) -> Screen {
+        Screen { host: text::clean(host), heard: None, silent: None, above: 0, room: 1, colours }
+    }
+
+    /// The daemon has answered.
+    pub fn hear(&mut self, status: Status, log: Vec<Entry>) {
+        self.heard = Some(Heard { status, log });
+        self.silent = None;
+    }
+
+    /// It has not.
+    pub fn miss(&mut self, error: &ClientError, now_unix_ms: i64) {
+        let since_ms = self.silent.as_ref().map_or(now_unix_ms, |(since_ms, _)| *since_ms);
+        self.silent = Some((since_ms, error.to_string()));
+    }
+
+    /// Moves the body by so many lines; see [`Screen::page`].
+    pub fn scroll(&mut self, lines: isize) {
+        self.above = self.above.saturating_add_signed(lines);
+    }
+
+    pub fn to_top(&mut self) {
+        self.above = 0;
+    }
+
+    /// Lines that a page up or down moves by.
+    pub fn page(&self) -> isize {
+        isize::try_from(self.room.saturating_sub(1).max(1)).unwrap_or(1)
+    }
+
+    pub fn draw(&mut self, frame: &mut Frame<'_>, now_unix_ms: i64) {
+        let width = frame.area().width;
+        let head = self.head(width, now_unix_ms);
+        let head_height = u16::try_from(head.len()).unwrap_or(u16::MAX);
+        // On a screen of a few lines what is said first counts more than the keys.
+        let foot_height = u16::from(frame.area().height > head_height + 3);
+        let [top, middle, bottom] =
+            Layout::vertical([Constraint::Length(head_height), Constraint::Fill(1), Constraint::Length(foot_height)])
+                .areas(frame.area());
+        let body = match &self.heard {
+            Some(heard) => body::lines(&heard.status, &heard.log, now_unix_ms, usize::from(width)),
+            None => Vec::new(),
+        };
+        self.room = usize::from(middle.height);
+        self.above = self.above.min(body.len().saturating_sub(self.room));
+        let below = body.len().saturating_sub(self.above + self.room);
+        self.put(frame, top, head);
+        self.put(frame, middle, body.into_iter().skip(self.above).take(self.room).collect());
+        let more = if below > 0 { format!("{below} more lines below   {KEYS}") } else { KEYS.to_owned() };
+        self.put(frame, bottom, vec![Line::styled(more, Modifier::DIM)]);
+    }
+
+    /// Who speaks, and how it is all in all, or a banner where what is shown is old.
+    fn head(&self, width: u16, now_unix_ms: i64) -> Vec<Line<'static>> {
+        let width = usize::from(width);
+        let mut facts = vec![format!("nsd-failover on {}", self.host)];
+        if let Some(Heard { status, .. }) = &self.heard {
+            let age = text::span(now_unix_ms.saturating_sub(status.unix_ms));
+            facts.extend([format!("updated {age} ago"), format!("generation {}", status.generation)]);
+        }
+        let title = flow::pieces(facts, ", ", "", width);
+        let mut lines: Vec<Line<'static>> = title.into_iter().map(|line| Line::styled(line, Modifier::BOLD)).collect();
+        match (self.stale(now_unix_ms), &self.heard) {
+            (Some(words), _) => {
+                let style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD | Modifier::REVERSED);
+                lines.extend(flow::wrapped(&words, "", width).into_iter().map(|line| Line::styled(line, style)));
+            }
+            (None, Some(Heard { status, .. })) => lines.push(headline(status, now_unix_ms)),
+            (None, None) => lines.push(Line::raw("asking the daemon ...")),
+        }
+        lines
+    }
+
+    fn stale(&self, now_unix_ms: i64) -> Option<String> {
+        let (since_ms, problem) = self.silent.as_ref()?;
+        let (silent_ms, problem) = (now_unix_ms.saturating_sub(*since_ms), text::clean(problem));
+        match &self.heard {
+            None => Some(format!("\u{2716} Trying again: {problem}")),
+            Some(_) if silent_ms < SILENCE_MS => None,
+            Some(_) => Some(format!(
+                "\u{2716} No word from the daemon for {}: what you see is old. Trying again: {problem}",
+                text::span(silent_ms)
+            )),
+        }
+    }
+
+    fn put(&self, frame: &mut Frame<'_>, area: Rect, lines: Vec<Line<'static>>) {
+        let plain = |style: Style| Style { fg: None, bg: None, ..style };
+        let shown = lines.into_iter().map(|line| match self.colours {
+            true => line,
+            false => {
+                let style = plain(line.style);
+                let spans = line.spans.into_iter().map(|span| Span::styled(span.content, plain(span.style)));
+                Line::from(spans.collect::<Vec<_>>()).style(style)
+            }
+        });
+        frame.render_widget(Paragraph::new(shown.collect::<Vec<_>>()), area);
+    }
+}
+
+fn headline(status: &Status, now_unix_ms: i64) -> Line<'static> {
+    let alarms = alarm::alarms(status, now_unix_ms);
+    let count = |severity| alarms.iter().filter(|alarm| alarm.severity == severity).count();
+    let (words, colour) = match (count(Severity::Critical), count(Severity::Warning)) {
+        (0, 0) => ("\u{2714} All is well".to_owned(), Color::Green),
+        (0, warnings) => (format!("! {}", text::count_of(warnings, "warning")), Color::Yellow),
+        (critical, 0) => (format!("\u{2716} {critical} critical"), Color::Red),
+        (critical, warnings) => {
+            (format!("\u{2716} {critical} critical, {}", text::count_of(warnings, "warning")), Color::Red)
+        }
+    };
+    let of = [
+        text::count_of(status.pools.len(), "pool"),
+        text::count_of(status.nodes.len(), "node"),
+        text::count_of(status.zones.len(), "zone"),
+    ];
+    Line::from(vec![
+        Span::styled(words, Style::new().fg(colour).add_modifier(Modifier::BOLD)),
+        Span::raw(format!(": {}", of.join(", "))),
+    ])
+}
+
+#[cfg(test)]
+mod tests;

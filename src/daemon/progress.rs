@@ -1,0 +1,69 @@
+//! Progress of what takes longer than a second: on stderr, and only where that is a terminal.
+
+use std::io::{self, IsTerminal};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// What is over sooner than this shows nothing.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often the bar is drawn while nothing is heard.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Something that may take long. Shown after a second, gone when it is dropped.
+#[derive(Debug)]
+pub struct Waiting {
+    bar: ProgressBar,
+    /// Where there is somebody to see it: who shows it in time, and what tells him that it is over.
+    shower: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Waiting {
+    /// Nobody knows how much there is to do.
+    pub fn start(words: impl Into<String>) -> Waiting {
+        let spinner = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+        Waiting::shown_by(None, words.into(), spinner.expect("the template is right"))
+    }
+
+    /// `total` steps are to be done; see [`Waiting::at`].
+    pub fn steps(words: impl Into<String>, total: u64) -> Waiting {
+        let bar = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} ({elapsed}, {eta} left)");
+        Waiting::shown_by(Some(total), words.into(), bar.expect("the template is right"))
+    }
+
+    fn shown_by(total: Option<u64>, words: String, style: ProgressStyle) -> Waiting {
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
+        bar.set_style(style.progress_chars("=> "));
+        bar.set_message(words);
+        if !io::stderr().is_terminal() {
+            return Waiting { bar, shower: None };
+        }
+        let (over_in, over) = mpsc::channel();
+        let shown = bar.clone();
+        let shower = std::thread::spawn(move || {
+            if over.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                shown.set_draw_target(ProgressDrawTarget::stderr());
+                shown.enable_steady_tick(TICK);
+            }
+        });
+        Waiting { bar, shower: Some((over_in, shower)) }
+    }
+
+    /// So many of the steps are done.
+    pub fn at(&self, done: u64) {
+        self.bar.set_position(done);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some((over, shower)) = self.shower.take() {
+            drop(over);
+            // It has nothing to panic about, and its end is all that counts.
+            let _ = shower.join();
+        }
+        self.bar.finish_and_clear();
+    }
+}

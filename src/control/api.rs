@@ -2,6 +2,7 @@
 //! something is on the unix socket only.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -107,6 +108,9 @@ pub struct Kept {
     pub generation: Option<u64>,
     /// SHA-256 of its bytes, in hex.
     pub hash: String,
+    /// The included files that it holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub included: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use crate::config::Config;
 use crate::config::zones::read_file;
-use crate::config::{self, Config};
 use crate::control::text;
 use crate::director::Director;
 use crate::director::effect::Effect;
@@ -82,9 +82,10 @@ pub async fn plan(config: &Config, form: Form) -> Result<(), Failure> {
     drop(waiting);
     let mut plan = Plan { sure, pools: moves(&before, &director.status(clock.now())), zones: Vec::new() };
     let is_decided = director.decision().pools.len() == loaded.settings.pools.len();
-    // A zone that the configuration declares has no file of the operator's.
-    let has_file = |zone: &&config::Zone| zone.text.is_none() && (zone.pool.is_some() || zone.export_file.is_some());
-    for zone in config.zones.iter().filter(|zone| is_decided && has_file(zone)) {
+    // A zone that the configuration declares has no file that could differ.
+    let in_files = config.zones.iter().filter(|zone| zone.text.is_none());
+    let zones = in_files.filter(|zone| is_decided && (zone.pool.is_some() || zone.export_file.is_some()));
+    for zone in zones {
         for text in exports::texts(zone, &config.pools, director.decision(), None).map_err(Failure::usage)? {
             let Text { file, then } = text;
             let now = read_file(Path::new(&file), DOCUMENT_MAX);

@@ -90,6 +90,8 @@ fn in_place_soa_and_failover_records_are_edited_where_they_stand() {
     assert_eq!(served(&nsd, "new.eu.foo.zone").as_deref(), Some("192.0.2.7"));
 
     // The generation before, every file of it.
+    let kept = done(&daemon, &["generations", ORIGIN]);
+    assert!(kept.contains("serial 1001 ") && kept.contains("  and 2 included files\n"), "{kept}");
     let words = done(&daemon, &["rollback", ORIGIN]);
     assert!(words.contains("generation with serial 1001"), "{words}");
     assert_eq!(nsd.serial(ORIGIN), Some(1003));

@@ -126,7 +126,9 @@ impl Reach {
         write.insert(config.state_dir.clone());
         let exported = loaded.zones.iter().filter(|zone| zone.config.export_file.is_some());
         for zone in exported {
-            let included = zone.included.iter().map(PathBuf::as_path);
+            // Another file than the operator's holds what is included.
+            let in_place = zone.config.export_file.as_ref() == Some(&zone.config.file);
+            let included = zone.included.iter().filter(|_| in_place).map(PathBuf::as_path);
             let files = zone.config.export_file.iter().map(PathBuf::as_path).chain(included);
             files.for_each(|file| write.extend(homes(file)));
         }

@@ -201,15 +201,20 @@ impl Daemon {
 }
 
 fn told(kept: &Generation) -> Kept {
-    let Generation { hash, serial, generation, unix_ms, .. } = kept.clone();
-    Kept { serial, unix_ms, generation, hash }
+    let Generation { hash, included, serial, generation, unix_ms } = kept.clone();
+    Kept { serial, unix_ms, generation, hash, included: included.into_iter().map(|file| file.path).collect() }
 }
 
 /// One kept generation for people.
 fn kept_line(kept: &Generation) -> String {
     let from = kept.generation.map_or("found in the file".to_owned(), |number| format!("from generation {number}"));
+    let included = match kept.included.len() {
+        0 => String::new(),
+        1 => "  and an included file".to_owned(),
+        count => format!("  and {count} included files"),
+    };
     format!(
-        "serial {:<10}  {}  {from}  {}",
+        "serial {:<10}  {}  {from}  {}{included}",
         kept.serial,
         text::utc(kept.unix_ms),
         &kept.hash[..12.min(kept.hash.len())]

@@ -183,7 +183,6 @@ fn signed_queries() {
         _ => None,
     });
     message.signature = tsig.map(Box::new);
-    assert_eq!(message.to_vec().unwrap(), octets);
     let reply = doq_message(quic, &ca, &message);
     assert_eq!(reply.answers.len(), 1);
     asked.check(reply.as_buffer()).expect("a good signature");

@@ -15,7 +15,7 @@ use crate::director::event::{ExportReport, ExportResult};
 use crate::dns::name::Name;
 use crate::export::serial::{self, SerialScheme};
 use crate::export::skeleton::Skeleton;
-use crate::export::{self, Draft, Rendered};
+use crate::export::{self, Draft, OnlySerial, Rendered};
 use crate::failover::binding::Binding;
 use crate::failover::pool::Pool;
 use crate::publish::{Expected, IncludedFile, Job, Publisher, ReadBack, Renewed, Texts};
@@ -275,8 +275,14 @@ fn prepare(order: &Order, at_nsd: Option<u32>) -> Result<Prepared, String> {
         let job = Job { bytes: bytes.into(), serial, ..job_of(order, &current, target) };
         return Ok(Prepared::Job { job, current, draft: None });
     }
-    let draft = export::draft(parsed, binding, pools, &decision.pools, serial).map_err(|error| error.to_string())?;
-    let Some(draft) = draft else { return Ok(Prepared::Unchanged { read: held.clone(), serial: in_file }) };
+    let only_serial = match serial::is_newer(order.serial, in_file) {
+        true => OnlySerial::Write,
+        false => OnlySerial::Leave,
+    };
+    let draft = export::draft(parsed, binding, pools, &decision.pools, serial, only_serial);
+    let Some(draft) = draft.map_err(|error| error.to_string())? else {
+        return Ok(Prepared::Unchanged { read: held.clone(), serial: in_file });
+    };
     if !draft.edited.included.is_empty() {
         // Included files are in place before the whole can be read back.
         draft.reread(parsed).map_err(|error| error.to_string())?;
@@ -301,7 +307,7 @@ fn copy(
         whole(&order.zone, current, copied.map_err(|error| error.to_string())?)
     };
     match at_nsd {
-        Some(served) if holds(target, &text(served)?) => Ok(None),
+        Some(served) if !serial::is_newer(order.serial, served) && holds(target, &text(served)?) => Ok(None),
         _ => Ok(Some(text(serial)?)),
     }
 }

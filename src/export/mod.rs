@@ -22,6 +22,16 @@ pub enum Rendered {
     Changed(Edited),
 }
 
+/// What becomes of a text in which nothing but the serial would differ.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OnlySerial {
+    /// The file is to be left alone, its time stamp included.
+    Leave,
+    /// The serial in the text is behind the one that was served: the roles went there and back again
+    /// while an export was under way. Who compares serials shall find the same everywhere.
+    Write,
+}
+
 /// An export before anybody has read it again.
 #[derive(Clone, Debug)]
 pub struct Draft {
@@ -50,21 +60,24 @@ pub fn render(
     roles: &[PoolRoles],
     serial: u32,
 ) -> Result<Rendered, RenderError> {
-    let Some(draft) = draft(zone, binding, pools, roles, serial)? else { return Ok(Rendered::Unchanged) };
+    let Some(draft) = draft(zone, binding, pools, roles, serial, OnlySerial::Leave)? else {
+        return Ok(Rendered::Unchanged);
+    };
     draft.reread(zone)?;
     Ok(Rendered::Changed(draft.edited))
 }
 
-/// The same, for who verifies it where it was written to; `None`: nothing but the serial would differ.
+/// The same, for who verifies it where it was written to; `None`: there is nothing to write.
 pub fn draft(
     zone: &Zone,
     binding: &Binding,
     pools: &[Pool],
     roles: &[PoolRoles],
     serial: u32,
+    only_serial: OnlySerial,
 ) -> Result<Option<Draft>, RenderError> {
     let mut edits = address_edits(zone, binding, pools, roles)?;
-    if edits.is_empty() {
+    if edits.is_empty() && only_serial == OnlySerial::Leave {
         return Ok(None);
     }
     if !serial::is_newer(serial, zone.serial()) {

@@ -290,6 +290,25 @@ fn a_thousand_zones_move_in_one_decision() {
     assert_eq!(names(&folder.path().join("state/journal")), Vec::<String>::new());
 }
 
+/// There and back again while an export is under way: nothing but the serial is left to be exported,
+/// and that is, so that who compares serials finds the same everywhere. Left alone from then on.
+#[test]
+fn moves_that_cancel_each_other_leave_no_serial_behind() {
+    let nsd = Nsd::start(&[("foo.zone", zone(1_000, 3).as_bytes())]);
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(folder.path(), &config(&nsd, &["foo.zone"]));
+    is_ready(&daemon);
+    let orders: Vec<_> = ["b", "a", "b"].map(|node| daemon.order(node)).into();
+    assert!(daemon.verb(&["switch", "web", "b"]).status.success(), "{}", daemon.log());
+    drop(orders);
+    let served = nsd.serial("foo.zone").unwrap();
+    assert_eq!(daemon.status()["zones"][0]["serial"], served, "{}", daemon.log());
+    let written = || fs::metadata(nsd.zone_path("foo.zone")).unwrap().modified().unwrap();
+    let before = written();
+    assert!(daemon.verb(&["export", "foo.zone"]).status.success(), "{}", daemon.log());
+    assert_eq!((nsd.serial("foo.zone"), written()), (Some(served), before));
+}
+
 /// Ten thousand moves, as fast as they can be ordered: what comes while an export runs goes with
 /// the next one, all agree in the end, and nothing has grown.
 #[test]

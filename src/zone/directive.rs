@@ -177,7 +177,8 @@ impl<'a> Parser<'a, '_> {
             self.warning(span(field), remark, "");
         }
         // A file that is included twice is kept once.
-        let known = self.reading.texts.iter().find(|text| text.file == file && text.bytes == bytes);
+        let number = *self.reading.by_file.entry(file.clone()).or_insert(self.reading.texts.len());
+        let known = self.reading.texts.get(number).filter(|known| known.bytes == bytes);
         let bytes = known.map_or(bytes, |known| Arc::clone(&known.bytes));
         self.reading.octets += bytes.len();
         let around = self.reading.inherited.origin;

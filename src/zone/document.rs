@@ -2,6 +2,7 @@
 //! includes, and beside them one compact entry for each record. Records are made from the entries
 //! when somebody asks.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -172,8 +173,9 @@ impl Document {
     /// The included files and what they held, each once, in the order in which they were met.
     pub fn included(&self) -> Vec<Included> {
         let mut files: Vec<Included> = Vec::new();
+        let mut seen = HashSet::new();
         for text in self.texts.iter().filter(|text| matches!(text.from, Provenance::Include(_))) {
-            if files.iter().all(|known| known.file != text.file) {
+            if seen.insert(&text.file) {
                 files.push(Included { file: text.file.clone(), bytes: Arc::clone(&text.bytes), remark: None });
             }
         }

@@ -2,6 +2,7 @@
 //! again. Nothing else changes, not a blank. What comes out is parsed again and compared, record by
 //! record, with what was intended.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -190,14 +191,24 @@ pub fn holes(zone: &Zone) -> Option<Vec<Range<usize>>> {
 
 /// What the included files hold after the edits, by the names in the `$INCLUDE` lines.
 struct EditedSource<'a> {
-    zone: &'a Zone,
+    /// By the name in the line.
+    texts: HashMap<&'a str, &'a Text>,
     edited: &'a Edited,
+}
+
+impl<'a> EditedSource<'a> {
+    fn new(zone: &'a Zone, edited: &'a Edited) -> EditedSource<'a> {
+        let named = |text: &'a Text| match &text.from {
+            Provenance::Include(inclusion) => Some((inclusion.name.as_str(), text)),
+            _ => None,
+        };
+        EditedSource { texts: zone.document().texts.iter().filter_map(named).collect(), edited }
+    }
 }
 
 impl Source for EditedSource<'_> {
     fn read(&mut self, name: &str, _: usize) -> Result<Included, String> {
-        let named = |text: &&Text| matches!(&text.from, Provenance::Include(inclusion) if inclusion.name == name);
-        let text = self.zone.document().texts.iter().find(named).ok_or("it was not there before the edit")?;
+        let text = self.texts.get(name).ok_or("it was not there before the edit")?;
         let bytes = match self.edited.included.iter().find(|edited| edited.file == text.file) {
             Some(edited) => Arc::new(edited.bytes.clone()),
             None => Arc::clone(&text.bytes),
@@ -209,7 +220,7 @@ impl Source for EditedSource<'_> {
 /// Parses what is to be written, and verifies it.
 pub fn reread(zone: &Zone, edits: &[Edit], edited: &Edited) -> Result<(), EditError> {
     let bytes = edited.zone.clone().unwrap_or_else(|| zone.document().to_bytes().to_vec());
-    let mut source = EditedSource { zone, edited };
+    let mut source = EditedSource::new(zone, edited);
     verify(zone, edits, &Document::load(zone.file(), zone.origin(), bytes, &mut source))
 }
 

@@ -1,6 +1,7 @@
 //! Entries to a document: owner, TTL, class and type, and what each inherits (RFC 1035 section 5.1,
 //! RFC 2308 section 4). RDATA is left as text; directives are next door.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ pub(super) fn parse(file: &str, origin: &Name, mut bytes: Vec<u8>, source: &mut 
         inherited: Inherited::default(),
         octets: bytes.len(),
         generated: 0,
+        by_file: HashMap::new(),
         open: Vec::new(),
         texts: vec![Text { file: file.to_owned(), bytes: Arc::new(bytes), from: Provenance::Zone }],
         source,
@@ -63,6 +65,8 @@ pub(super) struct Reading<'s> {
     pub octets: usize,
     /// Records that `$GENERATE` has made.
     pub generated: usize,
+    /// The first text of each included file.
+    pub by_file: HashMap<String, usize>,
     /// The numbers of the texts that are being read, outermost first.
     pub open: Vec<usize>,
     pub source: &'s mut dyn Source,

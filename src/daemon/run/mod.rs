@@ -124,6 +124,7 @@ pub async fn run(
         probes: Arc::new(Semaphore::new(descriptors::probes_max())),
         exports,
         waiters: Waiters::default(),
+        rollbacks: Vec::new(),
         status_due: None,
         config,
         loaded,
@@ -173,7 +174,7 @@ pub async fn interrupted() {
 enum Back {
     Event(Event),
     Exported { origin: Name, done: exports::Done },
-    Rolled { origin: Name, done: exports::Done },
+    Rolled { origin: Name, was_held: bool, done: exports::Done },
     Rehearsed { origin: Name, refused: Option<String> },
     SerialSeen { origin: Name, serial: u32 },
     Loaded { outcome: Box<Result<(Config, Loaded, Prober), Failure>>, reply: Option<oneshot::Sender<Answer>> },
@@ -212,6 +213,8 @@ struct Daemon {
     /// When the snapshot must be renewed, if it is stale.
     status_due: Option<Instant>,
     waiters: Waiters,
+    /// Rollbacks that wait until an export of their zone has ended.
+    rollbacks: Vec<commands::Rollback>,
     probes: Arc<Semaphore>,
     exports: Arc<Semaphore>,
     /// Tries the next export of every zone.
@@ -264,7 +267,7 @@ impl Daemon {
                 }
             }
             Back::Exported { origin, done } => self.exported(&origin, done),
-            Back::Rolled { origin, done } => self.rolled_back(&origin, done),
+            Back::Rolled { origin, was_held, done } => self.rolled_back(&origin, was_held, done),
             Back::Rehearsed { origin, refused } => self.rehearsed(&origin, refused),
             Back::Loaded { outcome, reply } => self.loaded(*outcome, reply),
         }
@@ -339,6 +342,7 @@ impl Daemon {
             let _ = back.send(Back::Event(Event::Probed { target, outcome })).await;
         });
     }
+
     fn tell(&self, transition: Arc<Transition>) {
         self.journal.record(Entry::Transition(Transition::clone(&transition)));
         let zones = self.loaded.zones.iter().enumerate();
@@ -366,6 +370,7 @@ impl Daemon {
         transfers::show(&self.transfers, &mut status);
         self.status.send_replace(Arc::new(status));
     }
+
     async fn stop(self) {
         self.journal.note("stopping".to_owned());
         let running = self.exports.acquire_many(u32::try_from(EXPORTS_MAX).expect("a small number"));
@@ -377,6 +382,7 @@ impl Daemon {
         self.notifier.stop(NOTIFY_PATIENCE).await;
     }
 }
+
 fn prober(loaded: &Loaded) -> Result<Arc<Prober>, Failure> {
     Prober::new(&loaded.settings.checks).map(Arc::new).map_err(|error| Failure::usage(error.to_string()))
 }

@@ -18,6 +18,7 @@ use crate::director::event::Target;
 use crate::director::settings::{Settings, ZoneSettings, anchor};
 use crate::dns::access::Key;
 use crate::dns::cookie::{SECRET_LEN, Secrets};
+use crate::export;
 use crate::export::serial::SerialScheme;
 use crate::failover::binding::Binding;
 use crate::failover::pool::{Node, Pool, PoolToldRoles};
@@ -368,6 +369,12 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool], wants_names: bool)
     if is_signed && failover_records > 0 && config.export_file.is_some() {
         let (file, origin) = (config.file.display(), &config.origin);
         return Err(vec![format!("{file}: error: zone {origin}: {}", Problem::SignedFailover)]);
+    }
+    if config.export_file.is_some() {
+        let obstacles = export::obstacles(zone, binding, pools);
+        if !obstacles.is_empty() {
+            return Err(errors_of(&obstacles));
+        }
     }
     let settings = ZoneSettings {
         origin: config.origin.clone(),

@@ -23,7 +23,7 @@ use crate::notify::Notifier;
 use crate::probe::Prober;
 use crate::publish::Publisher;
 use crate::serve::encrypted::Certificate;
-use crate::serve::transfer::{Seen, Transfers};
+use crate::serve::transfer::{News, Seen, Transfers};
 use crate::table::{Live, Table};
 
 use super::clock::Clock;
@@ -272,8 +272,9 @@ impl Daemon {
 
     /// A secondary has said something.
     fn seen(&mut self, seen: &Seen) {
-        match (self.zone(&seen.origin), seen.other_serial) {
-            (Some(zone), Some(serial)) => self.handle(Event::SerialSeen { zone, serial }),
+        match (self.zone(&seen.origin), seen.news) {
+            (Some(zone), News::OtherSerial(serial)) => self.handle(Event::SecondarySeen { zone, serial }),
+            (Some(zone), News::Behind) => self.handle(Event::SecondaryBehind { zone }),
             _ => drop(self.status_due.get_or_insert_with(|| Instant::now() + STATUS_AGE)),
         }
     }
@@ -282,8 +283,15 @@ impl Daemon {
         if let Event::Probed { target, outcome } = &event {
             self.recorder.observe(target, outcome, super::clock::unix_ms());
         }
-        let routine =
-            matches!(event, Event::Tick | Event::Probed { .. } | Event::SerialSeen { .. } | Event::Rehearsed { .. });
+        let routine = matches!(
+            event,
+            Event::Tick
+                | Event::Probed { .. }
+                | Event::SerialSeen { .. }
+                | Event::SecondarySeen { .. }
+                | Event::SecondaryBehind { .. }
+                | Event::Rehearsed { .. }
+        );
         let effects = self.director.handle(event, self.clock.now());
         let quiet = effects.iter().all(|effect| matches!(effect, Effect::Probe(_) | Effect::Persist));
         for effect in effects {

@@ -14,7 +14,7 @@ use crate::control::api::{Answer, Command, Handle};
 use crate::control::log::Entry;
 use crate::director::Director;
 use crate::director::effect::{Decision, Effect, Transition};
-use crate::director::event::{Event, Target};
+use crate::director::event::{Event, ExportReport, Target};
 use crate::director::state::State;
 use crate::director::status::Status;
 use crate::dns::name::Name;
@@ -73,15 +73,10 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
     ready: impl FnOnce(),
 ) -> Result<(), Failure> {
-    let Ground { config, loaded, mut serving, state_dir, journal, publisher, mut saved, in_shadow } = ground;
+    let Ground { config, loaded, mut serving, state_dir, journal, publisher, mut saved, in_shadow, .. } = ground;
     match &confined {
         Confined::To(_, words) => tracing::info!("{words}"),
         Confined::No(why) => tracing::info!("not confined: {why}"),
-    }
-    if let Some(publisher) = publisher.as_ref().filter(|_| !in_shadow) {
-        for path in publisher.sweep(publishing::written_files(&loaded)).await {
-            journal.note(format!("{}: removed; a power cut had left it", path.display()));
-        }
     }
     let clock = Clock::start();
     if let Some(publisher) = &publisher {
@@ -175,6 +170,7 @@ enum Back {
     Exported { origin: Name, done: exports::Done },
     Rolled { origin: Name, done: exports::Done },
     Rehearsed { origin: Name, refused: Option<String> },
+    Recovered { reports: Vec<ExportReport> },
     SerialSeen { origin: Name, serial: u32 },
     Loaded { outcome: Box<Result<(Config, Loaded, Prober), Failure>>, reply: Option<oneshot::Sender<Answer>> },
 }
@@ -224,6 +220,7 @@ impl Daemon {
         let mut shutdown = pin!(shutdown);
         let mut hangup = super::manager::hangups();
         let serials = self.poll_serials();
+        self.recover();
         self.rehearse();
         self.handle(Event::Tick);
         loop {
@@ -266,6 +263,7 @@ impl Daemon {
             Back::Exported { origin, done } => self.exported(&origin, done),
             Back::Rolled { origin, done } => self.rolled_back(&origin, done),
             Back::Rehearsed { origin, refused } => self.rehearsed(&origin, refused),
+            Back::Recovered { reports } => self.recovered(reports),
             Back::Loaded { outcome, reply } => self.loaded(*outcome, reply),
         }
     }

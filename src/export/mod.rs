@@ -40,6 +40,11 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// No address changes.
+    pub fn is_only_serial(&self) -> bool {
+        self.edits.iter().all(|edit| matches!(edit, Edit::Serial(_)))
+    }
+
     /// Compares what was written with what was meant; `zone` is the one that the draft was made of.
     pub fn verify(&self, zone: &Zone, written: &Zone) -> Result<(), EditError> {
         edit::verify(zone, &self.edits, written.document())

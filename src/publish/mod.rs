@@ -381,6 +381,15 @@ impl Publisher {
         }
     }
 
+    /// Forgets the generation before the newest, which differs from it in nothing but the serial. Where
+    /// that fails, one generation more than necessary is kept.
+    pub async fn forget_previous(&self, origin: &Name) {
+        let (store, origin) = (self.generations.clone(), origin.clone());
+        if let Err(reason) = self.blocking("the kept generations", move || store.forget_previous(&origin)).await {
+            tracing::warn!("{reason}");
+        }
+    }
+
     /// The generations kept for a zone, newest first.
     pub async fn kept(&self, origin: &Name) -> Result<Vec<Generation>, String> {
         let (store, origin) = (self.generations.clone(), origin.clone());

@@ -362,6 +362,43 @@ fn a_rollback_holds_the_exports_until_the_next_export() {
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("no generation of example.org. with serial 7 is kept"));
 }
 
+/// Ordered in the midst of exports: the one under way ends, those that would follow wait, so that what
+/// is put back stays.
+#[test]
+fn a_rollback_is_not_overwritten_by_what_came_before_it() {
+    let (nsd, table) = nsd();
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(folder.path(), &format!("{table}{NODES}{POOL}{}", zone_table(&nsd)));
+    is_ready(&daemon);
+    nsd.pause();
+    let mut orders = Vec::new();
+    for node in ["b", "a", "b"] {
+        orders.push(daemon.order(node));
+        let obeyed = || daemon.status()["pools"][0]["families"][0]["primary"] == node;
+        wait_for("the order", || obeyed().then_some(()));
+    }
+    let words = std::thread::scope(|scope| {
+        let verb = scope.spawn(|| done(&daemon, &["rollback", "example.org"]));
+        wait_for("the hold", || (daemon.status()["zones"][0]["export_held"] == true).then_some(()));
+        nsd.resume();
+        verb.join().unwrap()
+    });
+    drop(orders);
+    assert!(words.contains("back to the generation with serial 1000"), "{words}");
+    let rolled = nsd.serial("example.org").unwrap();
+    // It ends when all that was under way has ended.
+    done(&daemon, &["reload"]);
+    done(&daemon, &["switch", "web", "b"]);
+    assert_eq!(address(nsd.address(), "www.example.org", "A").as_deref(), Some(A), "{}", daemon.log());
+    assert_eq!(nsd.serial("example.org"), Some(rolled), "{}", daemon.log());
+    assert_eq!(daemon.status()["zones"][0]["export_held"], true);
+
+    // One that cannot be done holds nothing.
+    done(&daemon, &["export", "example.org"]);
+    assert_eq!(daemon.verb(&["rollback", "example.org", "--to", "7"]).status.code(), Some(1));
+    assert_eq!(daemon.status()["zones"][0]["export_held"], false);
+}
+
 /// What nsd-checkzone will not take is told on the day, before anything has to move, wherever people
 /// look; and no longer when it is mended.
 #[test]

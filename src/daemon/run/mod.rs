@@ -119,6 +119,7 @@ pub async fn run(
         probes: Arc::new(Semaphore::new(descriptors::probes_max())),
         exports,
         waiters: Waiters::default(),
+        rollbacks: Vec::new(),
         status_due: None,
         config,
         loaded,
@@ -168,7 +169,7 @@ pub async fn interrupted() {
 enum Back {
     Event(Event),
     Exported { origin: Name, done: exports::Done },
-    Rolled { origin: Name, done: exports::Done },
+    Rolled { origin: Name, was_held: bool, done: exports::Done },
     Rehearsed { origin: Name, refused: Option<String> },
     Recovered { reports: Vec<ExportReport> },
     SerialSeen { origin: Name, serial: u32 },
@@ -208,6 +209,8 @@ struct Daemon {
     /// When the snapshot must be renewed, if it is stale.
     status_due: Option<Instant>,
     waiters: Waiters,
+    /// Rollbacks that wait until an export of their zone has ended.
+    rollbacks: Vec<commands::Rollback>,
     probes: Arc<Semaphore>,
     exports: Arc<Semaphore>,
     /// Tries the next export of every zone.
@@ -261,7 +264,7 @@ impl Daemon {
                 }
             }
             Back::Exported { origin, done } => self.exported(&origin, done),
-            Back::Rolled { origin, done } => self.rolled_back(&origin, done),
+            Back::Rolled { origin, was_held, done } => self.rolled_back(&origin, was_held, done),
             Back::Rehearsed { origin, refused } => self.rehearsed(&origin, refused),
             Back::Recovered { reports } => self.recovered(reports),
             Back::Loaded { outcome, reply } => self.loaded(*outcome, reply),
@@ -345,6 +348,7 @@ impl Daemon {
             let _ = back.send(Back::Event(Event::Probed { target, outcome })).await;
         });
     }
+
     fn tell(&self, transition: Arc<Transition>) {
         self.journal.record(Entry::Transition(Transition::clone(&transition)));
         let zones = self.loaded.zones.iter().enumerate();
@@ -372,6 +376,7 @@ impl Daemon {
         transfers::show(&self.transfers, &mut status);
         self.status.send_replace(Arc::new(status));
     }
+
     async fn stop(self) {
         self.journal.note("stopping".to_owned());
         let running = self.exports.acquire_many(u32::try_from(EXPORTS_MAX).expect("a small number"));
@@ -383,6 +388,7 @@ impl Daemon {
         self.notifier.stop(NOTIFY_PATIENCE).await;
     }
 }
+
 fn prober(loaded: &Loaded) -> Result<Arc<Prober>, Failure> {
     Prober::new(&loaded.settings.checks).map(Arc::new).map_err(|error| Failure::usage(error.to_string()))
 }

@@ -125,15 +125,17 @@ impl Daemon {
         }
         self.handle(Event::Exported(report.clone()));
         self.waiters.exported(&report);
+        self.start_rollbacks();
     }
 
     /// What was put back must not be overwritten by the next move of a pool: the operator says when.
-    pub(super) fn rolled_back(&mut self, origin: &Name, done: exports::Done) {
-        if done.report.result == ExportResult::Served
-            && let Some(zone) = self.zone(origin)
-        {
-            self.handle(Event::ExportHeld { zone, held: true });
-            self.journal.note(format!("{origin}: exports are held; `export {origin}` ends that"));
+    pub(super) fn rolled_back(&mut self, origin: &Name, was_held: bool, done: exports::Done) {
+        if let Some(zone) = self.zone(origin) {
+            let held = was_held || done.report.result == ExportResult::Served;
+            self.handle(Event::ExportHeld { zone, held });
+            if held {
+                self.journal.note(format!("{origin}: exports are held; `export {origin}` ends that"));
+            }
         }
         self.report(done.report);
         // The file is another one now.

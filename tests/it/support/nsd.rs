@@ -116,8 +116,12 @@ impl Nsd {
 
     /// Starts it again after [`Nsd::stop`], at the same address.
     pub fn start_again(&mut self) {
-        wait_until_free(self.address);
-        assert!(self.run(), "nsd does not start:\n{}", self.log());
+        let patience = Instant::now() + PATIENCE;
+        // The children of the one before may still hold the port for a moment.
+        while !self.run() {
+            assert!(Instant::now() < patience, "nsd does not start:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn conf(&self) -> PathBuf {

@@ -245,12 +245,16 @@ fn of_zone(zone: &ZoneStatus) -> Option<Alarm> {
 fn of_secondaries(zone: &ZoneStatus) -> Option<Alarm> {
     let mut behind = zone.secondaries.iter().filter(|secondary| secondary.serial != Some(zone.serial));
     let first = behind.next()?;
-    let serial = first.serial.map_or("no serial that was seen".to_owned(), |serial| format!("serial {serial}"));
+    let serves = match (first.serial, first.problem.as_str()) {
+        (Some(serial), _) => format!("serves serial {serial}"),
+        (None, "") => "was not seen to serve it".to_owned(),
+        (None, problem) => format!("does not answer for it ({problem})"),
+    };
     let more = match behind.count() {
         0 => String::new(),
         more => format!(", and {more} more secondaries are behind"),
     };
-    let text = format!("secondary {} serves {serial}, decided is {}{more}", first.server, zone.serial);
+    let text = format!("secondary {} {serves}, decided is {}{more}", first.server, zone.serial);
     Some(alarm(Severity::Warning, Kind::Behind, &zone.name, text))
 }
 

@@ -135,7 +135,7 @@ pub struct ZoneStatus {
 pub struct SecondaryStatus {
     /// Address and port.
     pub server: String,
-    /// The serial that it served when it was asked last.
+    /// The serial that it served when it was asked last; absent: it was never seen, or does not answer.
     pub serial: Option<u32>,
     /// The serial of the last NOTIFY that it acknowledged.
     pub acknowledged: Option<u32>,

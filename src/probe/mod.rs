@@ -122,7 +122,7 @@ impl Prober {
         };
         let deadline = Duration::from_millis(check.timeout_ms);
         let trace = Arc::new(Trace::new(aim.address));
-        let looking = trace::within(Arc::clone(&trace), self.look(&check.kind, &aim));
+        let looking = trace::within(Arc::clone(&trace), self.look(&check.kind, &aim, deadline));
         let found = tokio::time::timeout(deadline, looking).await;
         let mut finding = found.unwrap_or_else(|_| trace.timed_out(deadline));
         let cert_expiry_unix_s = trace.cert_expiry_unix_s();
@@ -132,7 +132,7 @@ impl Prober {
         Examined { outcome: finding.outcome(started, cert_expiry_unix_s), steps: trace.marks() }
     }
 
-    async fn look(&self, kind: &Kind, aim: &Aim<'_>) -> Finding {
+    async fn look(&self, kind: &Kind, aim: &Aim<'_>, deadline: Duration) -> Finding {
         let pattern = |text: &Option<String>| self.patterns.get(text.as_deref()?);
         let unknown = || Finding::cannot_say("the check is not known to the prober".to_owned());
         match kind {
@@ -150,7 +150,7 @@ impl Prober {
             },
             Kind::Smtp(check) => or_bad(smtp::look(self.tls.get(&Trust::of(&check.certificates)), check, aim).await),
             Kind::Tcp(check) => or_bad(tcp::look(check, pattern(&check.expect_regex), aim).await),
-            Kind::Dns(check) => or_bad(dns::look(check, aim).await),
+            Kind::Dns(check) => or_bad(dns::look(check, aim, deadline).await),
             Kind::Exec(check) => exec::look(check, aim).await,
             Kind::File(check) => file::look(check, aim).await,
         }

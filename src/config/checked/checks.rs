@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use domain::base::iana::Rtype;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 use rustls::RootCertStore;
@@ -13,6 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use toml::Spanned;
 
 use crate::director::settings::ANCHOR;
+use crate::dns::rdata;
 use crate::health::check::{
     Certificates, Check, Dns, Exec, Gemini, Http, Kind, Names, PATTERN_MAX, Smtp, StateFile, Tcp, Tls,
 };
@@ -223,6 +225,12 @@ impl Checker {
             self.at(source, text.span(), format!("`{rcode}` is no rcode"), "write NOERROR, NXDOMAIN, REFUSED, ...");
         }
         let query = text(table.query.as_ref()).unwrap_or_default();
+        if let (Some(expect), Ok((_, rtype))) = (&table.expect, Dns::question(&fill(&query))) {
+            if let Err(error) = rdata::from_line(rtype, &fill_rdata(expect.get_ref(), rtype)) {
+                let message = format!("`{}` is no RDATA of type {rtype}: {}", expect.get_ref(), error.message);
+                self.at(source, expect.span(), message, "write it as in a zone file, TXT in quotes");
+            }
+        }
         Dns { port, query, rcode, expect: text(table.expect.as_ref()), serial_of }
     }
 
@@ -417,6 +425,12 @@ fn text(text: Option<&file::Text>) -> Option<String> {
 
 fn fill(text: &str) -> String {
     text.replace("{node}", SOME_NODE).replace("{ip}", SOME_IP).replace("{family}", "ipv4")
+}
+
+/// The same for RDATA, which may hold an address of either family.
+fn fill_rdata(text: &str, rtype: Rtype) -> String {
+    let ip = if rtype == Rtype::AAAA { "2001:db8::1" } else { SOME_IP };
+    fill(&text.replace("{ip}", ip))
 }
 
 /// Where each key of a kind's own stands, as far as it is given.

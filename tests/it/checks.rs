@@ -1,5 +1,6 @@
 //! Every kind of check but HTTP (see `probes`) against real servers on loopback, good and bad.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +15,7 @@ use hickory_proto::rr::{Name, RData, Record};
 
 use nsd_failover::failover::pool::Node;
 use nsd_failover::health::check::{
-    Certificates, Check, Dns, Exec, Gemini, Http, Kind, Names, Outcome, Smtp, StateFile, Tcp, Tls,
+    Certificates, Check, Dns, Exec, Gemini, Header, Http, Kind, Names, Outcome, Smtp, StateFile, Tcp, Tls,
 };
 use nsd_failover::health::family::Family;
 use nsd_failover::probe::Prober;
@@ -149,10 +150,17 @@ fn tls_for_every_name() {
     // A standby without a certificate for the pool's names is not promoted.
     let detail = "2 of 3 names fail: bar.zone: TLS: invalid peer certificate";
     expect(&tls(&["foo.zone", "bar.zone", "a.b.foo.zone"], site.certificates()), Some(false), "L6RSP", detail);
-    let many: Vec<String> = (0..50).map(|index| format!("name{index}.foo.zone")).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    expect(&tls(&many, site.certificates()), Some(true), "L6OK", "for 50 names");
-    assert!(host.connections() >= 50);
+    let many: Vec<String> = (0..300).map(|index| format!("name{index}.foo.zone")).collect();
+    let mut many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let before = host.connections();
+    expect(&tls(&many[..30], site.certificates()), Some(true), "L6OK", "good certificates for 30 names");
+    assert_eq!(host.connections() - before, 30);
+    // Of many, those that a certificate covers are not asked for one by one; the others are.
+    let outcome = expect(&tls(&many, site.certificates()), Some(true), "L6OK", "certificates for 300 names, ");
+    assert!(host.connections() - before < 60, "{} connections: {}", host.connections(), outcome.detail);
+    many.push("bar.zone");
+    let detail = "1 of 301 names fail: bar.zone: TLS: invalid peer certificate";
+    expect(&tls(&many, site.certificates()), Some(false), "L6RSP", detail);
     expect(
         &tls(&["foo.zone"], Certificates::default()),
         Some(false),
@@ -160,6 +168,43 @@ fn tls_for_every_name() {
         "TLS: invalid peer certificate: UnknownIssuer",
     );
     expect(&tls(&["bar.zone"], Certificates { insecure: true, ..Certificates::default() }), Some(true), "L6OK", "");
+}
+
+/// More handshakes than there is time for are nobody's fault, as long as they come about one after the
+/// other; a node that hangs in one is down.
+#[test]
+fn more_names_than_there_is_time_for() {
+    let site = Site::new();
+    let names: Vec<String> = (0..64).map(|index| format!("name{index}.zone")).collect();
+    let servers: Vec<_> = names.iter().map(|name| site.authority.server(&[name])).collect();
+    let by_name = Arc::new(names.iter().cloned().zip(servers).collect::<HashMap<_, _>>());
+    let tls = |port| {
+        let names = Names::List(names.clone());
+        let kind = Kind::Tls(Tls { port, names, certificates: site.certificates() });
+        Check { timeout_ms: 1_000, ..check(kind) }
+    };
+    let server = |delay: fn(&str) -> Duration| {
+        let by_name = Arc::clone(&by_name);
+        Scripted::tcp(move |mut stream| {
+            let mut acceptor = rustls::server::Acceptor::default();
+            let accepted = loop {
+                acceptor.read_tls(&mut stream)?;
+                if let Some(accepted) = acceptor.accept().map_err(|_| io::ErrorKind::InvalidData)? {
+                    break accepted;
+                }
+            };
+            let name = accepted.client_hello().server_name().unwrap_or_default().to_owned();
+            thread::sleep(delay(&name));
+            let server =
+                accepted.into_connection(Arc::clone(&by_name[&name])).map_err(|_| io::ErrorKind::InvalidData)?;
+            io::copy(&mut rustls::StreamOwned::new(server, stream), &mut io::sink()).map(drop)
+        })
+    };
+    let slow = server(|_| Duration::from_millis(250));
+    let outcome = expect(&tls(slow.port()), None, "UNK", "timeout = 1s is too short for so many handshakes; ");
+    assert!(outcome.detail.contains(" of 64 names done"), "{}", outcome.detail);
+    let hangs = server(|name| Duration::from_millis(if name == "name7.zone" { 3_000 } else { 0 }));
+    expect(&tls(hangs.port()), Some(false), "L6TOUT", "TLS handshake not done after 1s; 63 of 64 names done");
 }
 
 #[test]
@@ -494,7 +539,7 @@ fn script(folder: &Path, text: &str) -> String {
 fn plugins() {
     let run = |line: &str| {
         let argv = ["sh", "-c", line, "plugin", "{ip}", "{node}", "{family}"].map(str::to_owned).to_vec();
-        check(Kind::Exec(Exec { argv }))
+        check(Kind::Exec(Exec { argv, places: 0 }))
     };
     let outcome = expect(&run("echo \"OK $1 $2 $3|time=0.21s;1;2 'used on /'=80%\""), Some(true), "PROCOK", "");
     assert_eq!(outcome.detail, "OK 127.0.0.1 fishfinger.example.org ipv4");
@@ -508,9 +553,9 @@ fn plugins() {
     expect(&run("yes | head -c 10000000; exit 2"), Some(false), "PROCERR", "y");
     // No shell looks at the arguments.
     let argv = vec!["echo".to_owned(), "$HOME;exit 2".to_owned(), "{ip}".to_owned()];
-    expect(&check(Kind::Exec(Exec { argv })), Some(true), "PROCOK", "$HOME;exit 2 127.0.0.1");
+    expect(&check(Kind::Exec(Exec { argv, places: 0 })), Some(true), "PROCOK", "$HOME;exit 2 127.0.0.1");
     let argv = vec!["/no/such/plugin".to_owned()];
-    expect(&check(Kind::Exec(Exec { argv })), None, "UNK", "cannot run /no/such/plugin");
+    expect(&check(Kind::Exec(Exec { argv, places: 0 })), None, "UNK", "cannot run /no/such/plugin");
 }
 
 /// Whether a process is there, and no zombie.
@@ -534,7 +579,7 @@ fn wait_for_end(pid_file: &Path) {
 fn a_plugin_that_hangs_or_forks_leaves_nobody_behind() {
     let folder = tempfile::tempdir().unwrap();
     let pid_file = folder.path().join("pid");
-    let exec = |text: &str| Kind::Exec(Exec { argv: vec![script(folder.path(), text), "{ip}".to_owned()] });
+    let exec = |text: &str| Kind::Exec(Exec { argv: vec![script(folder.path(), text), "{ip}".to_owned()], places: 0 });
     let started = Instant::now();
     let hangs = exec(&format!("sleep 600 & echo $! > {}; wait", pid_file.display()));
     expect(&quick(hangs), Some(false), "PROCTOUT", "not done after 300ms, killed");
@@ -546,9 +591,31 @@ fn a_plugin_that_hangs_or_forks_leaves_nobody_behind() {
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
+/// A check whose plugins hang delays no other.
+#[test]
+fn plugins_that_hang_delay_no_other_check() {
+    let exec = |name: &str, seconds: &str| {
+        let argv = vec!["sleep".to_owned(), seconds.to_owned()];
+        Check { name: name.to_owned(), ..check(Kind::Exec(Exec { argv, places: 0 })) }
+    };
+    let (hangs, good) = (exec("hangs", "3"), exec("good", "0"));
+    let prober = Prober::new([&hangs, &good]).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut probes = tokio::task::JoinSet::new();
+        for _ in 0..24 {
+            let (prober, check) = (prober.clone(), hangs.clone());
+            probes.spawn(async move { prober.probe(&check, &node(), Family::Ipv4).await });
+        }
+        tokio::task::yield_now().await;
+        let outcome = prober.probe(&good, &node(), Family::Ipv4).await;
+        assert_eq!((outcome.word.as_str(), probes.try_join_next().is_none()), ("PROCOK", true), "{outcome:?}");
+    });
+}
+
 #[test]
 fn few_plugins_at_a_time() {
-    let check = check(Kind::Exec(Exec { argv: vec!["sleep".to_owned(), "0.1".to_owned()] }));
+    let check = check(Kind::Exec(Exec { argv: vec!["sleep".to_owned(), "0.1".to_owned()], places: 0 }));
     let prober = Prober::new([&check]).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let started = Instant::now();
@@ -560,7 +627,7 @@ fn few_plugins_at_a_time() {
         }
         probes.join_all().await
     });
-    // Eight at a time: three rounds; and the waiting is nobody's fault.
+    // Eight at a time, where nobody has counted: three rounds; and the waiting is nobody's fault.
     assert!(started.elapsed() >= Duration::from_millis(300), "{:?}", started.elapsed());
     assert!(outcomes.iter().all(|outcome| outcome.word == "PROCOK" && outcome.duration_ms < 3_000), "{outcomes:?}");
 }
@@ -594,6 +661,10 @@ fn state_files() {
     expect(&check, None, "UNK", "no regular file");
 }
 
+fn header(name: &str, text: &str) -> (String, Header) {
+    (name.to_owned(), Header::Text(text.to_owned()))
+}
+
 #[test]
 fn http_with_everything() {
     let host = Host::http("127.0.0.1:0", NODE);
@@ -618,7 +689,7 @@ fn http_with_everything() {
     });
     let mut asks = Http {
         url: format!("http://{{node}}:{}/", seen.port()),
-        headers: vec![("X-Node".to_owned(), "{node}".to_owned()), ("Accept".to_owned(), "text/*".to_owned())],
+        headers: vec![header("X-Node", "{node}"), header("Accept", "text/*")],
         method: "OPTIONS".to_owned(),
         ..Http::default()
     };
@@ -627,6 +698,17 @@ fn http_with_everything() {
     expect(&check(Kind::Http(asks.clone())), Some(true), "L7OK", "");
     asks.expect_regex = Some("x-node: fishfinger.example.org\r\n".to_owned());
     expect(&check(Kind::Http(asks.clone())), Some(true), "L7OK", "");
+    // A secret is read anew each time.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    asks.headers.push(("Authorization".to_owned(), Header::File(file.clone())));
+    expect(&check(Kind::Http(asks.clone())), None, "UNK", "secret: No such file");
+    for secret in ["basic one", "basic {node}"] {
+        std::fs::write(&file, format!("{secret}\n")).unwrap();
+        asks.expect_regex = Some(format!("authorization: {}\r\n", secret.replace(['{', '}'], ".")));
+        expect(&check(Kind::Http(asks.clone())), Some(true), "L7OK", "");
+    }
+    asks.headers.pop();
     expect(&check(Kind::Http(Http { method: "HEAD".to_owned(), expect_regex: None, ..asks })), Some(true), "L7OK", "");
 }
 

@@ -105,6 +105,9 @@ pub struct CheckStatus {
     /// The last probes, oldest first, a character each: `+` good, `-` bad, `?` could not say.
     #[serde(default)]
     pub history: String,
+    /// The last probes could not say anything: whatever the verdict is, its end would not be noticed.
+    #[serde(default)]
+    pub blind: bool,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]

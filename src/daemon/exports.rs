@@ -51,7 +51,7 @@ pub struct Done {
 
 impl Done {
     /// It ended before anything was touched.
-    fn early(order: &Order, result: ExportResult, detail: String, read: Option<Held>) -> Done {
+    pub fn early(order: &Order, result: ExportResult, detail: String, read: Option<Held>) -> Done {
         let report = ExportReport {
             zone: order.zone.origin.to_string(),
             generation: order.decision.generation,

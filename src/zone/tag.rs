@@ -339,10 +339,9 @@ mod tests {
             other => panic!("{other:?}"),
         };
         let start = b"; Enable failover ";
-        for (rest, part) in [("role=\u{e9}", r"unknown role `\xc3\xa9`"), ("= x", "")] {
-            let found = problems(&[start, rest.as_bytes()].concat());
-            assert_eq!(found.first().map_or("", |found| &found.message).contains(part), true, "{found:?}");
-        }
+        let umlaut = problems(&[start, "role=\u{e9}".as_bytes()].concat());
+        assert!(umlaut[0].message.contains(r"unknown role `\xc3\xa9`"), "{umlaut:?}");
+        assert_eq!(problems(&[start, &b"= x"[..]].concat()), []);
         assert!(
             problems(&[start, &b"pool=\xff"[..]].concat())[0]
                 .message

@@ -20,7 +20,7 @@ use crate::control::Exit;
 use super::cli::Form;
 use super::failure::Failure;
 use super::progress::Waiting;
-use super::{exports, load, output, persist};
+use super::{exports, load, output, persist, serves};
 
 /// What `check` found; with `--json` all of it, else in a few lines.
 #[derive(Debug, Default, Serialize)]
@@ -157,9 +157,7 @@ pub fn check_zone(origin: &Name, file: &Path, print: bool, form: Form) -> Result
 pub fn render(file: &Path, origin: &Name, primary: &str, serial: Option<u32>) -> Result<(), Failure> {
     let config = Config::load(file)?;
     let zone = named(&config.zones, origin)?;
-    if !config.pools.iter().any(|pool| pool.nodes.iter().any(|node| node.name == primary)) {
-        return Err(Failure::usage(format!("no pool has a node `{primary}`; `check` shows the configuration")));
-    }
+    serves::known_node(&config, primary)?;
     let decision = Decision {
         pools: config.pools.iter().map(|pool| with_primary(pool, primary)).collect(),
         ..Decision::default()

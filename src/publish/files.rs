@@ -39,20 +39,49 @@ pub fn read(path: &Path) -> Result<Option<Found>, String> {
 }
 
 /// Whether [`write_new`] and [`swap`] could bring other bytes into a file, as far as that shows
-/// without doing it: the folder, and who the file belongs to.
+/// without doing it: the folder, and who the file belongs to. The error says what would help.
 pub fn check_replaceable(path: &Path) -> Result<(), String> {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
+    use rustix::process::{getegid, geteuid, getgroups};
     let target = resolve(path)?;
     let folder = folder(&target);
-    accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
-        .map_err(|error| format!("cannot write to folder {}: {error}", folder.display()))?;
+    let user = owner_name(geteuid().as_raw());
+    accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).map_err(|error| {
+        let path = folder.display();
+        let help = match error {
+            rustix::io::Errno::ROFS => "a systemd unit names it in ReadWritePaths=".to_owned(),
+            _ => format!("chown {user} {path}"),
+        };
+        format!("user {user} cannot write to folder {path}: {}; {help}", io::Error::from(error))
+    })?;
     let Ok(metadata) = fs::metadata(&target) else { return Ok(()) };
-    let user = rustix::process::geteuid();
-    if user.is_root() || metadata.uid() == user.as_raw() {
+    let own_group = getegid().as_raw();
+    let groups = getgroups().unwrap_or_default();
+    let is_in = |group: u32| group == own_group || groups.iter().any(|one| one.as_raw() == group);
+    let inherits =
+        |group: u32| fs::metadata(folder).is_ok_and(|folder| folder.mode() & 0o2000 != 0 && folder.gid() == group);
+    let (owner, group) = (metadata.uid(), metadata.gid());
+    let keeps_group = is_in(group) || inherits(group);
+    if geteuid().is_root() || (owner == geteuid().as_raw() && keeps_group) {
         return Ok(());
     }
-    let (owner, user) = (metadata.uid(), user.as_raw());
-    Err(format!("{} belongs to user {owner}, and user {user} cannot keep it so", target.display()))
+    let group = group_name(if keeps_group { group } else { own_group });
+    let path = target.display();
+    let theirs = format!("{}:{}", owner_name(owner), group_name(metadata.gid()));
+    Err(format!(
+        "{path} belongs to {theirs}, and user {user} cannot give a new file to them; chown {user}:{group} {path}"
+    ))
+}
+
+/// A user as `chown` takes it: the name, or else the number.
+fn owner_name(id: u32) -> String {
+    let user = nix::unistd::User::from_uid(id.into()).ok().flatten();
+    user.map_or_else(|| id.to_string(), |user| user.name)
+}
+
+fn group_name(id: u32) -> String {
+    let group = nix::unistd::Group::from_gid(id.into()).ok().flatten();
+    group.map_or_else(|| id.to_string(), |group| group.name)
 }
 
 /// Where a path ends when links are followed. A file that is not there yet keeps its name in its

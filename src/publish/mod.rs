@@ -13,7 +13,7 @@
 
 mod command;
 mod control;
-mod files;
+pub mod files;
 pub mod generations;
 mod journal;
 mod judged;

@@ -319,6 +319,12 @@ impl Publisher {
         judged.map_err(|reason| reason.replace(&temp, &target))
     }
 
+    /// Whether nsd would take the order to load a zone; asked without giving one. The error is one
+    /// line.
+    pub async fn try_control(&self) -> Result<(), String> {
+        self.settings.control.try_out(self.settings.limits.control_ms).await
+    }
+
     /// Cleans up after a crash: each zone that the journal names ends with a complete file, old or
     /// new, no temp file beside it, and nsd serving it. To be called before the first export; the
     /// reports tell what was found, and are empty after a clean stop.

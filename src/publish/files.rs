@@ -4,7 +4,7 @@
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// A zone file larger than this is refused, in bytes.
@@ -99,6 +99,14 @@ pub fn resolve(path: &Path) -> Result<PathBuf, String> {
         }
         Err(error) => Err(say(error)),
     }
+}
+
+/// Whether a path leads through a link to the file where it was found to end: another spelling of the
+/// same place does not.
+pub fn is_elsewhere(path: &Path, real: &Path) -> bool {
+    // With `..` the spelling does not tell.
+    let is_plain = !path.components().any(|part| part == Component::ParentDir);
+    is_plain && std::path::absolute(path).is_ok_and(|absolute| absolute != real)
 }
 
 /// The folder a file lies in.
@@ -291,6 +299,17 @@ mod tests {
             assert_eq!(fs::read(&temp).unwrap(), b"old");
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
         }
+    }
+
+    #[test]
+    fn only_a_link_leads_elsewhere() {
+        let here = std::env::current_dir().unwrap();
+        for path in ["z", "./z", "../z", "a/./z"] {
+            let real = here.join(path.trim_start_matches("./").replace("/./", "/"));
+            assert!(!is_elsewhere(Path::new(path), &real), "{path}");
+        }
+        assert!(is_elsewhere(Path::new("z"), &here.join("real")));
+        assert!(is_elsewhere(Path::new("/a/z"), Path::new("/b/z")));
     }
 
     #[test]

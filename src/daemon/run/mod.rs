@@ -170,7 +170,7 @@ enum Back {
     Event(Event),
     Exported { origin: Name, done: exports::Done },
     Rolled { origin: Name, was_held: bool, done: exports::Done },
-    Rehearsed { origin: Name, refused: Option<String> },
+    Rehearsed { zones: Vec<Name>, refused: Option<String> },
     Recovered { reports: Vec<ExportReport> },
     SerialSeen { origin: Name, serial: u32 },
     Loaded { outcome: Box<Result<(Config, Loaded, Prober), Failure>>, reply: Option<oneshot::Sender<Answer>> },
@@ -265,7 +265,7 @@ impl Daemon {
             }
             Back::Exported { origin, done } => self.exported(&origin, done),
             Back::Rolled { origin, was_held, done } => self.rolled_back(&origin, was_held, done),
-            Back::Rehearsed { origin, refused } => self.rehearsed(&origin, refused),
+            Back::Rehearsed { zones, refused } => self.rehearsed(&zones, refused),
             Back::Recovered { reports } => self.recovered(reports),
             Back::Loaded { outcome, reply } => self.loaded(*outcome, reply),
         }

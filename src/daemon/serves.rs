@@ -15,7 +15,7 @@ use crate::zone::tag::Role;
 
 use super::cli::Form;
 use super::failure::Failure;
-use super::{load, output};
+use super::{load, output, shadow};
 
 /// A failover RRset of a name: whom it follows.
 #[derive(Debug, Eq, PartialEq)]
@@ -31,6 +31,10 @@ pub async fn run(file: &Path, node: &str, name: &Name, form: Form) -> Result<(),
     let config = Config::load(file)?;
     let follows = follows(&config, name)?;
     let status = Client::new(&config.control).status().await?;
+    if status.shadow {
+        // Whoever publishes instead of it was not asked.
+        return Err(Failure::unreachable(shadow::REFUSAL));
+    }
     let held = follows.iter().filter_map(|follows| Some((follows.family, holder(&status, follows)?)));
     let holders: Vec<Holder<'_>> = held.map(|(family, node)| Holder { family, node }).collect();
     let other = holders.iter().find(|holder| holder.node != node);

@@ -212,6 +212,7 @@ impl PoolState {
             reason,
             zones: Vec::new(),
             probes: teller.probes(),
+            shadow: false,
         };
         let mut told: Vec<Transition> = Vec::new();
         for Move { families, from, to } in moves {
@@ -267,6 +268,7 @@ impl PoolState {
             },
             zones: Vec::new(),
             probes: teller.probes(),
+            shadow: false,
         };
         changed.map(transition).collect()
     }

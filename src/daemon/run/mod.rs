@@ -87,7 +87,8 @@ pub async fn run(
     let director = Director::new(loaded.settings.clone(), saved, clock.now());
     let (back, events) = mpsc::channel(EVENTS_MAX);
     let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
-    let (status_in, status) = watch::channel(Arc::new(director.status(clock.now())));
+    let first = Status { shadow: in_shadow, ..director.status(clock.now()) };
+    let (status_in, status) = watch::channel(Arc::new(first));
     // Nothing is answered from a decision that was not made: until then the table has no zones.
     let live = Arc::new(Live::new(Table::new(load::no_zones(), 0, &[], &[], &[])));
     let (seen_in, seen) = mpsc::channel(transfers::SEEN_MAX);
@@ -350,6 +351,12 @@ impl Daemon {
     }
 
     fn tell(&self, transition: Arc<Transition>) {
+        if self.shadow.is_some() {
+            // Nobody has moved.
+            return self
+                .journal
+                .record(Entry::Transition(Transition { shadow: true, ..Transition::clone(&transition) }));
+        }
         self.journal.record(Entry::Transition(Transition::clone(&transition)));
         let zones = self.loaded.zones.iter().enumerate();
         for (index, zone) in zones.filter(|(index, _)| self.director.is_held(*index)) {
@@ -372,7 +379,7 @@ impl Daemon {
 
     fn publish_status(&mut self) {
         self.status_due = None;
-        let mut status = self.director.status(self.clock.now());
+        let mut status = Status { shadow: self.shadow.is_some(), ..self.director.status(self.clock.now()) };
         transfers::show(&self.transfers, &mut status);
         self.status.send_replace(Arc::new(status));
     }

@@ -66,7 +66,7 @@ impl Severity {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 15] = [
         Kind::Stale,
         Kind::Shadow,
         Kind::Starting,

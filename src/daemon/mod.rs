@@ -27,6 +27,7 @@ mod probing;
 mod progress;
 mod recorder;
 mod replay;
+mod rights;
 pub mod run;
 mod saver;
 mod serves;

@@ -285,6 +285,7 @@ impl Daemon {
         if let Event::Probed { target, outcome } = &event {
             self.recorder.observe(target, outcome, super::clock::unix_ms());
         }
+        let is_reload = matches!(event, Event::Reloaded(_));
         let routine = matches!(
             event,
             Event::Tick
@@ -295,6 +296,9 @@ impl Daemon {
                 | Event::Rehearsed { .. }
         );
         let effects = self.director.handle(event, self.clock.now());
+        if is_reload || self.recorder.is_new() {
+            self.recorder.begin(self.director.state());
+        }
         let quiet = effects.iter().all(|effect| matches!(effect, Effect::Probe(_) | Effect::Persist));
         for effect in effects {
             self.carry_out(effect);
@@ -350,7 +354,14 @@ impl Daemon {
         });
     }
 
-    fn tell(&self, transition: Arc<Transition>) {
+    fn tell(&mut self, transition: Arc<Transition>) {
+        if !transition.families.is_empty() && transition.from != transition.to {
+            let pool = self.pools.iter().find(|pool| pool.name == transition.pool);
+            let is_of = |pool: &Pool, target: &Target| {
+                pool.checks.contains(&target.check) && pool.nodes.iter().any(|node| node.name == target.node)
+            };
+            self.recorder.moved(&transition, |target| pool.is_some_and(|pool| is_of(pool, target)));
+        }
         if self.shadow.is_some() {
             // Nobody has moved.
             return self

@@ -34,6 +34,7 @@ mod serving;
 mod shadow;
 mod shell;
 mod start;
+mod targets;
 mod transfers;
 mod trial;
 mod verbs;

@@ -166,6 +166,7 @@ fn a_certificate_is_told_of_at_each_threshold_and_when_it_is_renewed() {
             cert_expiry_unix_s: Some(UNIX_MS / 1_000 + days * 86_400 + 60),
             measures: Vec::new(),
             history: String::new(),
+            blind: false,
         };
         let checks = Family::ALL.map(check).to_vec();
         Status {

@@ -96,6 +96,8 @@ pub struct Nsd {
 #[derive(Clone, Debug)]
 pub struct Zone {
     pub origin: Name,
+    /// Nothing but the name of the file tells the origin.
+    pub by_file_name: bool,
     /// The zone file; the configuration file where that declares the zone.
     pub file: PathBuf,
     /// The zone as text where the configuration itself declares it (`names`).
@@ -160,7 +162,7 @@ impl Config {
         checked::check(file, &sources)
     }
 
-    /// The same for a text that is not a file; `include` finds nothing. For tests and fuzzing.
+    /// The same for a text that is no file yet; `include` finds nothing.
     pub fn parse(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
         let source = load::parse(file, text.to_owned()).map_err(|problem| vec![problem])?;
         checked::check(file, &[source])

@@ -52,6 +52,10 @@ pub enum Verb {
         origin: Name,
         /// The zone file
         file: PathBuf,
+        /// Where relative $INCLUDE names count from; by default what the configuration says of this
+        /// file, else the file's own folder
+        #[arg(long, value_name = "DIR")]
+        include_dir: Option<PathBuf>,
         /// Write the file back to stdout, byte for byte as it was read
         #[arg(long, conflicts_with = "json")]
         print: bool,
@@ -219,9 +223,9 @@ pub enum Verb {
         json: bool,
     },
 
-    /// Exit 0 if NODE serves NAME now, else 1 and who does
+    /// Exit 0 if NODE serves NAME now, else 1 and who does; 2 if there is no such node or failover name
     #[command(
-        after_help = "Example:\n  nsd-failover is-primary fishfinger www.example.org && acme-client www.example.org"
+        after_help = "Example:\n  nsd-failover is-primary fishfinger www.example.org && acme-client www.example.org\n\nScripts: conf/certificates, docs/certificates.md"
     )]
     IsPrimary {
         node: String,

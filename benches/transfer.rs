@@ -14,7 +14,7 @@ mod support;
 mod transfer;
 
 use support::nsd::free_address;
-use transfer::{Group, Primary, ZONE};
+use transfer::{Group, Primary, ZONE, command};
 
 const RECORDS: usize = 500_000;
 const ROUNDS: usize = 7;

@@ -25,7 +25,7 @@ pub struct Ground {
     pub state_dir: StateDir,
     pub journal: Arc<Journal>,
     pub publisher: Option<Arc<Publisher>>,
-    /// The state of the last run.
+    /// The state of the last run, or of the last shadow.
     pub saved: Option<State>,
     /// Files that an export was cut off at: of a zone, perhaps, that is no longer configured.
     pub unfinished: Vec<PathBuf>,
@@ -41,7 +41,10 @@ impl Ground {
         certificate: Option<Arc<CertifiedKey>>,
         in_shadow: bool,
     ) -> Result<Ground, Failure> {
-        let state_dir = StateDir::open(&config.state_dir)?;
+        let state_dir = match in_shadow {
+            true => StateDir::open(&shadow::state_dir(&config.state_dir))?,
+            false => StateDir::open(&config.state_dir)?,
+        };
         let journal = Arc::new(Journal::open(state_dir.path()));
         let publisher = publisher(&config).map(Arc::new);
         let unfinished = match &publisher {

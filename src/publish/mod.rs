@@ -13,7 +13,7 @@
 
 mod command;
 mod control;
-mod files;
+pub mod files;
 pub mod generations;
 mod journal;
 mod judged;
@@ -321,6 +321,12 @@ impl Publisher {
         let (temp, target) = (path.display().to_string(), zone.target.display().to_string());
         self.blocking("rehearsal", move || files::remove(&path)).await?;
         judged.map_err(|reason| reason.replace(&temp, &target))
+    }
+
+    /// Whether nsd would take the order to load a zone; asked without giving one. The error is one
+    /// line.
+    pub async fn try_control(&self) -> Result<(), String> {
+        self.settings.control.try_out(self.settings.limits.control_ms).await
     }
 
     /// Cleans up after a crash: each zone that the journal names ends with a complete file, old or

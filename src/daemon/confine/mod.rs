@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::config::Config;
 use crate::config::notify::{Url, Via, Way};
 use crate::control::Exit;
-use crate::health::check::Kind;
+use crate::health::check::{Header, Kind};
 
 use super::failure::Failure;
 use super::load::Loaded;
@@ -196,6 +196,12 @@ fn files_read(config: &Config, loaded: &Loaded) -> Vec<PathBuf> {
     }
     for check in &config.checks {
         files.extend(check.kind.certificates().and_then(|certificates| certificates.ca_file.clone()));
+        if let Kind::Http(http) = &check.kind {
+            files.extend(http.headers.iter().filter_map(|(_, value)| match value {
+                Header::File(file) => Some(file.clone()),
+                Header::Text(_) => None,
+            }));
+        }
         if let Kind::File(file) = &check.kind {
             // `{node}` and the like may stand for a folder, too.
             let plain = file.path.iter().take_while(|part| !part.to_string_lossy().contains('{'));

@@ -21,12 +21,17 @@ use super::super::failure::Failure;
 use super::super::ground::Ground;
 use super::super::load::{self, Loaded};
 use super::super::waiters::Until;
-use super::super::{exports, notices, transfers};
+use super::super::{exports, notices, shadow, transfers};
 use super::{Back, Daemon, blocking};
 
 impl Daemon {
     pub(super) fn obey(&mut self, command: Command) {
         let Command { request, reply } = command;
+        if self.shadow.is_some() && !matches!(request, Request::Explain { .. } | Request::Reload) {
+            // Whoever asked may be gone; the same for the other replies.
+            let _ = reply.send(Answer::refused(shadow::REFUSAL));
+            return;
+        }
         match request {
             Request::Order(order) => self.order(order, reply),
             Request::Reload => self.reload(Some(reply)),
@@ -46,7 +51,6 @@ impl Daemon {
 
     fn order(&mut self, order: Order, reply: oneshot::Sender<Answer>) {
         if let Err(error) = self.director.order(&order) {
-            // Whoever asked may be gone; the same for the other replies.
             let _ = reply.send(Answer::refused(error.to_string()));
             return;
         }

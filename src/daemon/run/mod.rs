@@ -87,7 +87,8 @@ pub async fn run(
     let director = Director::new(loaded.settings.clone(), saved, clock.now());
     let (back, events) = mpsc::channel(EVENTS_MAX);
     let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
-    let (status_in, status) = watch::channel(Arc::new(director.status(clock.now())));
+    let first = Status { shadow: in_shadow, ..director.status(clock.now()) };
+    let (status_in, status) = watch::channel(Arc::new(first));
     // Nothing is answered from a decision that was not made: until then the table has no zones.
     let live = Arc::new(Live::new(Table::new(load::no_zones(), 0, &[], &[], &[])));
     let (seen_in, seen) = mpsc::channel(transfers::SEEN_MAX);
@@ -170,7 +171,7 @@ enum Back {
     Event(Event),
     Exported { origin: Name, done: exports::Done },
     Rolled { origin: Name, was_held: bool, done: exports::Done },
-    Rehearsed { origin: Name, refused: Option<String> },
+    Rehearsed { zones: Vec<Name>, refused: Option<String> },
     Recovered { reports: Vec<ExportReport> },
     SerialSeen { origin: Name, serial: u32 },
     Loaded { outcome: Box<Result<(Config, Loaded, Prober), Failure>>, reply: Option<oneshot::Sender<Answer>> },
@@ -265,7 +266,7 @@ impl Daemon {
             }
             Back::Exported { origin, done } => self.exported(&origin, done),
             Back::Rolled { origin, was_held, done } => self.rolled_back(&origin, was_held, done),
-            Back::Rehearsed { origin, refused } => self.rehearsed(&origin, refused),
+            Back::Rehearsed { zones, refused } => self.rehearsed(&zones, refused),
             Back::Recovered { reports } => self.recovered(reports),
             Back::Loaded { outcome, reply } => self.loaded(*outcome, reply),
         }
@@ -350,6 +351,12 @@ impl Daemon {
     }
 
     fn tell(&self, transition: Arc<Transition>) {
+        if self.shadow.is_some() {
+            // Nobody has moved.
+            return self
+                .journal
+                .record(Entry::Transition(Transition { shadow: true, ..Transition::clone(&transition) }));
+        }
         self.journal.record(Entry::Transition(Transition::clone(&transition)));
         let zones = self.loaded.zones.iter().enumerate();
         for (index, zone) in zones.filter(|(index, _)| self.director.is_held(*index)) {
@@ -372,7 +379,7 @@ impl Daemon {
 
     fn publish_status(&mut self) {
         self.status_due = None;
-        let mut status = self.director.status(self.clock.now());
+        let mut status = Status { shadow: self.shadow.is_some(), ..self.director.status(self.clock.now()) };
         transfers::show(&self.transfers, &mut status);
         self.status.send_replace(Arc::new(status));
     }

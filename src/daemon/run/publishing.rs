@@ -18,8 +18,13 @@ use super::super::exports;
 use super::super::load::{Loaded, LoadedZone, Parsed};
 use super::{Back, Daemon, EXPORTS_MAX};
 
-/// How often a zone whose next export would be refused is tried again.
+/// How often a zone whose next export would be refused is tried again, and nsd is asked whether it
+/// takes orders.
 const REHEARSAL_INTERVAL: Duration = Duration::from_secs(300);
+/// How often nsd is asked that does not.
+const CONTROL_INTERVAL: Duration = Duration::from_secs(30);
+/// How long after a first try that has failed.
+const CONTROL_PAUSE: Duration = Duration::from_secs(3);
 /// How often a rehearsal looks whether the exports are through, which come first.
 const REHEARSAL_PAUSE: Duration = Duration::from_millis(200);
 /// Questions for serials under way at a time.
@@ -91,12 +96,19 @@ impl Daemon {
         self.rehearsal = tokio::spawn(rehearsals(publisher, zones, Arc::clone(&self.exports), self.back.clone()));
     }
 
-    pub(super) fn rehearsed(&mut self, origin: &Name, refused: Option<String>) {
-        if let Some(zone) = self.zone(origin) {
-            if let Some(reason) = &refused {
-                self.journal.note(format!("{origin}: the next failover would be refused: {reason}"));
+    /// What has become of rehearsals, of all these zones the same.
+    pub(super) fn rehearsed(&mut self, zones: &[Name], refused: Option<String>) {
+        if let (Some(reason), Some(first)) = (&refused, zones.first()) {
+            let more = if zones.len() > 1 { format!(" and {} more zones", zones.len() - 1) } else { String::new() };
+            self.journal.alarm(format!("{first}{more}: the next failover would be refused: {reason}"));
+        }
+        if self.notifier.is_wanted() {
+            self.notifier.rehearsed(zones.iter().map(ToString::to_string).collect(), refused.clone());
+        }
+        for origin in zones {
+            if let Some(zone) = self.zone(origin) {
+                self.handle(Event::Rehearsed { zone, refused: refused.clone() });
             }
-            self.handle(Event::Rehearsed { zone, refused });
         }
     }
 
@@ -165,35 +177,59 @@ impl Daemon {
 }
 
 /// Carries out rehearsals, one after the other, while no export is under way; those that were refused
-/// again and again. What has become of one comes back when it is another than before.
+/// again and again, and whether nsd takes orders with each round. What has become of them comes back
+/// when it is another than before.
 async fn rehearsals(
     publisher: Arc<Publisher>,
-    mut zones: Vec<(config::Zone, Arc<Parsed>)>,
+    zones: Vec<(config::Zone, Arc<Parsed>)>,
     exports: Arc<Semaphore>,
     back: mpsc::Sender<Back>,
 ) {
-    let mut told: HashMap<Name, Option<String>> = HashMap::new();
+    let mut told: HashMap<&Name, Option<String>> = HashMap::new();
+    let all: Vec<usize> = (0..zones.len()).collect();
+    let mut due = all.clone();
     while !zones.is_empty() {
-        let mut refused = Vec::new();
-        for (zone, parsed) in zones {
+        if let Err(reason) = takes_orders(&publisher).await {
+            let refused = Some(reason);
+            let mut news = zones.iter().map(|(zone, _)| &zone.origin).collect::<Vec<_>>();
+            news.retain(|origin| told.insert(origin, refused.clone()).as_ref() != Some(&refused));
+            let zones: Vec<Name> = news.into_iter().cloned().collect();
+            if !zones.is_empty() && back.send(Back::Rehearsed { zones, refused }).await.is_err() {
+                return;
+            }
+            due = all.clone();
+            tokio::time::sleep(CONTROL_INTERVAL).await;
+            continue;
+        }
+        let mut again = Vec::new();
+        for index in due {
+            let (zone, parsed) = &zones[index];
             while exports.available_permits() < EXPORTS_MAX {
                 tokio::time::sleep(REHEARSAL_PAUSE).await;
             }
-            let (origin, outcome) = (zone.origin.clone(), rehearse(&publisher, &zone, &parsed).await.err());
-            if outcome.is_some() {
-                refused.push((zone, parsed));
+            let refused = rehearse(&publisher, zone, parsed).await.err();
+            if refused.is_some() {
+                again.push(index);
             }
-            if told.get(&origin) == Some(&outcome) {
+            if told.insert(&zone.origin, refused.clone()).as_ref() == Some(&refused) {
                 continue;
             }
-            told.insert(origin.clone(), outcome.clone());
-            if back.send(Back::Rehearsed { origin, refused: outcome }).await.is_err() {
+            if back.send(Back::Rehearsed { zones: vec![zone.origin.clone()], refused }).await.is_err() {
                 return;
             }
         }
-        zones = refused;
+        due = again;
         tokio::time::sleep(REHEARSAL_INTERVAL).await;
     }
+}
+
+/// Asks twice: an nsd that is just being started again is none to tell of.
+async fn takes_orders(publisher: &Publisher) -> Result<(), String> {
+    if publisher.try_control().await.is_ok() {
+        return Ok(());
+    }
+    tokio::time::sleep(CONTROL_PAUSE).await;
+    publisher.try_control().await
 }
 
 async fn rehearse(publisher: &Publisher, zone: &config::Zone, parsed: &Arc<Parsed>) -> Result<(), String> {

@@ -230,7 +230,7 @@ impl Transfers {
     }
 
     /// Answers a signed query (RFC 8945 section 5.3) at the end of `out`. `max` is what a reply may
-    /// have, in octets. False: nothing is to be sent.
+    /// have, in octets. `None`: nothing is to be sent; else whether the signature was good.
     pub fn answer_signed(
         &self,
         table: &Table,
@@ -239,26 +239,26 @@ impl Transfers {
         client: &Client,
         max: usize,
         out: &mut Vec<u8>,
-    ) -> bool {
+    ) -> Option<bool> {
         let verified = match self.verify(query) {
             Ok(Some(verified)) => verified,
-            Ok(None) => return false,
+            Ok(None) => return None,
             Err(refusal) => {
                 out.extend_from_slice(&refusal);
-                return !refusal.is_empty();
+                return (!refusal.is_empty()).then_some(false);
             }
         };
         let (message, _, mut signer) = verified.split();
         let mut reply = vec![0; max.saturating_sub(tsig::RECORD_MAX)];
         match respond(table, &message, &Limits { keys: false, ..*limits }, client, &mut reply) {
             Response::Reply(answer) => reply.truncate(answer.len),
-            Response::Drop | Response::Relay | Response::Verify(_) => return false,
+            Response::Drop | Response::Relay | Response::Verify(_) => return None,
         }
         if !signer.sign(&mut reply) {
-            return false;
+            return None;
         }
         out.extend_from_slice(&reply);
-        true
+        Some(true)
     }
 
     /// What is known of the secondaries of a zone, by address.

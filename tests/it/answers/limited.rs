@@ -82,7 +82,8 @@ fn refusals_of_signatures() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (seen, _) = tokio::sync::mpsc::channel(1);
     let transfers = Transfers::new(Arc::new(Live::new(table(Mode::Whole))), seen);
-    let settings = transfer::Settings { keys: vec![key(7)], zones: Vec::new(), sources: Vec::new(), pace: Default::default() };
+    let settings =
+        transfer::Settings { keys: vec![key(7)], zones: Vec::new(), sources: Vec::new(), pace: Default::default() };
     runtime.block_on(async { transfers.configure(settings) });
     let beside = Beside { limiter: limiter(2), transfers: Some(transfers) };
     let servers = Servers::start_beside(table(Mode::Whole), None, Calls::Native, beside);

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 
 use crate::control::log::{Entry, LOG_MAX, Log};
 use crate::control::text;
+use crate::director::alarm;
 use crate::director::event::ExportResult;
 
 use super::clock::unix_ms;
@@ -47,9 +48,7 @@ impl Journal {
             Entry::Export(report) if !matches!(report.result, ExportResult::Served | ExportResult::Unchanged) => {
                 tracing::error!("{line}");
             }
-            Entry::Transition(transition)
-                if transition.rule.starts_with("all-down") || transition.rule == "cut-off" =>
-            {
+            Entry::Transition(transition) if alarm::is_all_down(&transition.rule) => {
                 tracing::error!("{line}");
             }
             Entry::Transition(_) => tracing::warn!("{line}"),

@@ -35,6 +35,7 @@ mod serving;
 mod shadow;
 mod shell;
 mod start;
+mod targets;
 mod transfers;
 mod trial;
 mod verbs;

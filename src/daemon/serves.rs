@@ -17,7 +17,7 @@ use crate::zone::tag::Role;
 
 use super::cli::Form;
 use super::failure::Failure;
-use super::{load, output};
+use super::{load, output, shadow};
 
 /// Nodes that a message names.
 const NODES_SHOWN: usize = 10;
@@ -38,6 +38,10 @@ pub async fn run(file: &Path, node: &str, name: &Name, form: Form) -> Result<(),
     known_node(&config, node)?;
     let follows = follows(&config, name)?;
     let status = Client::new(&config.control).status().await?;
+    if status.shadow {
+        // Whoever publishes instead of it was not asked.
+        return Err(Failure::unreachable(shadow::REFUSAL));
+    }
     let held = follows.iter().filter_map(|follows| Some((follows.family, holder(&status, follows)?)));
     let holders: Vec<Holder<'_>> = held.map(|(family, node)| Holder { family, node }).collect();
     let other = holders.iter().find(|holder| holder.node != node);

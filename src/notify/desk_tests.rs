@@ -25,6 +25,7 @@ fn moved(pool: &str, rule: &str, families: &[Family]) -> Moved {
         reason: "fishfinger is down".into(),
         zones: vec!["foo.zone.".into()],
         probes: vec!["fishfinger ipv4 web: L4CON refused".into()],
+        shadow: false,
     };
     let zone = ZoneMoved { origin: "foo.zone.".into(), ttl_max_s: 300, exported: true, answered_by_nsd: false };
     Moved { transition: Arc::new(transition), zones: vec![zone], names: 3, answers: Vec::new() }
@@ -165,6 +166,7 @@ fn certificate(days: i64) -> Status {
         cert_expiry_unix_s: Some(UNIX_MS / 1_000 + days * 86_400 + 60),
         measures: Vec::new(),
         history: String::new(),
+        blind: false,
     };
     let checks = Family::ALL.map(check).to_vec();
     Status {

@@ -29,8 +29,8 @@ const CONTROL_PAUSE: Duration = Duration::from_secs(3);
 const REHEARSAL_PAUSE: Duration = Duration::from_millis(200);
 /// Questions for serials under way at a time.
 const SERIALS_MAX: usize = 64;
-/// How long the start may wait for the serials that nsd serves.
-const SERIALS_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the start, and with it the first answer, may wait for the serials that nsd serves.
+const SERIALS_PATIENCE: Duration = Duration::from_millis(500);
 /// How often nsd is asked which serials it serves.
 const SERIALS_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -41,6 +41,15 @@ impl Daemon {
         let (permits, back) = (Arc::clone(&self.exports), self.back.clone());
         let publisher = self.publisher.clone().expect("the configuration refuses an export without [nsd]");
         tokio::spawn(async move {
+            // What a crash has cut off comes first, and holds up nobody else.
+            match publisher.recover_zone(&origin).await {
+                Some(report) if report.result == ExportResult::Broken => {
+                    let done = exports::Done::early(&order, ExportResult::Refused, report.detail, None);
+                    return drop(back.send(Back::Exported { origin, done }).await);
+                }
+                Some(report) => drop(back.send(Back::Recovered { reports: vec![report] }).await),
+                None => {}
+            }
             let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
             let done = exports::run(&publisher, order).await;
             let _ = back.send(Back::Exported { origin, done }).await;
@@ -52,6 +61,30 @@ impl Daemon {
         let LoadedZone { config: zone, exported, .. } = &self.loaded.zones[zone];
         let (zone, loaded, pools) = (zone.clone(), exported.clone()?, Arc::clone(&self.pools));
         Some(exports::Order { zone, loaded, pools, decision: Arc::clone(self.director.decision()), serial })
+    }
+
+    /// Brings exports that a crash has cut off to an end, and removes what else it left, beside the loop.
+    /// In shadow that is somebody else's to do.
+    pub(super) fn recover(&self) {
+        let Some(publisher) = self.publisher.clone().filter(|_| self.shadow.is_none()) else { return };
+        let (files, back, journal) = (written_files(&self.loaded), self.back.clone(), Arc::clone(&self.journal));
+        tokio::spawn(async move {
+            let reports = publisher.recover().await;
+            let _ = back.send(Back::Recovered { reports }).await;
+            for path in publisher.sweep(files).await {
+                journal.note(format!("{}: removed; a power cut had left it", path.display()));
+            }
+        });
+    }
+
+    pub(super) fn recovered(&mut self, reports: Vec<ExportReport>) {
+        // Not the files that were loaded, or not all of them: the old ones are back.
+        let moved = |report: &ExportReport| matches!(report.result, ExportResult::RolledBack | ExportResult::Refused);
+        let moved = reports.iter().any(moved);
+        reports.into_iter().for_each(|report| self.journal.record(Entry::Export(report)));
+        if moved {
+            self.reload(None);
+        }
     }
 
     /// Tries the next export of every zone as it is loaded, beside the loop.
@@ -104,15 +137,17 @@ impl Daemon {
         }
         self.handle(Event::Exported(report.clone()));
         self.waiters.exported(&report);
+        self.start_rollbacks();
     }
 
     /// What was put back must not be overwritten by the next move of a pool: the operator says when.
-    pub(super) fn rolled_back(&mut self, origin: &Name, done: exports::Done) {
-        if done.report.result == ExportResult::Served
-            && let Some(zone) = self.zone(origin)
-        {
-            self.handle(Event::ExportHeld { zone, held: true });
-            self.journal.note(format!("{origin}: exports are held; `export {origin}` ends that"));
+    pub(super) fn rolled_back(&mut self, origin: &Name, was_held: bool, done: exports::Done) {
+        if let Some(zone) = self.zone(origin) {
+            let held = was_held || done.report.result == ExportResult::Served;
+            self.handle(Event::ExportHeld { zone, held });
+            if held {
+                self.journal.note(format!("{origin}: exports are held; `export {origin}` ends that"));
+            }
         }
         self.report(done.report);
         // The file is another one now.

@@ -94,7 +94,7 @@ pub async fn run(
     let (seen_in, seen) = mpsc::channel(transfers::SEEN_MAX);
     let transfers = Transfers::new(Arc::clone(&live), seen_in);
     transfers.configure(transfers::settings(&config, &loaded));
-    let counted = serving.start(&live, &transfers, &config, loaded.certificate.clone())?;
+    let counted = serving.counted(&transfers);
     let destinations = notices::destinations(&config.notify);
     let notifier = Notifier::start(&super::host(), destinations, status.clone(), state_dir.path());
     let handle = Handle {
@@ -129,7 +129,7 @@ pub async fn run(
         publisher,
         live,
         transfers,
-        certificate: serving.certificate(),
+        certificate: None,
         shadow: in_shadow.then(|| {
             let (seen_in, seen) = watch::channel(None);
             tokio::spawn(shadow::watch(seen, Arc::clone(&journal)));
@@ -143,6 +143,11 @@ pub async fn run(
         confined: Arc::new(confined),
         watchdog: Watchdog::from_env(),
     };
+    // The roles that are known from before are in the table when the first query is answered: some have
+    // waited in the sockets while one daemon followed another.
+    daemon.handle(Event::Tick);
+    serving.start(&daemon.live, &daemon.transfers, &daemon.config, daemon.loaded.certificate.clone())?;
+    daemon.certificate = serving.certificate();
     daemon.journal.note(format!("started: {} zones, {} pools", daemon.loaded.zones.len(), daemon.pools.len()));
     ready();
     super::manager::ready();

@@ -29,6 +29,7 @@ mod recorder;
 mod replay;
 pub mod run;
 mod saver;
+mod servers;
 mod serves;
 mod serving;
 mod shadow;

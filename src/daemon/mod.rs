@@ -31,6 +31,7 @@ pub mod replay;
 mod rights;
 pub mod run;
 mod saver;
+mod servers;
 mod serves;
 mod serving;
 mod shadow;

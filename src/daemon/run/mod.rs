@@ -38,6 +38,7 @@ use super::manager::Watchdog;
 use super::notices;
 use super::recorder::Recorder;
 use super::saver::{Saved, Saver};
+use super::servers::Servers;
 use super::serving::Counted;
 use super::shadow;
 use super::transfers;
@@ -126,6 +127,7 @@ pub async fn run(
         loaded,
         clock,
         director,
+        servers: Servers::new(publisher.iter().flat_map(|publisher| publisher.addresses()).collect()),
         publisher,
         live,
         transfers,
@@ -174,12 +176,31 @@ pub async fn interrupted() {
 /// What the tasks send back to the loop.
 enum Back {
     Event(Event),
-    Exported { origin: Name, done: exports::Done },
-    Rolled { origin: Name, was_held: bool, done: exports::Done },
-    Rehearsed { zones: Vec<Name>, refused: Option<String> },
-    Recovered { reports: Vec<ExportReport> },
-    SerialSeen { origin: Name, serial: u32 },
-    Loaded { outcome: Box<Result<(Config, Loaded, Prober), Failure>>, reply: Option<oneshot::Sender<Answer>> },
+    Exported {
+        origin: Name,
+        done: exports::Done,
+    },
+    Rolled {
+        origin: Name,
+        was_held: bool,
+        done: exports::Done,
+    },
+    Rehearsed {
+        zones: Vec<Name>,
+        refused: Option<String>,
+    },
+    Recovered {
+        reports: Vec<ExportReport>,
+    },
+    /// At each address of nsd; absent: no answer.
+    SerialsSeen {
+        origin: Name,
+        serials: Vec<Option<u32>>,
+    },
+    Loaded {
+        outcome: Box<Result<(Config, Loaded, Prober), Failure>>,
+        reply: Option<oneshot::Sender<Answer>>,
+    },
 }
 
 /// What the loop listens to.
@@ -198,6 +219,7 @@ struct Daemon {
     director: Director,
     prober: Arc<Prober>,
     publisher: Option<Arc<Publisher>>,
+    servers: Servers,
     live: Arc<Live>,
     transfers: Arc<Transfers>,
     certificate: Option<Arc<Certificate>>,
@@ -264,11 +286,7 @@ impl Daemon {
     fn take(&mut self, back: Back) {
         match back {
             Back::Event(event) => self.handle(event),
-            Back::SerialSeen { origin, serial } => {
-                if let Some(zone) = self.zone(&origin) {
-                    self.handle(Event::SerialSeen { zone, serial });
-                }
-            }
+            Back::SerialsSeen { origin, serials } => self.serials_seen(&origin, serials),
             Back::Exported { origin, done } => self.exported(&origin, done),
             Back::Rolled { origin, was_held, done } => self.rolled_back(&origin, was_held, done),
             Back::Rehearsed { zones, refused } => self.rehearsed(&zones, refused),
@@ -396,6 +414,7 @@ impl Daemon {
     fn publish_status(&mut self) {
         self.status_due = None;
         let mut status = Status { shadow: self.shadow.is_some(), ..self.director.status(self.clock.now()) };
+        self.servers.show(&mut status);
         transfers::show(&self.transfers, &mut status);
         self.status.send_replace(Arc::new(status));
     }

@@ -54,14 +54,24 @@ impl Journal {
             Entry::Transition(_) => tracing::warn!("{line}"),
             _ => tracing::info!("{line}"),
         }
-        if let Err(error) = self.write(&entry) {
-            tracing::error!("cannot write {}: {error}", self.path.display());
-        }
-        self.log.push(entry);
+        self.keep(entry);
     }
 
     pub fn note(&self, text: String) {
         self.record(Entry::Note { unix_ms: unix_ms(), text });
+    }
+
+    /// A note of something that has to be mended.
+    pub fn alarm(&self, text: String) {
+        tracing::error!("{text}");
+        self.keep(Entry::Note { unix_ms: unix_ms(), text });
+    }
+
+    fn keep(&self, entry: Entry) {
+        if let Err(error) = self.write(&entry) {
+            tracing::error!("cannot write {}: {error}", self.path.display());
+        }
+        self.log.push(entry);
     }
 
     fn write(&self, entry: &Entry) -> io::Result<()> {

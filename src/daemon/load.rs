@@ -18,6 +18,7 @@ use crate::director::event::Target;
 use crate::director::settings::{Settings, ZoneSettings};
 use crate::dns::access::Key;
 use crate::dns::cookie::{SECRET_LEN, Secrets};
+use crate::export;
 use crate::export::serial::SerialScheme;
 use crate::failover::binding::Binding;
 use crate::failover::pool::{Pool, PoolToldRoles};
@@ -291,6 +292,12 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool], wants_names: bool)
         let (file, origin) = (config.file.display(), &config.origin);
         return Err(vec![format!("{file}: error: zone {origin}: {}", Problem::SignedFailover)]);
     }
+    if config.export_file.is_some() {
+        let obstacles = export::obstacles(zone, binding, pools);
+        if !obstacles.is_empty() {
+            return Err(errors_of(&obstacles));
+        }
+    }
     let settings = ZoneSettings {
         origin: config.origin.clone(),
         pools: binding.pools().to_vec(),
@@ -306,13 +313,21 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool], wants_names: bool)
         is_signed,
     };
     let records = zone.records().len();
-    let delegation = if config.serve == Serve::Zone { parent::records(zone) } else { Vec::new() };
+    let delegation = if is_delegated(config) { parent::records(zone) } else { Vec::new() };
     let (followers, warnings) = (followers(zone, binding), warnings.clone());
     let included = parsed.held.included.iter().map(|file| PathBuf::from(&file.file)).collect();
     let exported = config.export_file.is_some().then(|| Arc::new(parsed));
     let zone =
         LoadedZone { config: config.clone(), exported, included, records, failover_records, delegation, followers };
     Ok(One { zone, names, settings, table, warnings })
+}
+
+/// Whether a parent delegates the zone to us. Where secondaries take it, its name servers are they;
+/// but for one that we declare ourselves, with us as the name server. The catalog has no parent, and no
+/// pool.
+fn is_delegated(zone: &config::Zone) -> bool {
+    let declared = zone.text.is_some() && zone.pool.is_some();
+    zone.serve == Serve::Zone && (zone.transfer.is_none() || declared)
 }
 
 fn primary_names(zone: &Zone, binding: &Binding) -> BTreeSet<(usize, String)> {

@@ -28,6 +28,7 @@ mod progress;
 pub mod record;
 mod recorder;
 pub mod replay;
+mod rights;
 pub mod run;
 mod saver;
 mod serves;

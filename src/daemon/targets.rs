@@ -69,12 +69,12 @@ fn looked_at<'a>(check: &Check, pools: &'a [Pool]) -> impl Iterator<Item = (&'a 
 /// The check with the names that follow these pools; with the node's own, where there are none.
 fn naming(check: &Check, pools: &[usize], names: &[BTreeSet<String>]) -> Check {
     let mut check = check.clone();
-    if let Kind::Tls(tls) = &mut check.kind {
-        if tls.names == Names::Pool {
-            let found: BTreeSet<&String> = pools.iter().flat_map(|pool| &names[*pool]).collect();
-            let list: Vec<String> = found.into_iter().cloned().collect();
-            tls.names = if list.is_empty() { Names::default() } else { Names::List(list) };
-        }
+    if let Kind::Tls(tls) = &mut check.kind
+        && tls.names == Names::Pool
+    {
+        let found: BTreeSet<&String> = pools.iter().flat_map(|pool| &names[*pool]).collect();
+        let list: Vec<String> = found.into_iter().cloned().collect();
+        tls.names = if list.is_empty() { Names::default() } else { Names::List(list) };
     }
     check
 }

@@ -8,6 +8,8 @@ use super::status::{CertDays, NodeStatus, OverrideStatus, PoolStatus, Status, Zo
 /// least three times in this time.
 pub const STALE_MS: i64 = 30_000;
 const DAY_S: i64 = 86_400;
+/// Whoever starts a shadow knows it; whoever looks a month later does not.
+pub const SHADOW: &str = "in shadow: what is shown here is decided and told, but nothing of it is published";
 
 /// The rule of a pool that waits in vain for what must be known.
 const BLIND: &str = "blind";
@@ -37,6 +39,7 @@ pub enum Severity {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Kind {
     Stale,
+    Shadow,
     Starting,
     AllDown,
     Blind,
@@ -63,8 +66,9 @@ impl Severity {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 15] = [
         Kind::Stale,
+        Kind::Shadow,
         Kind::Starting,
         Kind::AllDown,
         Kind::Blind,
@@ -83,6 +87,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Stale => "stale",
+            Kind::Shadow => "shadow",
             Kind::Starting => "starting",
             Kind::AllDown => "all-down",
             Kind::Blind => "blind",
@@ -107,6 +112,9 @@ pub fn alarms(status: &Status, now_unix_ms: i64) -> Vec<Alarm> {
     if age_ms > STALE_MS {
         let text = format!("the daemon has not renewed its state for {} s: it hangs", age_ms / 1_000);
         found.push(alarm(Severity::Critical, Kind::Stale, "", text));
+    }
+    if status.shadow {
+        found.push(alarm(Severity::Warning, Kind::Shadow, "", SHADOW.to_owned()));
     }
     if !status.ready {
         let text = "the first round of probes is not done yet: nothing moves by itself".to_owned();
@@ -257,12 +265,16 @@ fn of_zone(zone: &ZoneStatus) -> Option<Alarm> {
 fn of_secondaries(zone: &ZoneStatus) -> Option<Alarm> {
     let mut behind = zone.secondaries.iter().filter(|secondary| secondary.serial != Some(zone.serial));
     let first = behind.next()?;
-    let serial = first.serial.map_or("no serial that was seen".to_owned(), |serial| format!("serial {serial}"));
+    let serves = match (first.serial, first.problem.as_str()) {
+        (Some(serial), _) => format!("serves serial {serial}"),
+        (None, "") => "was not seen to serve it".to_owned(),
+        (None, problem) => format!("does not answer for it ({problem})"),
+    };
     let more = match behind.count() {
         0 => String::new(),
         more => format!(", and {more} more secondaries are behind"),
     };
-    let text = format!("secondary {} serves {serial}, decided is {}{more}", first.server, zone.serial);
+    let text = format!("secondary {} {serves}, decided is {}{more}", first.server, zone.serial);
     Some(alarm(Severity::Warning, Kind::Behind, &zone.name, text))
 }
 

@@ -219,6 +219,7 @@ impl PoolState {
             reason,
             zones: Vec::new(),
             probes: teller.probes(),
+            shadow: false,
         };
         let mut told: Vec<Transition> = Vec::new();
         for Move { families, from, to } in moves {
@@ -274,6 +275,7 @@ impl PoolState {
             },
             zones: Vec::new(),
             probes: teller.probes(),
+            shadow: false,
         };
         changed.map(transition).collect()
     }

@@ -150,6 +150,7 @@ fn a_status(evil: &str) -> Status {
         unix_ms: NOW,
         started_unix_ms: NOW - 3_600_000,
         ready: true,
+        shadow: false,
         cert_days: CertDays::default(),
         pools: vec![PoolStatus {
             name: "web".into(),
@@ -197,6 +198,7 @@ fn a_transition() -> Transition {
         reason: format!("it is down{EVIL}"),
         zones: vec!["foo.zone.".into()],
         probes: vec![],
+        shadow: false,
     }
 }
 

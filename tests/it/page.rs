@@ -285,6 +285,7 @@ fn a_log(entries: usize, evil: &str) -> Vec<Entry> {
         reason: format!("fishfinger.example.org is down over ipv4 (web: L4TOUT){evil}; blowfish.example.org is up"),
         zones: vec!["example.org.".into()],
         probes: Vec::new(),
+        shadow: false,
     };
     (0..entries).map(|number| Entry::Transition(transition(number))).collect()
 }

@@ -234,11 +234,11 @@ impl Checker {
             self.at(source, text.span(), format!("`{rcode}` is no rcode"), "write NOERROR, NXDOMAIN, REFUSED, ...");
         }
         let query = text(table.query.as_ref()).unwrap_or_default();
-        if let (Some(expect), Ok((_, rtype))) = (&table.expect, Dns::question(&fill(&query))) {
-            if let Err(error) = rdata::from_line(rtype, &fill_rdata(expect.get_ref(), rtype)) {
-                let message = format!("`{}` is no RDATA of type {rtype}: {}", expect.get_ref(), error.message);
-                self.at(source, expect.span(), message, "write it as in a zone file, TXT in quotes");
-            }
+        if let (Some(expect), Ok((_, rtype))) = (&table.expect, Dns::question(&fill(&query)))
+            && let Err(error) = rdata::from_line(rtype, &fill_rdata(expect.get_ref(), rtype))
+        {
+            let message = format!("`{}` is no RDATA of type {rtype}: {}", expect.get_ref(), error.message);
+            self.at(source, expect.span(), message, "write it as in a zone file, TXT in quotes");
         }
         Dns { port, query, rcode, expect: text(table.expect.as_ref()), serial_of }
     }

@@ -113,6 +113,7 @@ fn log(good: bool) -> Vec<Entry> {
         reason: pool.reason.clone(),
         zones: vec!["example.org.".into()],
         probes: Vec::new(),
+        shadow: false,
     };
     let result = if good { ExportResult::Served } else { ExportResult::Refused };
     let note = Entry::Note { unix_ms: NOW - 90_000_000, text: "started: 1 zones, 1 pools".into() };

@@ -74,8 +74,9 @@ pub enum Confined {
 }
 
 /// Gives up everything that neither the configuration nor what was loaded needs. Must be called
-/// before there are other threads: only the calling one and its children are confined.
-pub fn apply(config: &Config, loaded: &Loaded) -> Result<Confined, Failure> {
+/// before there are other threads: only the calling one and its children are confined. `unfinished`:
+/// files that have to be put right after a crash.
+pub fn apply(config: &Config, loaded: &Loaded, unfinished: &[PathBuf]) -> Result<Confined, Failure> {
     let own = own_programs(config);
     match config.process.confine.enabled {
         Some(false) => return Ok(Confined::No("[confine] says so".to_owned())),
@@ -85,7 +86,8 @@ pub fn apply(config: &Config, loaded: &Loaded) -> Result<Confined, Failure> {
         }
         _ => {}
     }
-    let reach = Reach::new(config, loaded);
+    let mut reach = Reach::new(config, loaded);
+    reach.write.extend(unfinished.iter().flat_map(|file| homes(file)));
     system::apply(&reach).map(|words| match words {
         Ok(words) => {
             let words = format!("{words}: may write to {}; {}", list(&reach.write), reading(&reach));

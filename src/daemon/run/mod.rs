@@ -378,13 +378,7 @@ impl Daemon {
     }
 
     fn tell(&mut self, transition: Arc<Transition>) {
-        if !transition.families.is_empty() && transition.from != transition.to {
-            let pool = self.pools.iter().find(|pool| pool.name == transition.pool);
-            let is_of = |pool: &Pool, target: &Target| {
-                pool.checks.contains(&target.check) && pool.nodes.iter().any(|node| node.name == target.node)
-            };
-            self.recorder.moved(&transition, |target| pool.is_some_and(|pool| is_of(pool, target)));
-        }
+        self.recorder.told(&transition, &self.pools);
         if self.shadow.is_some() {
             // Nobody has moved.
             return self

@@ -10,12 +10,16 @@ use domain::base::iana::Class;
 use domain::base::rdata::ComposeRecordData;
 use domain::zonefile::inplace::{Entry, Zonefile};
 use nsd_failover::config::Config;
+use nsd_failover::daemon::record::Record;
+use nsd_failover::daemon::replay::live;
+use nsd_failover::director::settings::Settings;
 use nsd_failover::dns::name::Name;
 use nsd_failover::dns::rdata::to_text;
 use nsd_failover::export::{Rendered, render};
 use nsd_failover::failover::binding::Binding;
 use nsd_failover::failover::pool::{Families, Node, Pool, Preempt, Roles, Rotate, WhenAllDown};
-use nsd_failover::health::family::PerFamily;
+use nsd_failover::health::check::{Check, Kind, Tcp};
+use nsd_failover::health::family::{Family, PerFamily};
 use nsd_failover::zone::Zone;
 use nsd_failover::zone::contained::self_contained;
 use nsd_failover::zone::document::Document;
@@ -182,4 +186,37 @@ pub fn config(bytes: &[u8]) {
             assert!(line.starts_with("fuzz.toml:") && line.lines().count() == 1, "{line}");
         }
     }
+}
+
+/// Any bytes as a record of probes: refused, or lived through again.
+pub fn record(bytes: &[u8]) {
+    let mut record = Record::default();
+    let Ok(()) = record.add("fuzz", bytes) else { return };
+    let Ok(Some((start, end))) = record.span() else { return };
+    let node = |name: &str, last| Node { name: name.to_owned(), ipv4: Some([192, 0, 2, last].into()), ipv6: None };
+    let pool = Pool {
+        name: "web".to_owned(),
+        nodes: vec![node("a", 1), node("b", 2)],
+        checks: vec!["web".to_owned()],
+        rotate: Rotate::Weekly,
+        preempt: Preempt::After(1_000),
+        when_all_down: WhenAllDown::Withdraw,
+        families: Families::Together,
+        min_hold_ms: 0,
+        ttl_min_s: Some(1),
+        anchors: Vec::new(),
+    };
+    let check = Check {
+        name: "web".to_owned(),
+        kind: Kind::Tcp(Tcp::default()),
+        interval_ms: 10_000,
+        fast_interval_ms: 1_000,
+        timeout_ms: 1_000,
+        rise: 2,
+        fall: 3,
+        families: Family::ALL.to_vec(),
+    };
+    let settings = Settings { pools: vec![pool], checks: vec![check], ..Settings::default() };
+    // An hour is enough: the rest is more of the same.
+    live(&settings, &record, start, end.min(start.saturating_add(3_600_000)));
 }

@@ -280,6 +280,7 @@ fn of_secondaries(zone: &ZoneStatus) -> Option<Alarm> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::status::SecondaryStatus;
     use super::*;
 
     const NOW: i64 = 1_700_000_000_000;
@@ -317,6 +318,24 @@ mod tests {
         let severity = |order| override_alarm(Kind::Drain, "a", String::new(), &order).severity;
         assert_eq!(severity(order(Some(NOW))), Severity::Notice);
         assert_eq!(severity(order(None)), Severity::Warning);
+    }
+
+    #[test]
+    fn a_secondary_without_the_serial_is_told_of_and_why() {
+        let told = |serial, problem: &str| {
+            let secondary =
+                SecondaryStatus { server: "s:53".into(), serial, problem: problem.into(), acknowledged: None };
+            let zone = ZoneStatus { serial: 2, secondaries: vec![secondary], ..ZoneStatus::default() };
+            alarms(&Status { unix_ms: NOW, ready: true, zones: vec![zone], ..Status::default() }, NOW)
+                .into_iter()
+                .map(|alarm| alarm.text)
+                .collect::<Vec<String>>()
+        };
+        assert_eq!(told(Some(2), ""), [""; 0]);
+        assert_eq!(told(Some(1), ""), ["secondary s:53 serves serial 1, decided is 2"]);
+        assert_eq!(told(None, ""), ["secondary s:53 was not seen to serve it, decided is 2"]);
+        let dead = "secondary s:53 does not answer for it (NOTIFY: no answer), decided is 2";
+        assert_eq!(told(None, "NOTIFY: no answer"), [dead]);
     }
 
     #[test]

@@ -52,6 +52,10 @@ pub enum Verb {
         origin: Name,
         /// The zone file
         file: PathBuf,
+        /// Where relative $INCLUDE names count from; by default what the configuration says of this
+        /// file, else the file's own folder
+        #[arg(long, value_name = "DIR")]
+        include_dir: Option<PathBuf>,
         /// Write the file back to stdout, byte for byte as it was read
         #[arg(long, conflicts_with = "json")]
         print: bool,

@@ -13,6 +13,9 @@ const DAY_S: i64 = 86_400;
 /// Whoever starts a shadow knows it; whoever looks a month later does not.
 pub const SHADOW: &str = "in shadow: what is shown here is decided and told, but nothing of it is published";
 
+/// The rule of a pool that waits in vain for what must be known.
+const BLIND: &str = "blind";
+
 /// One thing that somebody should know about.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Alarm {
@@ -41,6 +44,7 @@ pub enum Kind {
     Shadow,
     Starting,
     AllDown,
+    Blind,
     Withdrawn,
     FamilyDown,
     Down,
@@ -64,11 +68,12 @@ impl Severity {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 15] = [
         Kind::Stale,
         Kind::Shadow,
         Kind::Starting,
         Kind::AllDown,
+        Kind::Blind,
         Kind::Withdrawn,
         Kind::FamilyDown,
         Kind::Down,
@@ -87,6 +92,7 @@ impl Kind {
             Kind::Shadow => "shadow",
             Kind::Starting => "starting",
             Kind::AllDown => "all-down",
+            Kind::Blind => "blind",
             Kind::Withdrawn => "withdrawn",
             Kind::FamilyDown => "family-down",
             Kind::Down => "down",
@@ -132,7 +138,7 @@ pub fn worst(alarms: &[Alarm]) -> Option<Severity> {
 
 /// Whether a pool's rule says that nobody is up, or that nobody can know.
 pub fn is_all_down(rule: &str) -> bool {
-    rule.starts_with("all-down") || rule == "cut-off"
+    rule.starts_with("all-down") || rule == "cut-off" || rule == BLIND
 }
 
 /// Whether an export has left nsd without the decision.
@@ -172,7 +178,8 @@ fn alarm(severity: Severity, kind: Kind, subject: &str, text: String) -> Alarm {
 
 fn of_pool(pool: &PoolStatus, now_unix_ms: i64, found: &mut Vec<Alarm>) {
     if is_all_down(&pool.rule) {
-        found.push(alarm(Severity::Critical, Kind::AllDown, &pool.name, pool.reason.clone()));
+        let kind = if pool.rule == BLIND { Kind::Blind } else { Kind::AllDown };
+        found.push(alarm(Severity::Critical, kind, &pool.name, pool.reason.clone()));
     } else {
         let without = pool.families.iter().filter(|family| family.primary.is_none());
         let families: Vec<&str> = without.map(|family| family.family.as_str()).collect();
@@ -230,6 +237,11 @@ fn of_node(node: &NodeStatus, cert_days: CertDays, now_unix_ms: i64, found: &mut
         let text = format!("down: {} over {}: {} {}", check.check, check.family, check.word, check.detail);
         found.push(alarm(Severity::Warning, Kind::Down, &node.name, text.trim_end().to_owned()));
     }
+    for check in node.checks.iter().filter(|check| check.blind) {
+        let seen = (&check.check, check.family, &check.verdict, &check.word, &check.detail);
+        let text = format!("{} over {} cannot say, it stays {}: {} {}", seen.0, seen.1, seen.2, seen.3, seen.4);
+        found.push(alarm(Severity::Warning, Kind::Blind, &node.name, text.trim_end().to_owned()));
+    }
     for (check, unix_s) in certificates(node) {
         if let Some(severity) = cert_severity(unix_s, cert_days, now_unix_ms) {
             let text = format!("the certificate that {check} sees {}", cert_words(unix_s, now_unix_ms));
@@ -283,12 +295,16 @@ fn of_zone(zone: &ZoneStatus) -> Option<Alarm> {
 fn of_secondaries(zone: &ZoneStatus) -> Option<Alarm> {
     let mut behind = zone.secondaries.iter().filter(|secondary| secondary.serial != Some(zone.serial));
     let first = behind.next()?;
-    let serial = first.serial.map_or("no serial that was seen".to_owned(), |serial| format!("serial {serial}"));
+    let serves = match (first.serial, first.problem.as_str()) {
+        (Some(serial), _) => format!("serves serial {serial}"),
+        (None, "") => "was not seen to serve it".to_owned(),
+        (None, problem) => format!("does not answer for it ({problem})"),
+    };
     let more = match behind.count() {
         0 => String::new(),
         more => format!(", and {more} more secondaries are behind"),
     };
-    let text = format!("secondary {} serves {serial}, decided is {}{more}", first.server, zone.serial);
+    let text = format!("secondary {} {serves}, decided is {}{more}", first.server, zone.serial);
     Some(alarm(Severity::Warning, Kind::Behind, &zone.name, text))
 }
 

@@ -119,5 +119,6 @@ fn check_status(target: &TargetState, now: Now) -> CheckStatus {
         cert_expiry_unix_s: last.and_then(|last| last.outcome.cert_expiry_unix_s),
         measures: last.map(|last| last.outcome.measures.clone()).unwrap_or_default(),
         history: target.history.marks(),
+        blind: target.is_blind(),
     }
 }

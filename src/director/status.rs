@@ -109,6 +109,9 @@ pub struct CheckStatus {
     /// The last probes, oldest first, a character each: `+` good, `-` bad, `?` could not say.
     #[serde(default)]
     pub history: String,
+    /// The last probes could not say anything: whatever the verdict is, its end would not be noticed.
+    #[serde(default)]
+    pub blind: bool,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -160,7 +163,7 @@ pub struct ServerStatus {
 pub struct SecondaryStatus {
     /// Address and port.
     pub server: String,
-    /// The serial that it served when it was asked last.
+    /// The serial that it served when it was asked last; absent: it was never seen, or does not answer.
     pub serial: Option<u32>,
     /// The serial of the last NOTIFY that it acknowledged.
     pub acknowledged: Option<u32>,

@@ -325,7 +325,7 @@ impl Connection {
         let mut response = respond(&table, query, &limits, &client, &mut self.room);
         if let (Response::Verify(max), Some(transfers)) = (response, &self.transfers) {
             let mut reply = Vec::new();
-            if !transfers.answer_signed(&table, query, &limits, &client, max, &mut reply) {
+            if transfers.answer_signed(&table, query, &limits, &client, max, &mut reply).is_none() {
                 return Response::Drop;
             }
             put_frame(replies, &reply, &mut self.tally);
@@ -368,11 +368,12 @@ impl Connection {
                 self.tally.relayed(why);
                 let (table, limits) = (self.live.load(), &self.settings.limits);
                 let client = Client { address: self.client.ip(), now_s: now_s() };
-                self.room.resize(REPLY_ROOM, 0);
+                self.room.resize(MESSAGE_MAX, 0);
                 let response = failure(&table, &done.query, UNANSWERED, limits, &client, &mut self.room);
                 if let Response::Reply(answer) = response {
                     put_frame(replies, &self.room[..answer.len], &mut self.tally);
                 }
+                self.room = Vec::new();
             }
         }
     }

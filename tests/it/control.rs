@@ -138,6 +138,7 @@ fn a_status(evil: &str) -> Status {
         cert_expiry_unix_s: Some(1_800_000_000),
         measures: Vec::new(),
         history: "+++--".into(),
+        blind: false,
     };
     let order = vec![node("fishfinger"), node("blowfish")];
     let holders =

@@ -212,6 +212,7 @@ fn check(name: &str, family: Family, verdict: &str, now: i64) -> CheckStatus {
         cert_expiry_unix_s: Some(now / 1_000 + 86_400 * 61),
         measures: Vec::new(),
         history: if up { "+".repeat(30) } else { format!("{}-+---?---", "+".repeat(20)) },
+        blind: false,
     }
 }
 

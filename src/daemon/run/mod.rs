@@ -14,7 +14,7 @@ use crate::control::api::{Answer, Command, Handle};
 use crate::control::log::Entry;
 use crate::director::Director;
 use crate::director::effect::{Decision, Effect, Transition};
-use crate::director::event::{Event, Target};
+use crate::director::event::{Event, ExportReport, Target};
 use crate::director::state::State;
 use crate::director::status::Status;
 use crate::dns::name::Name;
@@ -23,7 +23,7 @@ use crate::notify::Notifier;
 use crate::probe::Prober;
 use crate::publish::Publisher;
 use crate::serve::encrypted::Certificate;
-use crate::serve::transfer::{Seen, Transfers};
+use crate::serve::transfer::{News, Seen, Transfers};
 use crate::table::{Live, Table};
 
 use super::clock::Clock;
@@ -74,15 +74,10 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
     ready: impl FnOnce(),
 ) -> Result<(), Failure> {
-    let Ground { config, loaded, mut serving, state_dir, journal, publisher, mut saved, in_shadow } = ground;
+    let Ground { config, loaded, mut serving, state_dir, journal, publisher, mut saved, in_shadow, .. } = ground;
     match &confined {
         Confined::To(_, words) => tracing::info!("{words}"),
         Confined::No(why) => tracing::info!("not confined: {why}"),
-    }
-    if let Some(publisher) = publisher.as_ref().filter(|_| !in_shadow) {
-        for path in publisher.sweep(publishing::written_files(&loaded)).await {
-            journal.note(format!("{}: removed; a power cut had left it", path.display()));
-        }
     }
     let clock = Clock::start();
     if let Some(publisher) = &publisher {
@@ -126,6 +121,7 @@ pub async fn run(
         probes: Arc::new(Semaphore::new(descriptors::probes_max())),
         exports,
         waiters: Waiters::default(),
+        rollbacks: Vec::new(),
         status_due: None,
         config,
         loaded,
@@ -172,30 +168,15 @@ pub async fn interrupted() {
     }
 }
 
-/// What the tasks send back to the loop.
+/// What the tasks send back to the loop. Serials are those at each address of nsd; absent: no answer.
 enum Back {
     Event(Event),
-    Exported {
-        origin: Name,
-        done: exports::Done,
-    },
-    Rolled {
-        origin: Name,
-        done: exports::Done,
-    },
-    Rehearsed {
-        origin: Name,
-        refused: Option<String>,
-    },
-    /// At each address of nsd; absent: no answer.
-    SerialsSeen {
-        origin: Name,
-        serials: Vec<Option<u32>>,
-    },
-    Loaded {
-        outcome: Box<Result<(Config, Loaded, Prober), Failure>>,
-        reply: Option<oneshot::Sender<Answer>>,
-    },
+    Exported { origin: Name, done: exports::Done },
+    Rolled { origin: Name, was_held: bool, done: exports::Done },
+    Rehearsed { zones: Vec<Name>, refused: Option<String> },
+    Recovered { reports: Vec<ExportReport> },
+    SerialsSeen { origin: Name, serials: Vec<Option<u32>> },
+    Loaded { outcome: Box<Result<(Config, Loaded, Prober), Failure>>, reply: Option<oneshot::Sender<Answer>> },
 }
 
 /// What the loop listens to.
@@ -232,6 +213,8 @@ struct Daemon {
     /// When the snapshot must be renewed, if it is stale.
     status_due: Option<Instant>,
     waiters: Waiters,
+    /// Rollbacks that wait until an export of their zone has ended.
+    rollbacks: Vec<commands::Rollback>,
     probes: Arc<Semaphore>,
     exports: Arc<Semaphore>,
     /// Tries the next export of every zone.
@@ -244,6 +227,7 @@ impl Daemon {
         let mut shutdown = pin!(shutdown);
         let mut hangup = super::manager::hangups();
         let serials = self.poll_serials();
+        self.recover();
         self.rehearse();
         self.handle(Event::Tick);
         loop {
@@ -280,16 +264,18 @@ impl Daemon {
             Back::Event(event) => self.handle(event),
             Back::SerialsSeen { origin, serials } => self.serials_seen(&origin, serials),
             Back::Exported { origin, done } => self.exported(&origin, done),
-            Back::Rolled { origin, done } => self.rolled_back(&origin, done),
-            Back::Rehearsed { origin, refused } => self.rehearsed(&origin, refused),
+            Back::Rolled { origin, was_held, done } => self.rolled_back(&origin, was_held, done),
+            Back::Rehearsed { zones, refused } => self.rehearsed(&zones, refused),
+            Back::Recovered { reports } => self.recovered(reports),
             Back::Loaded { outcome, reply } => self.loaded(*outcome, reply),
         }
     }
 
     /// A secondary has said something.
     fn seen(&mut self, seen: &Seen) {
-        match (self.zone(&seen.origin), seen.other_serial) {
-            (Some(zone), Some(serial)) => self.handle(Event::SerialSeen { zone, serial }),
+        match (self.zone(&seen.origin), seen.news) {
+            (Some(zone), News::OtherSerial(serial)) => self.handle(Event::SecondarySeen { zone, serial }),
+            (Some(zone), News::Behind) => self.handle(Event::SecondaryBehind { zone }),
             _ => drop(self.status_due.get_or_insert_with(|| Instant::now() + STATUS_AGE)),
         }
     }
@@ -298,8 +284,15 @@ impl Daemon {
         if let Event::Probed { target, outcome } = &event {
             self.recorder.observe(target, outcome, super::clock::unix_ms());
         }
-        let routine =
-            matches!(event, Event::Tick | Event::Probed { .. } | Event::SerialSeen { .. } | Event::Rehearsed { .. });
+        let routine = matches!(
+            event,
+            Event::Tick
+                | Event::Probed { .. }
+                | Event::SerialSeen { .. }
+                | Event::SecondarySeen { .. }
+                | Event::SecondaryBehind { .. }
+                | Event::Rehearsed { .. }
+        );
         let effects = self.director.handle(event, self.clock.now());
         let quiet = effects.iter().all(|effect| matches!(effect, Effect::Probe(_) | Effect::Persist));
         for effect in effects {

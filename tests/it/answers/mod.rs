@@ -8,6 +8,7 @@ mod differential;
 mod dig;
 mod encrypted;
 mod floods;
+mod limited;
 mod musts;
 mod nsd;
 mod proxied;

@@ -20,6 +20,7 @@ use nsd_failover::health::family::{Family, PerFamily};
 use nsd_failover::serve::counters::{self, Counters};
 use nsd_failover::serve::rrl::Limiter;
 use nsd_failover::serve::sys::Calls;
+use nsd_failover::serve::transfer::Transfers;
 use nsd_failover::serve::{relay, tcp, udp};
 use nsd_failover::table::respond::{Answer, Client, Limits, Response, Transport, respond};
 use nsd_failover::table::zone_table::{Mode, ZoneTable};
@@ -261,6 +262,13 @@ pub fn show(message: &Message) -> String {
     text
 }
 
+/// What a server of the tests may have besides its table.
+#[derive(Default)]
+pub struct Beside {
+    pub limiter: Option<Arc<Limiter>>,
+    pub transfers: Option<Arc<Transfers>>,
+}
+
 /// The UDP and TCP servers on one port of 127.0.0.1, as the daemon runs them.
 pub struct Servers {
     pub address: SocketAddr,
@@ -279,7 +287,12 @@ impl Servers {
 
     /// With limits on answers over UDP.
     pub fn start_limited(table: Table, limiter: Arc<Limiter>) -> Servers {
-        Servers::start_all(table, None, Calls::Native, Some(limiter), |_| {})
+        Servers::start_all(table, None, Calls::Native, Beside { limiter: Some(limiter), transfers: None }, |_| {})
+    }
+
+    /// With whatever stands beside the answers.
+    pub fn start_beside(table: Table, relay: Option<relay::Settings>, calls: Calls, beside: Beside) -> Servers {
+        Servers::start_all(table, relay, calls, beside, |_| {})
     }
 
     /// `adjust` changes the TCP settings.
@@ -289,14 +302,14 @@ impl Servers {
         calls: Calls,
         adjust: impl Fn(&mut tcp::Settings),
     ) -> Servers {
-        Servers::start_all(table, relay, calls, None, adjust)
+        Servers::start_all(table, relay, calls, Beside::default(), adjust)
     }
 
     fn start_all(
         table: Table,
         relay: Option<relay::Settings>,
         calls: Calls,
-        limiter: Option<Arc<Limiter>>,
+        Beside { limiter, transfers }: Beside,
         adjust: impl Fn(&mut tcp::Settings),
     ) -> Servers {
         // No other test speaks from there.
@@ -309,7 +322,7 @@ impl Servers {
             sockets,
             &live,
             &udp::Settings { limits, relay, limiter, proxies: proxies.clone(), calls },
-            None,
+            transfers.as_ref(),
             &counters,
         )
         .unwrap();
@@ -319,7 +332,7 @@ impl Servers {
         let relay = relay.map(|relay| Arc::new(relay::tcp::Relay::new(&relay)));
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
-        let beside = tcp::Beside { relay, transfers: None, proxies };
+        let beside = tcp::Beside { relay, transfers, proxies };
         let tcp = runtime.spawn(tcp::run(listener, live.clone(), beside, settings, block, shutdown));
         Servers { address, live, counters, udp: Some(udp), runtime: Some(runtime), stop: Some(stop), tcp: Some(tcp) }
     }

@@ -44,23 +44,27 @@ pub fn order_words(order: &Order) -> String {
 
 /// A transition in one line: what moved, and why.
 pub fn transition_line(transition: &Transition) -> String {
-    if transition.shadow {
-        return format!("shadow: {}", transition_line(&Transition { shadow: false, ..transition.clone() }));
-    }
+    let words = transition_words(transition, &format!("{}, generation {}", transition.rule, transition.generation));
+    if transition.shadow { format!("shadow: {words}") } else { words }
+}
+
+/// One that was not made: it has no generation.
+pub fn unmade_transition_line(transition: &Transition) -> String {
+    transition_words(transition, &transition.rule)
+}
+
+fn transition_words(transition: &Transition, led: &str) -> String {
     let families: Vec<&str> = transition.families.iter().map(|family| family.as_str()).collect();
     if families.is_empty() {
-        let (pool, reason, rule) = (&transition.pool, &transition.reason, &transition.rule);
-        return clean(&format!("{pool}: {reason} [{rule}, generation {}]", transition.generation));
+        return clean(&format!("{}: {} [{led}]", transition.pool, transition.reason));
     }
     clean(&format!(
-        "{} {}: {} -> {}: {} [{}, generation {}]",
+        "{} {}: {} -> {}: {} [{led}]",
         transition.pool,
         families.join("+"),
         transition.from.as_deref().unwrap_or("nobody"),
         transition.to.as_deref().unwrap_or("nobody"),
         transition.reason,
-        transition.rule,
-        transition.generation
     ))
 }
 

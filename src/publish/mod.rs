@@ -209,6 +209,9 @@ pub enum Step {
     ReloadedOld,
     /// The way back: nsd serves the old serial.
     OldSerialSeen,
+    /// After any failure: no file holds new bytes any more, but for the temp files, which go next, and
+    /// the journal with them.
+    Restored,
 }
 
 /// Called after each step with what was just done; `Break` leaves everything lie as it is, as a

@@ -222,6 +222,47 @@ fn check_zone_exits_0_or_1_and_prints_byte_for_byte() {
 }
 
 #[test]
+fn an_origin_from_the_file_s_name_is_told() {
+    let files = Files::new(&format!("zone-files = \"one.zone\"\n{CONFIG}"), ZONE);
+    let one = files.path().join("one.zone");
+    fs::write(&one, "$TTL 5\na.example. NS ns\n").unwrap();
+    let output = files.run(&["check"]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("one.zone:2:1: error: `a.example.` lies outside the zone one.; "), "{said}");
+    assert!(said.contains("(the origin one. is from the file's name; another one is told by $ORIGIN)"), "{said}");
+}
+
+/// A link is told, and included files are looked for where `check` does.
+#[test]
+fn check_zone_finds_what_check_finds() {
+    let config = format!("{CONFIG}[nsd]\nzonesdir = \"elsewhere\"\n").replace("example.org.zone", "zones/z");
+    let files = Files::new(&config, ZONE);
+    for folder in ["zones", "elsewhere"] {
+        fs::create_dir(files.path().join(folder)).unwrap();
+    }
+    fs::write(files.path().join("real"), format!("{ZONE}$INCLUDE inc\n")).unwrap();
+    std::os::unix::fs::symlink("../real", files.path().join("zones/z")).unwrap();
+    fs::write(files.path().join("elsewhere/inc"), "inc TXT x\n").unwrap();
+    for arguments in [
+        &["check-zone", "example.org", "zones/z"][..],
+        &["check-zone", "example.org", "real", "--include-dir", "elsewhere"],
+        &["check"],
+    ] {
+        let output = files.run(arguments);
+        let said = format!("{}{}", stdout(&output), stderr(&output));
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {said}");
+        assert_eq!(said.contains("zones/z` is a link to "), arguments[arguments.len() - 1] != "elsewhere", "{said}");
+    }
+    fs::copy(files.path().join("real"), files.path().join("copy")).unwrap();
+    let output = files.run(&["check-zone", "example.org", "copy"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("cannot include `inc`") && stderr(&output).contains("--include-dir"));
+    let listed = files.run(&["check-zone", "example.org", "zones/z", "--json"]);
+    assert!(stdout(&listed).contains("zones/z: warning: `zones/z` is a link to "), "{}", stdout(&listed));
+}
+
+#[test]
 fn render_writes_the_file_as_it_would_be() {
     let files = Files::new(CONFIG, ZONE);
     let output = files.run(&["render", "--zone", "example.org", "--primary", "blowfish", "--serial", "7"]);

@@ -95,7 +95,7 @@ pub async fn run(
     let (seen_in, seen) = mpsc::channel(transfers::SEEN_MAX);
     let transfers = Transfers::new(Arc::clone(&live), seen_in);
     transfers.configure(transfers::settings(&config, &loaded));
-    let counted = serving.start(&live, &transfers, &config, loaded.certificate.clone())?;
+    let counted = serving.counted(&transfers);
     let destinations = notices::destinations(&config.notify);
     let notifier = Notifier::start(&super::host(), destinations, status.clone(), state_dir.path());
     let handle = Handle {
@@ -131,7 +131,7 @@ pub async fn run(
         publisher,
         live,
         transfers,
-        certificate: serving.certificate(),
+        certificate: None,
         shadow: in_shadow.then(|| {
             let (seen_in, seen) = watch::channel(None);
             tokio::spawn(shadow::watch(seen, Arc::clone(&journal)));
@@ -145,6 +145,11 @@ pub async fn run(
         confined: Arc::new(confined),
         watchdog: Watchdog::from_env(),
     };
+    // The roles that are known from before are in the table when the first query is answered: some have
+    // waited in the sockets while one daemon followed another.
+    daemon.handle(Event::Tick);
+    serving.start(&daemon.live, &daemon.transfers, &daemon.config, daemon.loaded.certificate.clone())?;
+    daemon.certificate = serving.certificate();
     daemon.journal.note(format!("started: {} zones, {} pools", daemon.loaded.zones.len(), daemon.pools.len()));
     ready();
     super::manager::ready();
@@ -284,6 +289,7 @@ impl Daemon {
         if let Event::Probed { target, outcome } = &event {
             self.recorder.observe(target, outcome, super::clock::unix_ms());
         }
+        let is_reload = matches!(event, Event::Reloaded(_));
         let routine = matches!(
             event,
             Event::Tick
@@ -294,6 +300,9 @@ impl Daemon {
                 | Event::Rehearsed { .. }
         );
         let effects = self.director.handle(event, self.clock.now());
+        if is_reload || self.recorder.is_new() {
+            self.recorder.begin(self.director.state());
+        }
         let quiet = effects.iter().all(|effect| matches!(effect, Effect::Probe(_) | Effect::Persist));
         for effect in effects {
             self.carry_out(effect);
@@ -349,7 +358,14 @@ impl Daemon {
         });
     }
 
-    fn tell(&self, transition: Arc<Transition>) {
+    fn tell(&mut self, transition: Arc<Transition>) {
+        if !transition.families.is_empty() && transition.from != transition.to {
+            let pool = self.pools.iter().find(|pool| pool.name == transition.pool);
+            let is_of = |pool: &Pool, target: &Target| {
+                pool.checks.contains(&target.check) && pool.nodes.iter().any(|node| node.name == target.node)
+            };
+            self.recorder.moved(&transition, |target| pool.is_some_and(|pool| is_of(pool, target)));
+        }
         if self.shadow.is_some() {
             // Nobody has moved.
             return self

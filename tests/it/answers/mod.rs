@@ -2,12 +2,14 @@
 // Helpers of tests: there a panic is the message.
 #![allow(clippy::unwrap_used)]
 
+mod alike;
 mod allocation;
 mod any_bytes;
 mod differential;
 mod dig;
 mod encrypted;
 mod floods;
+mod https;
 mod musts;
 mod nsd;
 mod proxied;

@@ -15,6 +15,7 @@ mod nsd;
 mod proxied;
 mod relaying;
 mod rows;
+mod stopping;
 mod streams;
 pub mod support;
 mod swaps;

@@ -49,8 +49,15 @@ fn main() {
         for (memory, nodes) in memories.iter_mut().zip(&views) {
             let now_ms = 1_000_000 + i64::from(round) * 1_000;
             let anchors = PerFamily::default();
-            let view =
-                View { nodes, hold: None, confirmed: true, anchors, now_ms, unix_ms: 1_767_700_800_000 + now_ms };
+            let view = View {
+                nodes,
+                hold: None,
+                confirmed: true,
+                anchors,
+                patience_ms: 30_000,
+                now_ms,
+                unix_ms: 1_767_700_800_000 + now_ms,
+            };
             *memory = black_box(decide(black_box(&pool), memory, &view)).memory;
         }
         took.push(started.elapsed());

@@ -14,7 +14,7 @@ mod support;
 mod transfer;
 
 use support::nsd::free_address;
-use transfer::{Group, Primary, ZONE};
+use transfer::{Group, Primary, ZONE, command};
 
 const RECORDS: usize = 500_000;
 const ROUNDS: usize = 7;
@@ -231,7 +231,7 @@ fn nsd_primary(text: &str, secondary: Option<SocketAddr>) -> Group {
     );
     let path = folder.path().join("nsd.conf");
     std::fs::write(&path, conf).unwrap();
-    let group = Group::start(at, folder, Command::new("nsd").args(["-d", "-c"]).arg(path));
+    let group = Group::start(at, folder, command("nsd", &["-d", "-c"], &path));
     wait_serial(at, || 100);
     group
 }
@@ -248,7 +248,7 @@ fn knot_primary(text: &str) -> Group {
     );
     let path = folder.path().join("knot.conf");
     std::fs::write(&path, conf).unwrap();
-    let group = Group::start(at, folder, Command::new("knotd").arg("-c").arg(path));
+    let group = Group::start(at, folder, command("knotd", &["-c"], &path));
     wait_serial(at, || 100);
     group
 }

@@ -4,7 +4,7 @@
 mod notify;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -267,11 +267,25 @@ impl Checker {
                 format!("check `{}` looks at nobody: no node of the pool has an {families} address", check.name);
             self.at(source, text.span(), message, "give the nodes one, or leave the check out");
         }
+        nodes.iter().for_each(|node| self.fits(source, text, check, node));
     }
 
     fn anchors(&mut self, source: &Source, table: &file::Pool) -> Vec<SocketAddr> {
         let texts = table.anchors.iter().flat_map(|list| list.get_ref());
-        let mut anchors: Vec<SocketAddr> = texts.filter_map(|text| self.address(source, text, Some(53))).collect();
+        let mut anchors: Vec<SocketAddr> = Vec::new();
+        for text in texts {
+            let Some(address) = self.address(source, text, Some(53)) else { continue };
+            let is_host = match address.ip() {
+                IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_broadcast() && !ip.is_multicast(),
+                IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
+            };
+            if is_host && address.port() > 0 {
+                anchors.push(address);
+            } else {
+                let message = format!("{address} is no server that could answer");
+                self.at(source, text.span(), message, "name a server beyond your own network, as \"9.9.9.9:53\"");
+            }
+        }
         anchors.sort();
         anchors.dedup();
         anchors

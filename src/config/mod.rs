@@ -160,7 +160,7 @@ impl Config {
         checked::check(file, &sources)
     }
 
-    /// The same for a text that is not a file; `include` finds nothing. For tests and fuzzing.
+    /// The same for a text that is no file yet; `include` finds nothing.
     pub fn parse(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
         let source = load::parse(file, text.to_owned()).map_err(|problem| vec![problem])?;
         checked::check(file, &[source])

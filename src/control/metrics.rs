@@ -184,18 +184,20 @@ pub fn of_status(status: &Status, totals: &Totals, now_unix_ms: i64) -> Vec<Fami
     families
 }
 
-fn general(status: &Status) -> [Family; 5] {
+fn general(status: &Status) -> [Family; 6] {
     let mut build = Family::gauge("build_info", "The version, as a label");
     build.number(&[("version", &status.version)], 1.0);
     let mut start = Family::gauge("start_time_seconds", "When the process started, in Unix time");
     start.number(&[], seconds(status.started_unix_ms));
     let mut ready = Family::gauge("ready", "1 once the first decision is confirmed by a full round of probes");
     ready.number(&[], bit(status.ready));
+    let mut shadow = Family::gauge("shadow", "1 where nothing is published: roles and serials are what would be");
+    shadow.number(&[], bit(status.shadow));
     let mut generation = Family::gauge("generation", "Number of the current decision");
     generation.add(&[], Value::Count(status.generation));
     let mut made = Family::gauge("status_timestamp_seconds", "When the daemon last renewed its state, in Unix time");
     made.number(&[], seconds(status.unix_ms));
-    [build, start, ready, generation, made]
+    [build, start, ready, shadow, generation, made]
 }
 
 /// What the page lists under "holds and alarms", counted; and the orders by name.

@@ -2,7 +2,7 @@
 //!
 //! The states are those of the alarms: critical, warning; a notice (an order with an end) is ok.
 
-use crate::director::alarm::{self, Severity};
+use crate::director::alarm::{self, Kind, Severity};
 use crate::director::status::{CertDays, Status};
 
 use super::text;
@@ -30,13 +30,15 @@ pub enum State {
 
 /// What a status comes to.
 pub fn report(status: &Status, now_unix_ms: i64) -> Report {
-    let alarms = alarm::alarms(status, now_unix_ms);
+    let mut alarms = alarm::alarms(status, now_unix_ms);
     let state = match alarms.first().map(|alarm| alarm.severity) {
         Some(Severity::Critical) => State::Critical,
         Some(Severity::Warning) => State::Warning,
         Some(Severity::Notice) | None => State::Ok,
     };
     let mut words: Vec<String> = Vec::new();
+    // Before all others: none of them is about what is served.
+    alarms.sort_by_key(|alarm| alarm.kind != Kind::Shadow);
     for alarm in alarms.iter().take(ALARMS_MAX) {
         let colon = if alarm.subject.is_empty() { "" } else { ": " };
         words.push(format!("{}{colon}{}", alarm.subject, alarm.text));
@@ -147,5 +149,16 @@ mod tests {
         held = status();
         held.pools[0].hold = Some(OverrideStatus { until_unix_ms: Some(9_000), ..OverrideStatus::default() });
         assert_eq!(report(&held, 1_000).state, State::Ok);
+    }
+
+    /// Even where everything else is on fire: what burns is not what is served.
+    #[test]
+    fn a_shadow_says_so_first() {
+        let mut shadow = Status { shadow: true, ..status() };
+        assert!(report(&shadow, 1_000).line.starts_with("NSD-FAILOVER WARNING - in shadow: what is shown here"));
+        shadow.pools = (0..5).map(|_| PoolStatus { rule: "all-down-keep".into(), ..PoolStatus::default() }).collect();
+        let told = report(&shadow, 1_000);
+        assert_eq!(told.state, State::Critical);
+        assert!(told.line.starts_with("NSD-FAILOVER CRITICAL - in shadow: "), "{}", told.line);
     }
 }

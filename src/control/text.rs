@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 
+use crate::director::alarm;
 use crate::director::effect::Transition;
 use crate::director::event::{Action, ExportReport, Order};
 use crate::director::explain::Explanation;
@@ -26,6 +27,9 @@ pub fn status(status: &Status, now_unix_ms: i64) -> String {
         span(now_unix_ms.saturating_sub(status.started_unix_ms)),
         if status.ready { "" } else { ", first round of probes not done yet" }
     ));
+    if status.shadow {
+        text.line(format_args!("! {}", alarm::SHADOW));
+    }
     for pool in &status.pools {
         text.pool(pool, now_unix_ms);
     }
@@ -73,6 +77,9 @@ pub fn order_words(order: &Order) -> String {
 
 /// A transition in one line: what moved, and why.
 pub fn transition_line(transition: &Transition) -> String {
+    if transition.shadow {
+        return format!("shadow: {}", transition_line(&Transition { shadow: false, ..transition.clone() }));
+    }
     let families: Vec<&str> = transition.families.iter().map(|family| family.as_str()).collect();
     if families.is_empty() {
         let (pool, reason, rule) = (&transition.pool, &transition.reason, &transition.rule);

@@ -219,9 +219,9 @@ pub enum Verb {
         json: bool,
     },
 
-    /// Exit 0 if NODE serves NAME now, else 1 and who does
+    /// Exit 0 if NODE serves NAME now, else 1 and who does; 2 if there is no such node or failover name
     #[command(
-        after_help = "Example:\n  nsd-failover is-primary fishfinger www.example.org && acme-client www.example.org"
+        after_help = "Example:\n  nsd-failover is-primary fishfinger www.example.org && acme-client www.example.org\n\nScripts: conf/certificates, docs/certificates.md"
     )]
     IsPrimary {
         node: String,

@@ -51,7 +51,7 @@ pub struct Done {
 
 impl Done {
     /// It ended before anything was touched.
-    fn early(order: &Order, result: ExportResult, detail: String, read: Option<Held>) -> Done {
+    pub fn early(order: &Order, result: ExportResult, detail: String, read: Option<Held>) -> Done {
         let report = ExportReport {
             zone: order.zone.origin.to_string(),
             generation: order.decision.generation,
@@ -75,7 +75,7 @@ pub async fn run(publisher: &Publisher, order: Order) -> Done {
             let order = Order { serial, ..order };
             Done::early(&order, ExportResult::Unchanged, "the file says so already".to_owned(), Some(read))
         }
-        Ok(Prepared::Job { job, current, draft }) => {
+        Ok(Prepared::Job { job, current, draft, only_serial }) => {
             let in_place = job.source.as_ref() == Some(&job.target);
             let (serial, read) = (job.serial, current.held.clone());
             let written = Arc::new(OnceLock::new());
@@ -90,7 +90,11 @@ pub async fn run(publisher: &Publisher, order: Order) -> Done {
                 }
                 Ok(meaning(&order, zone, Arc::clone(&found)))
             };
+            let origin = job.origin.clone();
             let report = publisher.export(job, verify).await;
+            if only_serial && report.result == ExportResult::Served {
+                publisher.forget_previous(&origin).await;
+            }
             let written = written.get().filter(|_| report.result == ExportResult::Served && in_place).cloned();
             Done { report, read: Some(read), written }
         }
@@ -214,6 +218,8 @@ enum Prepared {
         current: Arc<Parsed>,
         /// What is still to be verified.
         draft: Option<Draft>,
+        /// Nothing else differs: to go back to what was there before would be no way back.
+        only_serial: bool,
     },
 }
 
@@ -269,11 +275,12 @@ fn prepare(order: &Order, at_nsd: Option<u32>) -> Result<Prepared, String> {
     let in_file = parsed.serial();
     let serial = next_serial(zone.serial, in_file, at_nsd, Some(order.serial));
     if target != zone.file {
-        let Some(bytes) = copy(order, &current, &target, serial, at_nsd)? else {
-            return Ok(Prepared::Unchanged { read: held.clone(), serial: at_nsd.unwrap_or(in_file) });
+        let Copied { bytes, only_serial } = match copy(order, &current, &target, serial, at_nsd)? {
+            None => return Ok(Prepared::Unchanged { read: held.clone(), serial: at_nsd.unwrap_or(in_file) }),
+            Some(copied) => copied,
         };
         let job = Job { bytes: bytes.into(), serial, ..job_of(order, &current, target) };
-        return Ok(Prepared::Job { job, current, draft: None });
+        return Ok(Prepared::Job { job, current, draft: None, only_serial });
     }
     let only_serial = match serial::is_newer(order.serial, in_file) {
         true => OnlySerial::Write,
@@ -290,7 +297,15 @@ fn prepare(order: &Order, at_nsd: Option<u32>) -> Result<Prepared, String> {
     let bytes = draft.edited.zone.clone().unwrap_or_else(|| held.zone.to_vec());
     let included = included_files(&current, true, &draft.edited.included);
     let job = Job { bytes: bytes.into(), serial, included, ..job_of(order, &current, target) };
-    Ok(Prepared::Job { job, current, draft: Some(draft) })
+    let only_serial = draft.is_only_serial();
+    Ok(Prepared::Job { job, current, draft: Some(draft), only_serial })
+}
+
+/// What an export-file is to hold.
+struct Copied {
+    bytes: Vec<u8>,
+    /// It holds all of that but the serial.
+    only_serial: bool,
 }
 
 /// What an export-file is to hold; `None`: it does. It is compared with what that holds now, not with
@@ -301,15 +316,17 @@ fn copy(
     target: &Path,
     serial: u32,
     at_nsd: Option<u32>,
-) -> Result<Option<Vec<u8>>, String> {
+) -> Result<Option<Copied>, String> {
     let text = |serial| {
         let copied = export::copy(&current.zone, &current.binding, &order.pools, &order.decision.pools, serial);
         whole(&order.zone, current, copied.map_err(|error| error.to_string())?)
     };
-    match at_nsd {
-        Some(served) if !serial::is_newer(order.serial, served) && holds(target, &text(served)?) => Ok(None),
-        _ => Ok(Some(text(serial)?)),
+    let only_serial = at_nsd.map(|served| Ok::<_, String>(holds(target, &text(served)?))).transpose()?.unwrap_or(false);
+    let is_behind = at_nsd.is_none_or(|served| serial::is_newer(order.serial, served));
+    if only_serial && !is_behind {
+        return Ok(None);
     }
+    Ok(Some(Copied { bytes: text(serial)?, only_serial }))
 }
 
 /// A zone's text after an edit as it stands in another file than the operator's: complete in itself,

@@ -1,12 +1,12 @@
-//! What the daemon stands on before its loop begins: what a crash left is cleaned up, and everything
-//! is loaded.
+//! What the daemon stands on before its loop begins: everything is loaded. What a crash left is cleaned
+//! up beside the loop: each zone file is complete, whichever it is, and nobody waits for nsd to be answered.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
 
 use crate::config::Config;
-use crate::control::log::Entry;
 use crate::director::state::State;
 use crate::publish::Publisher;
 
@@ -25,8 +25,10 @@ pub struct Ground {
     pub state_dir: StateDir,
     pub journal: Arc<Journal>,
     pub publisher: Option<Arc<Publisher>>,
-    /// The state of the last run.
+    /// The state of the last run, or of the last shadow.
     pub saved: Option<State>,
+    /// Files that an export was cut off at: of a zone, perhaps, that is no longer configured.
+    pub unfinished: Vec<PathBuf>,
     /// Nothing is published; see `shadow`.
     pub in_shadow: bool,
 }
@@ -39,15 +41,16 @@ impl Ground {
         certificate: Option<Arc<CertifiedKey>>,
         in_shadow: bool,
     ) -> Result<Ground, Failure> {
-        let state_dir = StateDir::open(&config.state_dir)?;
+        let state_dir = match in_shadow {
+            true => StateDir::open(&shadow::state_dir(&config.state_dir))?,
+            false => StateDir::open(&config.state_dir)?,
+        };
         let journal = Arc::new(Journal::open(state_dir.path()));
         let publisher = publisher(&config).map(Arc::new);
-        // In shadow an export that was cut off is somebody else's to clean up.
-        if let Some(publisher) = publisher.as_ref().filter(|_| !in_shadow) {
-            for report in publisher.recover().await {
-                journal.record(Entry::Export(report));
-            }
-        }
+        let unfinished = match &publisher {
+            Some(publisher) if !in_shadow => publisher.unfinished().await,
+            _ => Vec::new(),
+        };
         let loading = config.clone();
         let loaded = tokio::task::spawn_blocking(move || load::load_with(&loading, certificate)).await;
         let loaded = loaded.map_err(|panic| Failure::failed(panic.to_string()))??;
@@ -55,7 +58,7 @@ impl Ground {
             tracing::warn!("{line}");
         }
         let saved = state_dir.load();
-        Ok(Ground { config, loaded, serving, state_dir, journal, publisher, saved, in_shadow })
+        Ok(Ground { config, loaded, serving, state_dir, journal, publisher, saved, unfinished, in_shadow })
     }
 
     /// The configuration as it is meant with `run --shadow`.

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 
 use crate::control::log::{Entry, LOG_MAX, Log};
 use crate::control::text;
+use crate::director::alarm;
 use crate::director::event::ExportResult;
 
 use super::clock::unix_ms;
@@ -47,22 +48,30 @@ impl Journal {
             Entry::Export(report) if !matches!(report.result, ExportResult::Served | ExportResult::Unchanged) => {
                 tracing::error!("{line}");
             }
-            Entry::Transition(transition)
-                if transition.rule.starts_with("all-down") || transition.rule == "cut-off" =>
-            {
+            Entry::Transition(transition) if alarm::is_all_down(&transition.rule) => {
                 tracing::error!("{line}");
             }
             Entry::Transition(_) => tracing::warn!("{line}"),
             _ => tracing::info!("{line}"),
         }
-        if let Err(error) = self.write(&entry) {
-            tracing::error!("cannot write {}: {error}", self.path.display());
-        }
-        self.log.push(entry);
+        self.keep(entry);
     }
 
     pub fn note(&self, text: String) {
         self.record(Entry::Note { unix_ms: unix_ms(), text });
+    }
+
+    /// A note of something that has to be mended.
+    pub fn alarm(&self, text: String) {
+        tracing::error!("{text}");
+        self.keep(Entry::Note { unix_ms: unix_ms(), text });
+    }
+
+    fn keep(&self, entry: Entry) {
+        if let Err(error) = self.write(&entry) {
+            tracing::error!("cannot write {}: {error}", self.path.display());
+        }
+        self.log.push(entry);
     }
 
     fn write(&self, entry: &Entry) -> io::Result<()> {

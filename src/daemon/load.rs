@@ -15,13 +15,13 @@ use crate::config::dns::{Cookies, Dns, Tls};
 use crate::config::zones::{FileSource, link_remark, read_file};
 use crate::config::{self, Config, Serve};
 use crate::director::event::Target;
-use crate::director::settings::{Settings, ZoneSettings, anchor};
+use crate::director::settings::{Settings, ZoneSettings};
 use crate::dns::access::Key;
 use crate::dns::cookie::{SECRET_LEN, Secrets};
+use crate::export;
 use crate::export::serial::SerialScheme;
 use crate::failover::binding::Binding;
-use crate::failover::pool::{Node, Pool, PoolToldRoles};
-use crate::health::check::{Check, Kind, Names};
+use crate::failover::pool::{Pool, PoolToldRoles};
 use crate::serve::sys::pages;
 use crate::table::Catalog;
 use crate::table::compile::{CompileError, Compiler, Problem};
@@ -38,10 +38,8 @@ use crate::control::Exit;
 
 use super::failure::Failure;
 use super::notices::{Followers, followers};
+use super::targets::{self, Looked};
 use super::{parent, transfers};
-
-/// Most names for which a TLS check asks.
-const NAMES_MAX: usize = 500;
 
 /// What a configuration leads to.
 pub struct Loaded {
@@ -61,12 +59,6 @@ pub struct Loaded {
     pub keys: Vec<Key>,
     /// What `check` shows though it stops nothing, a line each.
     pub warnings: Vec<String>,
-}
-
-/// What is looked at, and how.
-pub struct Looked {
-    pub check: Check,
-    pub node: Node,
 }
 
 /// A zone as it was when it was loaded.
@@ -136,7 +128,7 @@ pub fn load_telling(
     }
     let mut tables = Vec::new();
     let mut names = vec![BTreeSet::new(); config.pools.len()];
-    let wants_names = config.checks.iter().any(asks_for_names);
+    let wants_names = config.checks.iter().any(targets::asks_for_names);
     let catalog = config.catalog.as_ref().map(|catalog| catalog_zone(config, catalog));
     for (done, zone) in (0..).zip(config.zones.iter().chain(&catalog)) {
         tell(done);
@@ -159,9 +151,9 @@ pub fn load_telling(
     if !lines.is_empty() {
         return Err(Failure::new(Exit::Usage, lines));
     }
-    name_checks(&mut loaded, &names);
-    loaded.warnings.extend(unwatched(&loaded.settings));
-    loaded.targets = targets(&loaded.settings);
+    targets::give_places(&mut loaded.settings);
+    loaded.targets = targets::targets(&loaded.settings, &names);
+    loaded.warnings.extend(targets::remarks(&loaded.settings, &loaded.targets));
     loaded.catalog = Arc::new(Catalog::new(tables).map_err(|error| Failure::usage(error.to_string()))?);
     Ok(loaded)
 }
@@ -209,75 +201,6 @@ fn random_secret() -> Result<[u8; SECRET_LEN], String> {
     let mut fresh = [0; SECRET_LEN];
     SystemRandom::new().fill(&mut fresh).map_err(|_| "the system gives no random octets".to_owned())?;
     Ok(*SECRET.get_or_init(|| fresh))
-}
-
-/// Whether a check asks for the names that follow its pools.
-fn asks_for_names(check: &Check) -> bool {
-    matches!(&check.kind, Kind::Tls(tls) if tls.names == Names::Pool)
-}
-
-/// Says which names a check with `names = "pool"` asks for: those that follow the primary of its
-/// pools.
-fn name_checks(loaded: &mut Loaded, names: &[BTreeSet<String>]) {
-    for check in &mut loaded.settings.checks {
-        if !asks_for_names(check) {
-            continue;
-        }
-        let Kind::Tls(tls) = &mut check.kind else { continue };
-        let users = loaded.settings.pools.iter().zip(names).filter(|(pool, _)| pool.checks.contains(&check.name));
-        let found: BTreeSet<&String> = users.flat_map(|(_, names)| names).collect();
-        if found.len() > NAMES_MAX || found.is_empty() {
-            let count = found.len();
-            let looked = if found.is_empty() { "the node's own name is" } else { "only the first 500 are" };
-            let name = &check.name;
-            loaded.warnings.push(format!("check `{name}`: warning: its pools have {count} names; {looked} asked for"));
-        }
-        let mut list: Vec<String> = found.into_iter().take(NAMES_MAX).cloned().collect();
-        if list.is_empty() {
-            list.push("{node}".to_owned());
-        }
-        tls.names = Names::List(list);
-    }
-}
-
-/// Checks that nobody uses, and nodes that no check of their pool looks at.
-fn unwatched(settings: &Settings) -> Vec<String> {
-    let pools = &settings.pools;
-    let used = |check: &&Check| pools.iter().any(|pool| pool.checks.contains(&check.name));
-    let unused = settings.checks.iter().filter(|check| !used(check));
-    let mut lines: Vec<String> =
-        unused.map(|check| format!("check `{}`: warning: no pool uses it", check.name)).collect();
-    for pool in pools.iter().filter(|pool| !pool.checks.is_empty()) {
-        let checks = || settings.checks.iter().filter(|check| pool.checks.contains(&check.name));
-        let is_watched = |node: &Node| checks().any(|check| check.families.iter().any(|family| node.has(*family)));
-        lines.extend(pool.nodes.iter().filter(|node| !is_watched(node)).map(|node| {
-            let (pool, node) = (&pool.name, &node.name);
-            format!("pool `{pool}`: warning: no check looks at {node}, which has no address of their families; by itself it never becomes primary")
-        }));
-    }
-    lines
-}
-
-/// Every check of every node of a pool, over each family, and the anchors.
-fn targets(settings: &Settings) -> HashMap<Target, Arc<Looked>> {
-    let checks: HashMap<&str, &Check> = settings.checks.iter().map(|check| (check.name.as_str(), check)).collect();
-    let mut targets = HashMap::new();
-    for pool in &settings.pools {
-        for check in pool.checks.iter().filter_map(|name| checks.get(name.as_str())) {
-            for node in &pool.nodes {
-                let looked = Arc::new(Looked { check: (*check).clone(), node: node.clone() });
-                for family in &check.families {
-                    let target = Target { check: check.name.clone(), node: node.name.clone(), family: *family };
-                    targets.entry(target).or_insert_with(|| Arc::clone(&looked));
-                }
-            }
-        }
-        for address in &pool.anchors {
-            let (target, check, node) = anchor(*address);
-            targets.entry(target).or_insert_with(|| Arc::new(Looked { check, node }));
-        }
-    }
-    targets
 }
 
 /// What is served before anything was decided.
@@ -369,6 +292,12 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool], wants_names: bool)
         let (file, origin) = (config.file.display(), &config.origin);
         return Err(vec![format!("{file}: error: zone {origin}: {}", Problem::SignedFailover)]);
     }
+    if config.export_file.is_some() {
+        let obstacles = export::obstacles(zone, binding, pools);
+        if !obstacles.is_empty() {
+            return Err(errors_of(&obstacles));
+        }
+    }
     let settings = ZoneSettings {
         origin: config.origin.clone(),
         pools: binding.pools().to_vec(),
@@ -384,13 +313,21 @@ fn one(config: &config::Zone, parsed: Parsed, pools: &[Pool], wants_names: bool)
         is_signed,
     };
     let records = zone.records().len();
-    let delegation = if config.serve == Serve::Zone { parent::records(zone) } else { Vec::new() };
+    let delegation = if is_delegated(config) { parent::records(zone) } else { Vec::new() };
     let (followers, warnings) = (followers(zone, binding), warnings.clone());
     let included = parsed.held.included.iter().map(|file| PathBuf::from(&file.file)).collect();
     let exported = config.export_file.is_some().then(|| Arc::new(parsed));
     let zone =
         LoadedZone { config: config.clone(), exported, included, records, failover_records, delegation, followers };
     Ok(One { zone, names, settings, table, warnings })
+}
+
+/// Whether a parent delegates the zone to us. Where secondaries take it, its name servers are they;
+/// but for one that we declare ourselves, with us as the name server. The catalog has no parent, and no
+/// pool.
+fn is_delegated(zone: &config::Zone) -> bool {
+    let declared = zone.text.is_some() && zone.pool.is_some();
+    zone.serve == Serve::Zone && (zone.transfer.is_none() || declared)
 }
 
 fn primary_names(zone: &Zone, binding: &Binding) -> BTreeSet<(usize, String)> {

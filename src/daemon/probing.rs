@@ -16,8 +16,9 @@ use crate::probe::{Examined, Prober};
 
 use super::cli::Form;
 use super::failure::Failure;
-use super::load::{self, Looked};
+use super::load;
 use super::output;
+use super::targets::Looked;
 
 /// One probe with its steps: `probe --json` is a list of these.
 #[derive(Serialize)]

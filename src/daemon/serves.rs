@@ -1,9 +1,11 @@
 //! `is-primary NODE NAME`: whether a node serves a name now. For cron jobs and certificate clients.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Serialize;
 
+use crate::config::problem::did_you_mean;
 use crate::config::{self, Config};
 use crate::control::Exit;
 use crate::control::client::Client;
@@ -15,7 +17,10 @@ use crate::zone::tag::Role;
 
 use super::cli::Form;
 use super::failure::Failure;
-use super::{load, output};
+use super::{load, output, shadow};
+
+/// Nodes that a message names.
+const NODES_SHOWN: usize = 10;
 
 /// A failover RRset of a name: whom it follows.
 #[derive(Debug, Eq, PartialEq)]
@@ -26,11 +31,17 @@ struct Follows {
 }
 
 /// Succeeds if `node` holds the role that `name` follows, in every family in which the name is
-/// served at all. The failure says who does.
+/// served at all. The failure says who does. A node that nobody knows is no "not now": a script that
+/// takes it for one would wait for its turn for ever.
 pub async fn run(file: &Path, node: &str, name: &Name, form: Form) -> Result<(), Failure> {
     let config = Config::load(file)?;
+    known_node(&config, node)?;
     let follows = follows(&config, name)?;
     let status = Client::new(&config.control).status().await?;
+    if status.shadow {
+        // Whoever publishes instead of it was not asked.
+        return Err(Failure::unreachable(shadow::REFUSAL));
+    }
     let held = follows.iter().filter_map(|follows| Some((follows.family, holder(&status, follows)?)));
     let holders: Vec<Holder<'_>> = held.map(|(family, node)| Holder { family, node }).collect();
     let other = holders.iter().find(|holder| holder.node != node);
@@ -64,6 +75,31 @@ struct Holder<'a> {
     node: &'a str,
 }
 
+/// That a node is in a pool; the failure names the one that is meant, or all.
+pub fn known_node(config: &Config, node: &str) -> Result<(), Failure> {
+    let known: BTreeSet<&str> =
+        config.pools.iter().flat_map(|pool| &pool.nodes).map(|node| node.name.as_str()).collect();
+    match known.contains(node) {
+        true => Ok(()),
+        false => Err(Failure::usage(format!("no pool has a node `{node}`; {}", meant(node, &known)))),
+    }
+}
+
+fn meant(node: &str, known: &BTreeSet<&str>) -> String {
+    // `hostname` gives the short name or the long one, in small letters or others.
+    let host = |name: &str| name.split('.').next().map(str::to_lowercase);
+    let mut same = known.iter().filter(|known| host(known) == host(node));
+    let hint = match (same.next(), same.next()) {
+        (Some(one), None) => Some(format!("did you mean `{one}`?")),
+        _ => did_you_mean(node, known.iter().copied()),
+    };
+    hint.unwrap_or_else(|| {
+        let some: Vec<&str> = known.iter().copied().take(NODES_SHOWN).collect();
+        let more = if known.len() > NODES_SHOWN { ", ..." } else { "" };
+        format!("nodes: {}{more}", some.join(", "))
+    })
+}
+
 /// What the failover records of a name follow, from the zone that it lies in.
 fn follows(config: &Config, name: &Name) -> Result<Vec<Follows>, Failure> {
     let inside = config.zones.iter().filter(|zone| name.is_within(&zone.origin));
@@ -92,5 +128,28 @@ fn holder<'a>(status: &'a Status, follows: &Follows) -> Option<&'a str> {
     match follows.role {
         Role::Primary => family.primary.as_deref(),
         Role::Standby => family.standby.as_deref(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_nobody_knows_is_told_who_is_meant() {
+        let known = ["fishfinger.example.org", "blowfish.example.org", "blowfish.example.net"].into();
+        let all = "nodes: blowfish.example.net, blowfish.example.org, fishfinger.example.org";
+        let fishfinger = "did you mean `fishfinger.example.org`?";
+        for (name, hint) in [
+            ("fishfinger", fishfinger),
+            ("Fishfinger.example.org", fishfinger),
+            ("fishfinger.local", fishfinger),
+            ("fihsfinger.example.org", fishfinger),
+            ("blowfish", all),
+            ("vm", all),
+            ("", all),
+        ] {
+            assert_eq!(meant(name, &known), hint, "{name}");
+        }
     }
 }

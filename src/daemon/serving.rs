@@ -6,6 +6,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::base::iana::OptRcode;
 use ipnet::IpNet;
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
@@ -18,7 +19,7 @@ use crate::control::listen::{ControlSocket, serve_http, serve_socket};
 use crate::control::metrics;
 use crate::health::family::Family;
 use crate::serve::answerer::Answerer;
-use crate::serve::counters::{BOUNDS_NS, Counters, Durations, Relayed, Snapshot, Transport};
+use crate::serve::counters::{BOUNDS_NS, BOUNDS_OCTETS, Counters, Durations, Relayed, Snapshot, Transport};
 use crate::serve::door::{Counts, Door};
 use crate::serve::encrypted::{Acceptor, Certificate, Sockets};
 use crate::serve::listener::{self, Gate};
@@ -98,6 +99,13 @@ impl Serving {
             |transport| Limits { payload_max: config.dns.edns_size, ..Limits::new(transport, relay.is_some()) };
         let limiter = config.rrl.as_ref().map(|rrl| Arc::new(Limiter::new(limiter_settings(rrl))));
         let calls = Calls::default();
+        if let Some(octets) = udp::scarce_buffer(&self.udp) {
+            tracing::warn!(
+                "the system gives {octets} octets to receive queries over UDP where {} were asked for: what does not fit \
+                 in a burst is lost; raise `sysctl net.core.rmem_max` (FreeBSD: kern.ipc.maxsockbuf) and start again",
+                udp::RECEIVE_BUFFER
+            );
+        }
         let settings =
             udp::Settings { limits: limits(respond::Transport::Udp), relay, limiter, proxies: proxies.clone(), calls };
         let started = udp::Server::start(std::mem::take(&mut self.udp), live, &settings, Some(transfers), &counters);
@@ -286,11 +294,19 @@ fn families(snapshot: &Snapshot) -> Vec<metrics::Family> {
     }
     let mut rcodes = metrics::Family::counter("dns_response_rcode", "DNS responses by response code");
     for (rcode, number) in (0u8..).zip(&snapshot.rcodes).filter(|(_, number)| **number > 0) {
-        let code = domain::base::iana::Rcode::masked_from_int(rcode).to_string();
+        // As IANA calls it: what no table knows has its number.
+        let code = OptRcode::masked_from_int(rcode.into()).to_string();
         rcodes.add(&[("rcode", code.as_str())], count(*number));
     }
     let mut truncated = metrics::Family::counter("dns_truncated", "DNS responses with TC set");
     truncated.add(&[], count(snapshot.truncated));
+    let mut sizes = metrics::Family::histogram("dns_response_size_bytes", "Sizes of DNS responses");
+    for (transport, sizes_of) in &snapshot.sizes {
+        let bounds = BOUNDS_OCTETS.iter().map(|bound| *bound as f64).chain([f64::INFINITY]);
+        let buckets = bounds.zip(sizes_of.buckets).collect();
+        let value = metrics::Value::Histogram { sum: sizes_of.sum_octets as f64, count: sizes_of.count(), buckets };
+        sizes.add(&[("transport", transport.as_str())], value);
+    }
     let mut relayed = metrics::Family::counter("relay_requests", "Requests relayed to nsd by what became of them");
     for result in Relayed::ALL {
         relayed.add(&[("result", result.as_str())], count(snapshot.relayed(result)));
@@ -302,7 +318,7 @@ fn families(snapshot: &Snapshot) -> Vec<metrics::Family> {
     for (transport, durations) in &snapshot.answered {
         answered.add(&[("transport", transport.as_str())], histogram(durations));
     }
-    vec![requests, rcodes, truncated, relayed, swaps, answered]
+    vec![requests, rcodes, truncated, sizes, relayed, swaps, answered]
 }
 
 fn connections(counts: &[(Transport, Counts)]) -> Vec<metrics::Family> {

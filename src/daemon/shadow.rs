@@ -1,10 +1,12 @@
 //! `run --shadow`: decide and tell, publish nothing. For trying us beside what runs today.
 //!
 //! Nothing listens for DNS and nothing is exported; instead each zone file is held against our own
-//! decision, and where somebody else (a cron job) wrote another one, the log says so.
+//! decision, and where somebody else (a cron job) wrote another one, the log says so. What it decides
+//! is its own: it lies in a state directory apart, moves nobody, is no incident, and takes no orders.
+//! The next `run` starts as if the shadow had never been.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +23,9 @@ use super::journal::Journal;
 
 /// How often the files are looked at, decision or not.
 const INTERVAL: Duration = Duration::from_secs(10);
+/// To whoever orders something, or asks who serves.
+pub const REFUSAL: &str = "the daemon is in shadow (`run --shadow`): it decides and tells, and publishes nothing, so that there \
+                           is nothing to order or to ask it for; stop it and start `run`";
 
 /// What there is to compare.
 #[derive(Clone)]
@@ -30,12 +35,17 @@ pub struct Seen {
     pub decision: Arc<Decision>,
 }
 
+/// Where the shadow of a daemon keeps what it has decided.
+pub fn state_dir(state_dir: &Path) -> PathBuf {
+    state_dir.join("shadow")
+}
+
 /// The same configuration, but nothing of it is published: no listener for DNS, no export, no
-/// transfer.
+/// transfer, no notification of what has not happened.
 pub fn mute(config: Config) -> Config {
     let mute = |zone| config::Zone { serve: config::Serve::Off, export_file: None, transfer: None, ..zone };
     let zones = config.zones.into_iter().map(mute).collect();
-    Config { listen: Vec::new(), tls: None, catalog: None, zones, ..config }
+    Config { listen: Vec::new(), tls: None, catalog: None, notify: Vec::new(), zones, ..config }
 }
 
 /// Tells of each zone whose file begins or ceases to differ, until nobody sends any more.

@@ -53,7 +53,7 @@ fn stages(config: Config, inherited: &mut Inherited, in_shadow: bool, log: &Log)
     }
     account::give_up_capabilities();
     let ground = prepare(config, serving, certificate, in_shadow)?;
-    let confined = confine::apply(&ground.config, &ground.loaded)?;
+    let confined = confine::apply(&ground.config, &ground.loaded, &ground.unfinished)?;
     log.begin();
     // As a task of the runtime, beside its probes: on a thread of its own each of their ends would cost a
     // switch to it and back.

@@ -8,7 +8,7 @@ use crate::control::metrics::{Family, Value};
 use crate::director::status::{SecondaryStatus, Status};
 use crate::dns::access::Key;
 use crate::dns::name::Name;
-use crate::serve::transfer::{Notified, Notify, Outcome, Settings, Transfers, ZoneSettings};
+use crate::serve::transfer::{Notified, Notify, Outcome, Pace, Settings, Transfers, ZoneSettings};
 
 use super::load::{Loaded, LoadedZone};
 
@@ -25,6 +25,7 @@ pub fn settings(config: &Config, loaded: &Loaded) -> Settings {
         let transfer = zone.config.transfer.as_ref()?;
         Some(ZoneSettings {
             origin: zone.config.origin.clone(),
+            is_catalog: config.catalog.as_ref().is_some_and(|catalog| catalog.origin == zone.config.origin),
             allow: transfer.allow.clone(),
             notify: transfer.notify.iter().map(notify).collect(),
         })
@@ -33,6 +34,7 @@ pub fn settings(config: &Config, loaded: &Loaded) -> Settings {
         keys: loaded.keys.clone(),
         zones: loaded.zones.iter().filter_map(zone).collect(),
         sources: config.listen.iter().map(|at| at.ip()).filter(|ip| !ip.is_unspecified()).collect(),
+        pace: Pace::default(),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::control::Exit;
 use super::cli::Form;
 use super::failure::Failure;
 use super::progress::Waiting;
-use super::{exports, load, output, persist};
+use super::{exports, load, output, persist, rights, serves};
 
 /// What `check` found; with `--json` all of it, else in a few lines.
 #[derive(Debug, Default, Serialize)]
@@ -68,6 +68,8 @@ fn look(file: &Path) -> Result<Report, Failure> {
     Prober::new(&loaded.settings.checks)
         .map_err(|error| Failure::usage(format!("{}: error: {error}", file.display())))?;
     loaded.warnings.extend(persist::remark(&config.state_dir));
+    // The last: whoever looks is the daemon's user from then on.
+    loaded.warnings.extend(rights::remarks(&config, &loaded)?);
     let of_zone = |zone: load::LoadedZone| ZoneReport {
         origin: zone.config.origin.to_string(),
         file: zone.config.file,
@@ -157,9 +159,7 @@ pub fn check_zone(origin: &Name, file: &Path, print: bool, form: Form) -> Result
 pub fn render(file: &Path, origin: &Name, primary: &str, serial: Option<u32>) -> Result<(), Failure> {
     let config = Config::load(file)?;
     let zone = named(&config.zones, origin)?;
-    if !config.pools.iter().any(|pool| pool.nodes.iter().any(|node| node.name == primary)) {
-        return Err(Failure::usage(format!("no pool has a node `{primary}`; `check` shows the configuration")));
-    }
+    serves::known_node(&config, primary)?;
     let decision = Decision {
         pools: config.pools.iter().map(|pool| with_primary(pool, primary)).collect(),
         ..Decision::default()

@@ -8,6 +8,11 @@ use super::status::{CertDays, NodeStatus, OverrideStatus, PoolStatus, Status, Zo
 /// least three times in this time.
 pub const STALE_MS: i64 = 30_000;
 const DAY_S: i64 = 86_400;
+/// Whoever starts a shadow knows it; whoever looks a month later does not.
+pub const SHADOW: &str = "in shadow: what is shown here is decided and told, but nothing of it is published";
+
+/// The rule of a pool that waits in vain for what must be known.
+const BLIND: &str = "blind";
 
 /// One thing that somebody should know about.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -34,8 +39,10 @@ pub enum Severity {
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Kind {
     Stale,
+    Shadow,
     Starting,
     AllDown,
+    Blind,
     Withdrawn,
     FamilyDown,
     Down,
@@ -59,10 +66,12 @@ impl Severity {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 13] = [
+    pub const ALL: [Kind; 15] = [
         Kind::Stale,
+        Kind::Shadow,
         Kind::Starting,
         Kind::AllDown,
+        Kind::Blind,
         Kind::Withdrawn,
         Kind::FamilyDown,
         Kind::Down,
@@ -78,8 +87,10 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Stale => "stale",
+            Kind::Shadow => "shadow",
             Kind::Starting => "starting",
             Kind::AllDown => "all-down",
+            Kind::Blind => "blind",
             Kind::Withdrawn => "withdrawn",
             Kind::FamilyDown => "family-down",
             Kind::Down => "down",
@@ -102,6 +113,9 @@ pub fn alarms(status: &Status, now_unix_ms: i64) -> Vec<Alarm> {
         let text = format!("the daemon has not renewed its state for {} s: it hangs", age_ms / 1_000);
         found.push(alarm(Severity::Critical, Kind::Stale, "", text));
     }
+    if status.shadow {
+        found.push(alarm(Severity::Warning, Kind::Shadow, "", SHADOW.to_owned()));
+    }
     if !status.ready {
         let text = "the first round of probes is not done yet: nothing moves by itself".to_owned();
         found.push(alarm(Severity::Warning, Kind::Starting, "", text));
@@ -116,7 +130,7 @@ pub fn alarms(status: &Status, now_unix_ms: i64) -> Vec<Alarm> {
 
 /// Whether a pool's rule says that nobody is up, or that nobody can know.
 pub fn is_all_down(rule: &str) -> bool {
-    rule.starts_with("all-down") || rule == "cut-off"
+    rule.starts_with("all-down") || rule == "cut-off" || rule == BLIND
 }
 
 /// Whether an export has left nsd without the decision.
@@ -156,7 +170,8 @@ fn alarm(severity: Severity, kind: Kind, subject: &str, text: String) -> Alarm {
 
 fn of_pool(pool: &PoolStatus, found: &mut Vec<Alarm>) {
     if is_all_down(&pool.rule) {
-        found.push(alarm(Severity::Critical, Kind::AllDown, &pool.name, pool.reason.clone()));
+        let kind = if pool.rule == BLIND { Kind::Blind } else { Kind::AllDown };
+        found.push(alarm(Severity::Critical, kind, &pool.name, pool.reason.clone()));
     } else {
         let without = pool.families.iter().filter(|family| family.primary.is_none());
         let families: Vec<&str> = without.map(|family| family.family.as_str()).collect();
@@ -195,6 +210,11 @@ fn of_node(node: &NodeStatus, cert_days: CertDays, now_unix_ms: i64, found: &mut
     for check in node.checks.iter().filter(|check| check.verdict == "down") {
         let text = format!("down: {} over {}: {} {}", check.check, check.family, check.word, check.detail);
         found.push(alarm(Severity::Warning, Kind::Down, &node.name, text.trim_end().to_owned()));
+    }
+    for check in node.checks.iter().filter(|check| check.blind) {
+        let seen = (&check.check, check.family, &check.verdict, &check.word, &check.detail);
+        let text = format!("{} over {} cannot say, it stays {}: {} {}", seen.0, seen.1, seen.2, seen.3, seen.4);
+        found.push(alarm(Severity::Warning, Kind::Blind, &node.name, text.trim_end().to_owned()));
     }
     for (check, unix_s) in certificates(node) {
         if let Some(severity) = cert_severity(unix_s, cert_days, now_unix_ms) {
@@ -245,12 +265,16 @@ fn of_zone(zone: &ZoneStatus) -> Option<Alarm> {
 fn of_secondaries(zone: &ZoneStatus) -> Option<Alarm> {
     let mut behind = zone.secondaries.iter().filter(|secondary| secondary.serial != Some(zone.serial));
     let first = behind.next()?;
-    let serial = first.serial.map_or("no serial that was seen".to_owned(), |serial| format!("serial {serial}"));
+    let serves = match (first.serial, first.problem.as_str()) {
+        (Some(serial), _) => format!("serves serial {serial}"),
+        (None, "") => "was not seen to serve it".to_owned(),
+        (None, problem) => format!("does not answer for it ({problem})"),
+    };
     let more = match behind.count() {
         0 => String::new(),
         more => format!(", and {more} more secondaries are behind"),
     };
-    let text = format!("secondary {} serves {serial}, decided is {}{more}", first.server, zone.serial);
+    let text = format!("secondary {} {serves}, decided is {}{more}", first.server, zone.serial);
     Some(alarm(Severity::Warning, Kind::Behind, &zone.name, text))
 }
 

@@ -64,7 +64,7 @@ fn by_verdict(pool: &Pool, state: &PoolState, targets: &Targets, held: bool) -> 
     }
     let is_any = |of: fn(Rule) -> bool| Family::ALL.into_iter().any(|family| of(state.rules[family]));
     // Nobody is sure: whatever is heard next, also from an anchor, may move it.
-    if state.waits || is_any(|rule| matches!(rule, Rule::Unconfirmed | Rule::Unknown)) {
+    if state.waits || is_any(|rule| matches!(rule, Rule::Unconfirmed | Rule::Unknown | Rule::Blind)) {
         return Some(0);
     }
     let roles = state.memory.roles.unwrap_or_default();

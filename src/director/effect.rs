@@ -56,4 +56,7 @@ pub struct Transition {
     pub zones: Vec<String>,
     /// The last outcome of each target that was looked at, as "node ipv4 web: L4CON refused (3/3 failures)".
     pub probes: Vec<String>,
+    /// Decided in shadow: nobody was moved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
 }

@@ -22,9 +22,12 @@ pub enum Event {
     /// A zone's next export (index into [`Settings::zones`]) was tried as far as it leaves no trace;
     /// why it would be refused.
     Rehearsed { zone: usize, refused: Option<String> },
-    /// nsd, or a secondary, was seen to serve this serial for this zone (index into
-    /// [`Settings::zones`]).
+    /// nsd was seen to serve this serial for this zone (index into [`Settings::zones`]).
     SerialSeen { zone: usize, serial: u32 },
+    /// A secondary of this zone was seen to serve this serial, which is not the current one.
+    SecondarySeen { zone: usize, serial: u32 },
+    /// A secondary of this zone has acknowledged the current serial long ago, and serves an older one.
+    SecondaryBehind { zone: usize },
     /// A new configuration was loaded and is complete.
     Reloaded(Box<Settings>),
 }

@@ -91,7 +91,8 @@ impl Director {
         let anchors = PerFamily::from_fn(|family| state.anchors_say(family, &self.targets));
         let think_at = |nodes: &[NodeView], hold, now_ms: i64, unix_ms: i64| {
             let confirmed = state.unsettled == 0;
-            let view = View { nodes, hold, confirmed, anchors, now_ms, unix_ms };
+            let patience_ms = state.patience_ms(&self.targets);
+            let view = View { nodes, hold, confirmed, anchors, patience_ms, now_ms, unix_ms };
             outcome(pool, state, &decide(pool, &state.memory, &view))
         };
         let now_ms = monotonic(now);

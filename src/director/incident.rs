@@ -11,6 +11,8 @@ pub enum Kind {
     AllDown,
     /// nsd does not have a decision.
     ExportFailed,
+    /// The next export of a zone would be refused: nothing has happened yet.
+    NextExport,
     /// A certificate ends soon, or has ended.
     Certificate,
     /// What one of the others told of is over.
@@ -21,13 +23,15 @@ pub enum Kind {
 
 impl Kind {
     /// What `events` may name.
-    pub const ALL: [Kind; 5] = [Kind::Transition, Kind::AllDown, Kind::ExportFailed, Kind::Certificate, Kind::Recovery];
+    pub const ALL: [Kind; 6] =
+        [Kind::Transition, Kind::AllDown, Kind::ExportFailed, Kind::NextExport, Kind::Certificate, Kind::Recovery];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Transition => "transition",
             Kind::AllDown => "all-down",
             Kind::ExportFailed => "export-failed",
+            Kind::NextExport => "next-export",
             Kind::Certificate => "certificate",
             Kind::Recovery => "recovery",
             Kind::Test => "test",

@@ -293,6 +293,8 @@ impl Director {
             }
             Event::Rehearsed { zone, refused } => self.zones.rehearsed(zone, refused),
             Event::SerialSeen { zone, serial } => self.zones.seen(zone, serial),
+            Event::SecondarySeen { zone, serial } => self.zones.seen_elsewhere(zone, serial),
+            Event::SecondaryBehind { zone } => self.zones.stays_behind(zone, now),
             Event::Reloaded(settings) => self.reload(*settings, now),
         }
     }

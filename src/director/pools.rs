@@ -147,6 +147,12 @@ impl PoolState {
         best(anchors.filter(|target| target.family() == family).map(|target| target.counter.verdict()))
     }
 
+    /// The time in which the probes of the pool and of its anchors come to a verdict, if they can.
+    pub(super) fn patience_ms(&self, targets: &Targets) -> u64 {
+        let members = self.members().map(|(_, _, index)| index);
+        members.chain(self.anchors.iter().copied()).map(|index| targets.list[index].patience_ms()).max().unwrap_or(0)
+    }
+
     pub(super) fn drain(&mut self, node: usize, drained: bool) {
         self.view[node].drained = drained;
     }
@@ -167,6 +173,7 @@ impl PoolState {
             hold: orders.hold(pool),
             confirmed: self.unsettled == 0,
             anchors,
+            patience_ms: self.patience_ms(targets),
             now_ms: monotonic(now),
             unix_ms: now.unix_ms,
         };
@@ -212,6 +219,7 @@ impl PoolState {
             reason,
             zones: Vec::new(),
             probes: teller.probes(),
+            shadow: false,
         };
         let mut told: Vec<Transition> = Vec::new();
         for Move { families, from, to } in moves {
@@ -267,6 +275,7 @@ impl PoolState {
             },
             zones: Vec::new(),
             probes: teller.probes(),
+            shadow: false,
         };
         changed.map(transition).collect()
     }
@@ -324,11 +333,12 @@ struct Teller<'a> {
 impl Evidence for Teller<'_> {
     fn of(&self, node: usize, family: Family) -> String {
         let members = self.members[node][family].iter().map(|index| &self.targets.list[*index]);
-        let down = members.filter(|target| target.counter.verdict() == Verdict::Down);
+        let with = |verdict| members.clone().filter(move |target| target.counter.verdict() == verdict);
+        let wanted = if with(Verdict::Down).next().is_some() { Verdict::Down } else { Verdict::Unknown };
         let say = |target: &TargetState| {
             format!("{}: {}, {}", target.target.check, target.found(), target.counter.tally(target.thresholds))
         };
-        down.map(say).collect::<Vec<_>>().join("; ")
+        with(wanted).map(say).collect::<Vec<_>>().join("; ")
     }
 
     fn hold(&self) -> Option<&str> {

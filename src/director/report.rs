@@ -24,6 +24,7 @@ impl Director {
             unix_ms: now.unix_ms,
             started_unix_ms: self.started.unix_ms,
             ready: self.is_deciding() && self.pools.iter().all(|pool| pool.unsettled == 0),
+            shadow: false,
             pools: pools.map(|(pool, state)| self.pool_status(pool, state, now)).collect(),
             nodes: self.node_statuses(now),
             zones: self.zone_statuses(),
@@ -117,5 +118,6 @@ fn check_status(target: &TargetState, now: Now) -> CheckStatus {
         cert_expiry_unix_s: last.and_then(|last| last.outcome.cert_expiry_unix_s),
         measures: last.map(|last| last.outcome.measures.clone()).unwrap_or_default(),
         history: target.history.marks(),
+        blind: target.is_blind(),
     }
 }

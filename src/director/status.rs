@@ -17,6 +17,10 @@ pub struct Status {
     pub started_unix_ms: i64,
     /// True once the first decision has been confirmed by a full round of probes.
     pub ready: bool,
+    /// Nothing is published (`run --shadow`): the roles and serials are what would be. Filled in by
+    /// the daemon.
+    #[serde(default)]
+    pub shadow: bool,
     pub pools: Vec<PoolStatus>,
     pub nodes: Vec<NodeStatus>,
     pub zones: Vec<ZoneStatus>,
@@ -105,6 +109,9 @@ pub struct CheckStatus {
     /// The last probes, oldest first, a character each: `+` good, `-` bad, `?` could not say.
     #[serde(default)]
     pub history: String,
+    /// The last probes could not say anything: whatever the verdict is, its end would not be noticed.
+    #[serde(default)]
+    pub blind: bool,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -135,7 +142,7 @@ pub struct ZoneStatus {
 pub struct SecondaryStatus {
     /// Address and port.
     pub server: String,
-    /// The serial that it served when it was asked last.
+    /// The serial that it served when it was asked last; absent: it was never seen, or does not answer.
     pub serial: Option<u32>,
     /// The serial of the last NOTIFY that it acknowledged.
     pub acknowledged: Option<u32>,

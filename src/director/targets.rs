@@ -14,6 +14,9 @@ use super::event::Target;
 use super::settings::{ANCHOR_CALM_MS, Settings, anchor};
 use super::state::{SavedTarget, State, monotonic, to_monotonic, to_unix};
 
+/// So many probes in a row that could not say anything are worth an alarm.
+const BLIND_PROBES: u32 = 3;
+
 #[derive(Debug)]
 pub(super) struct Targets {
     pub(super) list: Vec<TargetState>,
@@ -27,6 +30,7 @@ pub(super) struct TargetState {
     pub(super) thresholds: Thresholds,
     interval_ms: u64,
     fast_interval_ms: u64,
+    timeout_ms: u64,
     pub(super) counter: Counter,
     /// When the verdict was reached, in monotonic milliseconds; `None`: there is none.
     pub(super) since_ms: Option<i64>,
@@ -40,6 +44,8 @@ pub(super) struct TargetState {
     pub(super) history: History,
     /// Probes that have ended in this run.
     ended: u32,
+    /// Those in a row, up to the last, that could not say anything.
+    unsaid: u32,
     /// Enough has been seen in this run to act upon: a verdict stands and a probe has ended since
     /// the start, or as many probes as a verdict needs have ended without one.
     pub(super) settled: bool,
@@ -111,10 +117,12 @@ impl Targets {
             thresholds: Thresholds { rise: check.rise, fall: check.fall },
             interval_ms: check.interval_ms.max(1),
             fast_interval_ms: check.fast_interval_ms.clamp(1, check.interval_ms.max(1)),
+            timeout_ms: check.timeout_ms,
             counter: Counter::default(),
             since_ms: None,
             last: None,
             ended: 0,
+            unsaid: 0,
             settled: false,
             users: Vec::new(),
             anchored: Vec::new(),
@@ -156,6 +164,7 @@ impl Targets {
             state.last_said = before.last_said;
             state.history = before.history.clone();
             state.ended = before.ended;
+            state.unsaid = before.unsaid;
             state.settled = before.settled;
             match slots[index] {
                 Slot::Due(due_ms) => {
@@ -188,8 +197,9 @@ impl Targets {
         if flipped {
             state.since_ms = Some(monotonic(now));
         }
-        if said.is_some() {
-            state.last_said = said;
+        match said {
+            Some(_) => (state.last_said, state.unsaid) = (said, 0),
+            None => state.unsaid = state.unsaid.saturating_add(1),
         }
         let counted = counter != state.counter;
         state.last = Some(LastProbe { outcome, unix_ms: now.unix_ms });
@@ -245,6 +255,19 @@ impl TargetState {
             Verdict::Up if !self.anchored.is_empty() => self.interval_ms.max(ANCHOR_CALM_MS),
             _ => self.interval_ms,
         }
+    }
+
+    /// Whether its probes have not been able to say anything for a while: whatever verdict stands, they
+    /// would not notice its end.
+    pub(super) fn is_blind(&self) -> bool {
+        self.unsaid >= BLIND_PROBES
+    }
+
+    /// The time in which a verdict is reached at the latest, if the probes can say anything.
+    pub(super) fn patience_ms(&self) -> u64 {
+        let needed = u64::from(self.thresholds.rise.max(self.thresholds.fall).max(1));
+        let each_ms = self.fast_interval_ms.saturating_add(self.timeout_ms);
+        self.interval_ms.saturating_add(needed.saturating_mul(each_ms))
     }
 
     /// In how many milliseconds the verdict can have changed, at the earliest.

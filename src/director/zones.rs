@@ -17,14 +17,21 @@ use super::timers::Timers;
 /// A failed export is tried again after this time, doubled with each failure in a row.
 const RETRY_FIRST_MS: u64 = 30_000;
 const RETRY_LAST_MS: u64 = 15 * 60_000;
+/// A zone whose secondaries stay behind gets no second serial for that within this time, doubled with
+/// each one that did not help, and forgotten when nobody has stayed behind for as long again.
+const NUDGE_FIRST_MS: u64 = 60_000;
+const NUDGE_LAST_MS: u64 = 6 * 3_600_000;
+/// Who stays behind says so every minute or two.
+const NUDGE_CALM_MS: u64 = 10 * 60_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Zones {
     pub(super) list: Vec<ZoneState>,
     /// Zones with something to export and nothing in their way.
     waiting: BTreeSet<usize>,
-    /// Zones of which a secondary serves a newer serial than ours.
-    overtaken: BTreeSet<usize>,
+    /// Zones whose secondaries would never take our serial: one serves a newer one, or believes to have
+    /// ours already.
+    outdated: BTreeSet<usize>,
     retries: Timers,
     /// How many serials may be in service that nobody has written down: after a crash.
     leap: u32,
@@ -39,6 +46,9 @@ pub(super) struct ZoneState {
     is_signed: bool,
     pub(super) serial: u32,
     pub(super) serial_at_nsd: Option<u32>,
+    /// A serial newer than ours that a secondary was seen to serve.
+    serial_elsewhere: Option<u32>,
+    nudges: Nudges,
     /// nsd does not have the current decision.
     dirty: bool,
     /// The generation that an export under way carries.
@@ -52,6 +62,28 @@ pub(super) struct ZoneState {
     pub(super) refused: Option<String>,
 }
 
+/// When secondaries that stay behind may be given a new serial.
+#[derive(Clone, Copy, Debug, Default)]
+struct Nudges {
+    /// Not before, in monotonic milliseconds.
+    after_ms: u64,
+    wait_ms: u64,
+}
+
+impl Nudges {
+    /// Whether it is time.
+    fn take(&mut self, now: Now) -> bool {
+        let Some(late_ms) = now.monotonic_ms.checked_sub(self.after_ms) else { return false };
+        self.wait_ms = match self.wait_ms {
+            0 => NUDGE_FIRST_MS,
+            wait_ms if late_ms > wait_ms.max(NUDGE_CALM_MS) => NUDGE_FIRST_MS,
+            wait_ms => wait_ms.saturating_mul(2).min(NUDGE_LAST_MS),
+        };
+        self.after_ms = now.monotonic_ms.saturating_add(self.wait_ms);
+        true
+    }
+}
+
 impl ZoneState {
     /// nsd does not have the current decision, as far as we know.
     pub(super) fn is_unpublished(&self) -> bool {
@@ -60,6 +92,11 @@ impl ZoneState {
 
     pub(super) fn is_exporting(&self) -> bool {
         self.running.is_some()
+    }
+
+    /// Secondaries take it from us, with serials of ours.
+    fn is_transferred(&self) -> bool {
+        self.content.is_some() && !self.is_signed
     }
 }
 
@@ -73,6 +110,7 @@ impl Zones {
             let name = zone.origin.to_string();
             let before = saved.zones.get(&name);
             let running = old.iter_mut().find(|old| old.name == name);
+            let nudges = running.as_ref().map(|old| old.nudges).unwrap_or_default();
             let (running, last_export, refused) =
                 running.map(|old| (old.running, old.last_export.take(), old.refused.take())).unwrap_or_default();
             zones.list.push(ZoneState {
@@ -85,6 +123,8 @@ impl Zones {
                     _ => zone.serial_in_file,
                 },
                 serial_at_nsd: before.and_then(|before| before.serial_at_nsd),
+                serial_elsewhere: None,
+                nudges,
                 dirty: false,
                 running,
                 held: zone.export && before.is_some_and(|before| before.export_held),
@@ -129,7 +169,8 @@ impl Zones {
         if state.is_signed {
             return;
         }
-        let last = state.serial_at_nsd.map_or(state.serial, |at_nsd| serial::newest(state.serial, at_nsd));
+        let elsewhere = [state.serial_at_nsd, state.serial_elsewhere].into_iter().flatten();
+        let last = elsewhere.fold(state.serial, serial::newest);
         state.serial = serial::next(state.scheme, last, now.unix_ms.div_euclid(1_000));
         state.dirty = state.export;
         if state.dirty && !state.held && state.running.is_none() {
@@ -138,13 +179,31 @@ impl Zones {
         }
     }
 
-    /// nsd, or a secondary, was seen to serve this serial.
+    /// nsd was seen to serve this serial.
     pub(super) fn seen(&mut self, zone: usize, serial: u32) {
+        if let Some(state) = self.list.get_mut(zone) {
+            state.serial_at_nsd = Some(serial);
+            self.seen_elsewhere(zone, serial);
+        }
+    }
+
+    /// A secondary was seen to serve this serial. It would never take what is older: the state was
+    /// lost, or the zone had another primary.
+    pub(super) fn seen_elsewhere(&mut self, zone: usize, serial: u32) {
         let Some(state) = self.list.get_mut(zone) else { return };
-        state.serial_at_nsd = Some(serial);
-        // It would never take what is older: the state was lost, or the zone had another primary.
-        if state.content.is_some() && !state.is_signed && serial::is_newer(serial, state.serial) {
-            self.overtaken.insert(zone);
+        if state.is_transferred() && serial::is_newer(serial, state.serial) {
+            state.serial_elsewhere = Some(serial);
+            self.outdated.insert(zone);
+        }
+    }
+
+    /// A secondary has acknowledged our serial and does not come for it. It may believe to have it
+    /// already (nsd, restarted with an xfrd.state that is newer than its zone file): then it takes the
+    /// next one only.
+    pub(super) fn stays_behind(&mut self, zone: usize, now: Now) {
+        let Some(state) = self.list.get_mut(zone) else { return };
+        if state.is_transferred() && state.nudges.take(now) {
+            self.outdated.insert(zone);
         }
     }
 
@@ -166,8 +225,8 @@ impl Zones {
         }
     }
 
-    /// What is due to be tried again; and exports whose serial nsd has overtaken meanwhile get a
-    /// newer one. True if a serial has changed: a new decision is needed.
+    /// What is due to be tried again; and exports whose serial nsd has overtaken meanwhile, and zones
+    /// whose secondaries would not take ours, get a newer one. True if a serial has changed: a new decision is needed.
     pub(super) fn refresh(&mut self, now: Now) -> bool {
         while let Some(zone) = self.retries.take_due(now.monotonic_ms) {
             self.waiting.insert(zone);
@@ -176,12 +235,12 @@ impl Zones {
             let state = &self.list[**zone];
             state.serial_at_nsd.is_some_and(|at_nsd| !serial::is_newer(state.serial, at_nsd))
         };
-        let mut overtaken: BTreeSet<usize> = self.waiting.iter().filter(overtaken).copied().collect();
-        overtaken.append(&mut self.overtaken);
-        for zone in &overtaken {
+        let mut due: BTreeSet<usize> = self.waiting.iter().filter(overtaken).copied().collect();
+        due.append(&mut self.outdated);
+        for zone in &due {
             self.renew(*zone, now);
         }
-        !overtaken.is_empty()
+        !due.is_empty()
     }
 
     /// The exports that can start now, as (zone, serial).

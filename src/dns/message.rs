@@ -52,6 +52,8 @@ pub struct Question<'a> {
 /// What the OPT record says (RFC 6891 section 6.1).
 #[derive(Clone, Copy, Debug)]
 pub struct Edns<'a> {
+    /// Where the payload size stands in the message.
+    pub payload_at: usize,
     /// The sender's UDP payload size as sent, in octets.
     pub payload: u16,
     pub version: u8,
@@ -105,8 +107,9 @@ impl<'a> Query<'a> {
         let (mut edns, mut is_signed) = (None, false);
         for _ in 0..additionals {
             let (record, behind) = Additional::read(rest)?;
+            let at = message.len() - rest.len();
             rest = behind;
-            if record.rtype == Rtype::OPT && edns.replace(Edns::read(&record)?).is_some() {
+            if record.rtype == Rtype::OPT && edns.replace(Edns::read(&record, at)?).is_some() {
                 return Err(FORMERR);
             }
             is_signed |= record.rtype == Rtype::TSIG;
@@ -135,7 +138,7 @@ impl<'a> CookieQuery<'a> {
             return None;
         }
         let (record, rest) = Additional::read(rest).ok()?;
-        let edns = (record.rtype == Rtype::OPT && rest.is_empty()).then(|| Edns::read(&record).ok())??;
+        let edns = (record.rtype == Rtype::OPT && rest.is_empty()).then(|| Edns::read(&record, HEADER_LEN).ok())??;
         let cookie = edns.version == 0 && edns.options().any(|(code, _)| code == OptionCode::COOKIE.to_int());
         cookie.then_some(CookieQuery { id: u16::from_be_bytes([id0, id1]), flags: u16::from_be_bytes([f0, f1]), edns })
     }
@@ -157,8 +160,9 @@ impl<'a> Question<'a> {
 }
 
 impl<'a> Edns<'a> {
-    /// Takes an OPT record apart (RFC 6891 section 6.1.2): its owner must be the root.
-    pub(super) fn read(record: &Additional<'a>) -> Result<Edns<'a>, Malformed> {
+    /// Takes an OPT record apart (RFC 6891 section 6.1.2) that begins at `at` in its message: its owner
+    /// must be the root.
+    pub(super) fn read(record: &Additional<'a>, at: usize) -> Result<Edns<'a>, Malformed> {
         if !record.at_root {
             return Err(FORMERR);
         }
@@ -168,7 +172,9 @@ impl<'a> Edns<'a> {
             return Err(FORMERR);
         }
         let dnssec_ok = flags & 0x80 != 0;
-        Ok(Edns { payload: record.class, version, dnssec_ok, options: record.rdata })
+        // Behind the root label and the type.
+        let payload_at = at + 3;
+        Ok(Edns { payload_at, payload: record.class, version, dnssec_ok, options: record.rdata })
     }
 
     /// The options as (code, data).
@@ -302,6 +308,7 @@ mod tests {
         let bytes = message(0, [1, 0, 0, 1], &[WWW, b"\0\0\x29\x10\0\0\0\x80\0\0\x06\0\x03\0\x02hi"]);
         let edns = Query::read(&bytes).unwrap().edns.unwrap();
         assert_eq!((edns.payload, edns.version, edns.dnssec_ok), (4096, 0, true));
+        assert_eq!(bytes[edns.payload_at..][..2], 4096u16.to_be_bytes());
         assert_eq!(edns.options().collect::<Vec<_>>(), [(3, &b"hi"[..])]);
     }
 

@@ -109,6 +109,36 @@ pub fn to_text(rtype: Rtype, rdata: &[u8]) -> String {
     text.filter(reads_back).unwrap_or_else(|| generic(rdata))
 }
 
+/// The wire form of RDATA written on one line, names absolute with or without their final dot.
+pub fn from_line(rtype: Rtype, text: &str) -> Result<Vec<u8>, RdataError> {
+    let unreadable = || RdataError { field: 0, message: "a quote has no end".into() };
+    let mut wire = Vec::new();
+    from_text(rtype, &print::fields(text).ok_or_else(unreadable)?, &Name::root(), &mut wire)?;
+    Ok(wire)
+}
+
+/// The RDATA of this type among the answers of a message in wire form, each without compression.
+/// What cannot be read is left out.
+pub fn in_answers(message: &[u8], rtype: Rtype) -> Vec<Vec<u8>> {
+    let Ok(message) = domain::base::Message::from_octets(message) else { return Vec::new() };
+    let Ok(answers) = message.answer() else { return Vec::new() };
+    let records = answers.flatten().filter(|record| record.rtype() == rtype);
+    let wire = |record: domain::base::ParsedRecord<'_, &[u8]>| {
+        let record = record.into_record::<ZoneRecordData<_, ParsedName<_>>>().ok()??;
+        let mut wire = Vec::new();
+        match record.data().compose_rdata(&mut wire) {
+            Ok(()) => Some(wire),
+            Err(impossible) => match impossible {},
+        }
+    };
+    records.filter_map(wire).collect()
+}
+
+/// Whether two RDATA in wire form say the same: names match in any case.
+pub fn is_same(rtype: Rtype, one: &[u8], other: &[u8]) -> bool {
+    one == other || parse(rtype, one).zip(parse(rtype, other)).is_some_and(|(one, other)| one == other)
+}
+
 fn generic(rdata: &[u8]) -> String {
     use std::fmt::Write;
     let mut text = format!(r"\# {} ", rdata.len());

@@ -7,9 +7,11 @@ pub mod skeleton;
 use std::net::IpAddr;
 
 use crate::failover::binding::{Binding, family_of};
-use crate::failover::pool::{Pool, PoolRoles, Slot};
+use crate::failover::pool::{Families, Pool, PoolRoles, Slot, WhenAllDown};
 use crate::health::family::Family;
+use crate::zone::diagnostic::Diagnostic;
 use crate::zone::edit::{self, Edit, EditError, Edited};
+use crate::zone::obstacles::{self, Fate};
 use crate::zone::tag::Role;
 use crate::zone::{Zone, ZoneRecord};
 
@@ -40,6 +42,11 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// No address changes.
+    pub fn is_only_serial(&self) -> bool {
+        self.edits.iter().all(|edit| matches!(edit, Edit::Serial(_)))
+    }
+
     /// Compares what was written with what was meant; `zone` is the one that the draft was made of.
     pub fn verify(&self, zone: &Zone, written: &Zone) -> Result<(), EditError> {
         edit::verify(zone, &self.edits, written.document())
@@ -150,6 +157,28 @@ fn edits_of(found: &ZoneRecord, address: Option<IpAddr>) -> impl Iterator<Item =
     let restore = found.withdrawn.then_some(Edit::Restore { entry });
     let rewrite = (!same).then_some(Edit::Address { entry, address });
     [restore, rewrite].into_iter().flatten()
+}
+
+/// What stands in the way of an export: errors in the text of a zone that one of the outcomes of its
+/// pools would meet. [`draft`] refuses the whole zone for one of them, so they are told when the zone
+/// is loaded, not when a node fails.
+pub fn obstacles(zone: &Zone, binding: &Binding, pools: &[Pool]) -> Vec<Diagnostic> {
+    obstacles::obstacles(zone, &|tag, rtype| {
+        // What belongs to no pool is an error already.
+        let known = binding.slot(tag).zip(family_of(rtype));
+        let found = known.and_then(|(slot, family)| Some((slot, family, pools.get(slot.pool)?)));
+        found.map_or(Fate { pool: usize::MAX, may_be_withdrawn: false }, |(slot, family, pool)| Fate {
+            pool: slot.pool,
+            may_be_withdrawn: may_be_withdrawn(pool, slot.role, family),
+        })
+    })
+}
+
+/// Whether some outcome of a pool leaves a role without an address in a family.
+fn may_be_withdrawn(pool: &Pool, role: Role, family: Family) -> bool {
+    let by_checks = pool.when_all_down == WhenAllDown::Withdraw || pool.families == Families::Withdraw;
+    let nobody = role == Role::Standby && pool.nodes.len() < 2;
+    nobody || (by_checks && !pool.checks.is_empty()) || !pool.nodes.iter().all(|node| node.has(family))
 }
 
 /// Why there is nothing to publish. The zone in nsd stays as it is.

@@ -18,6 +18,8 @@ pub struct Memory {
     pub moved_ms: PerFamily<Option<i64>>,
     /// The last week whose rotation was looked at; see [`rotation::week`].
     pub rotated_week: PerFamily<Option<i64>>,
+    /// Since when it is waited for what must be known (rule unknown), and in vain (rule blind).
+    pub waiting_ms: PerFamily<Option<i64>>,
 }
 
 /// What is known of one node over one family, all its checks together.
@@ -50,6 +52,8 @@ pub struct View<'a> {
     pub confirmed: bool,
     /// What the anchors say of our own network; `None` without anchors of the family.
     pub anchors: PerFamily<Option<Verdict>>,
+    /// The time in which the probes of this pool tell what can be known, in milliseconds.
+    pub patience_ms: u64,
     /// Monotonic and Unix milliseconds.
     pub now_ms: i64,
     pub unix_ms: i64,
@@ -78,6 +82,7 @@ pub enum Rule {
     Start,
     Steady,
     Unknown,
+    Blind,
     Failover,
     Drain,
     Rotation,
@@ -99,6 +104,7 @@ impl Rule {
             Rule::Start => "start",
             Rule::Steady => "steady",
             Rule::Unknown => "unknown",
+            Rule::Blind => "blind",
             Rule::Failover => "failover",
             Rule::Drain => "drain",
             Rule::Rotation => "rotation",
@@ -114,12 +120,15 @@ impl Rule {
 
     /// Whether people must hear of it although nothing has moved.
     pub fn is_alarm(self) -> bool {
-        matches!(self, Rule::AllDownKeep | Rule::AllDownFirst | Rule::AllDownWithdraw | Rule::CutOff)
+        matches!(self, Rule::AllDownKeep | Rule::AllDownFirst | Rule::AllDownWithdraw | Rule::CutOff | Rule::Blind)
     }
 
     /// Whether both roles stay as they are, the standby's too.
     fn changes_nothing(self) -> bool {
-        matches!(self, Rule::Unconfirmed | Rule::Unknown | Rule::AllDownKeep | Rule::CutOff | Rule::MinHold)
+        matches!(
+            self,
+            Rule::Unconfirmed | Rule::Unknown | Rule::Blind | Rule::AllDownKeep | Rule::CutOff | Rule::MinHold
+        )
     }
 
     /// Whether the move was neither ordered nor planned: `min-hold` applies.
@@ -152,6 +161,8 @@ impl Rule {
 /// | a new week begins, a better node is up                 | the first of those, at once              | rotation |
 /// | a better node has been up for `preempt`                | the first of those                       | preempt |
 /// | nothing is known of the primary                        | unchanged                                | unknown |
+/// | what `unknown` waits for has not come in the time in   | unchanged, loudly                        | blind |
+/// |   which the probes tell (a plugin that is not there)   |                                          |      |
 /// | the primary is up, no better node is due               | unchanged                                | steady |
 ///
 /// Whoever is to become primary by a move must have had a good last probe; a node whose last probe was
@@ -296,7 +307,9 @@ impl<'a> Line<'a> {
                 all[*family] = roles[*family];
             }
         }
+        let waiting_ms = self.wait(&mut choice);
         for family in self.families {
+            decision.memory.waiting_ms[*family] = waiting_ms;
             decision.rule[*family] = choice.rule;
             decision.silent[*family] = self.silent[*family] && self.view.confirmed;
             if moved && choice.rule.is_unplanned() {
@@ -308,6 +321,22 @@ impl<'a> Line<'a> {
         }
         decision.waits |= choice.waits.rotation || choice.waits.preempt;
         decision.review_ms = [decision.review_ms, choice.review_ms].into_iter().flatten().min();
+    }
+
+    /// Makes `blind` of `unknown` when that has lasted too long. Gives since when it is waited.
+    fn wait(&self, choice: &mut Choice) -> Option<i64> {
+        if choice.rule != Rule::Unknown {
+            return None;
+        }
+        let waited = self.families.iter().filter_map(|family| self.memory.waiting_ms[*family]).min();
+        let since_ms = waited.unwrap_or(self.view.now_ms);
+        let until_ms = since_ms.saturating_add_unsigned(self.view.patience_ms);
+        if until_ms <= self.view.now_ms {
+            choice.rule = Rule::Blind;
+        } else {
+            choice.review_ms = Some(choice.review_ms.map_or(until_ms, |at_ms| at_ms.min(until_ms)));
+        }
+        Some(since_ms)
     }
 
     /// The truth table below the operator's word.

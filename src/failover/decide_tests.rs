@@ -20,6 +20,7 @@ struct Case {
     hold: Option<PerFamily<Option<usize>>>,
     confirmed: bool,
     anchors: PerFamily<Option<Verdict>>,
+    patience_ms: u64,
     now_ms: i64,
     unix_ms: i64,
 }
@@ -57,6 +58,7 @@ fn case(health: &str) -> Case {
         hold: None,
         confirmed: true,
         anchors: PerFamily::default(),
+        patience_ms: 30_000,
         now_ms: NOW_MS,
         unix_ms,
     };
@@ -100,6 +102,7 @@ impl Case {
             hold: self.hold,
             confirmed: self.confirmed,
             anchors: self.anchors,
+            patience_ms: self.patience_ms,
             now_ms: self.now_ms,
             unix_ms: self.unix_ms,
         };
@@ -215,6 +218,27 @@ fn of_some_candidate_nothing_is_known() {
         let mut case = case("dd ??");
         case.pool.when_all_down = policy;
         check(&case, "a/b unknown");
+    }
+}
+
+#[test]
+fn it_is_waited_in_vain() {
+    // The standby tells nothing while the primary is down; nothing is known of the primary; of nobody.
+    for health in ["dd ??", "?? uu", "?? ??"] {
+        let mut case = case(health);
+        let first = case.step();
+        assert_eq!((text(&first), first.review_ms), ("a/b unknown".to_owned(), Some(NOW_MS + 30_000)), "{health}");
+        case.now_ms += 29_999;
+        assert_eq!(text(&case.step()), "a/b unknown", "{health}");
+        case.now_ms += 1;
+        let told = case.step();
+        assert_eq!((text(&told), told.review_ms), ("a/b blind".to_owned(), None), "{health}");
+        assert!(told.rule.ipv4.is_alarm());
+        // Something is known again, and then no more: it is waited anew.
+        case.see("uu uu", NOW_MS);
+        assert_eq!(text(&case.step()), "a/b steady");
+        case.see(health, NOW_MS);
+        assert_eq!(text(&case.step()), "a/b unknown");
     }
 }
 
@@ -492,6 +516,7 @@ fn every_rule_has_its_own_word() {
         Rule::Start,
         Rule::Steady,
         Rule::Unknown,
+        Rule::Blind,
         Rule::Failover,
         Rule::Drain,
         Rule::Rotation,

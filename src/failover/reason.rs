@@ -9,7 +9,7 @@ use super::pool::{Pool, Preempt};
 
 /// What the sentence can tell beyond the decision.
 pub trait Evidence {
-    /// Why a node has its verdict over a family: "web: L4CON refused, 3/3 failures". May be empty.
+    /// Why a node has its verdict over a family, or none: "web: L4CON refused, 3/3 failures". May be empty.
     fn of(&self, node: usize, family: Family) -> String;
 
     /// The operator's words for the hold on the pool.
@@ -41,7 +41,13 @@ pub fn sentence(
         Rule::Unconfirmed => "waiting for the first full round of probes".to_owned(),
         Rule::Start => format!("first decision: {}", new_state()),
         Rule::Steady => format!("{}; no better node is due", new_state()),
-        Rule::Unknown => format!("{}; nothing moves until more is known{}", new_state(), teller.waits_for(new)),
+        Rule::Unknown => format!("{}; nothing moves until more is known{}", new_state(), teller.waits_for(new, false)),
+        Rule::Blind => format!(
+            "{}; it is waited in vain{}; the answer stays {}",
+            old_state(),
+            teller.waits_for(new, true),
+            teller.name(new)
+        ),
         Rule::Failover if old.is_none() => format!("{} again", new_state()),
         Rule::Failover | Rule::Drain => format!("{}; {}", old_state(), new_state()),
         Rule::Rotation => format!("weekly rotation: {}; {}", new_state(), old_state()),
@@ -107,8 +113,9 @@ impl Teller<'_> {
         (0..self.pool.nodes.len()).map(|node| self.state(node)).collect::<Vec<_>>().join("; ")
     }
 
-    /// What the next probes must tell: ": blowfish has just answered".
-    fn waits_for(&self, primary: Option<usize>) -> String {
+    /// What the next probes must tell: ": blowfish has just answered". In vain: with what they found
+    /// instead, of the primary too.
+    fn waits_for(&self, primary: Option<usize>, in_vain: bool) -> String {
         let news = |node: usize| {
             let name = self.name(Some(node));
             let seen = &self.view.nodes[node].seen;
@@ -119,6 +126,11 @@ impl Teller<'_> {
             match () {
                 () if is(Verdict::Down, true) => Some(format!("{name} has just answered")),
                 () if is(Verdict::Up, true) => Some(format!("{name} has just failed")),
+                () if is(Verdict::Unknown, false) && in_vain => {
+                    let unknown = |family: &Family| seen[*family].is_some_and(|seen| seen.verdict == Verdict::Unknown);
+                    let why = Family::ALL.into_iter().find(unknown).map(|family| self.evidence.of(node, family));
+                    Some(format!("nothing is known of {name} ({})", why.unwrap_or_default()))
+                }
                 () if is(Verdict::Unknown, false) && primary != Some(node) => {
                     Some(format!("nothing is known of {name}"))
                 }

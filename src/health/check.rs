@@ -93,7 +93,7 @@ pub struct Http {
     /// `GET`, `HEAD` or `OPTIONS`; empty: `GET`.
     pub method: String,
     /// More request headers, name and value.
-    pub headers: Vec<(String, String)>,
+    pub headers: Vec<(String, Header)>,
     /// Text that the body must contain; `{node}` is replaced.
     pub expect: Option<String>,
     /// The same as a regular expression of the regex crate, taken as it is.
@@ -105,6 +105,15 @@ pub struct Http {
     /// Another port than the URL's.
     pub port: Option<u16>,
     pub certificates: Certificates,
+}
+
+/// What a request header says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Header {
+    /// This; `{node}` and `{ip}` are replaced.
+    Text(String),
+    /// The first line of a file, as it is: a secret.
+    File(PathBuf),
 }
 
 /// A TLS handshake, and nothing more.
@@ -202,6 +211,9 @@ impl Dns {
 pub struct Exec {
     /// Program and arguments; no shell sees them. `{ip}` comes without brackets.
     pub argv: Vec<String>,
+    /// How many must run at a time so that nobody is late even if all of them hang; counted by the
+    /// daemon, which knows the nodes.
+    pub places: usize,
 }
 
 /// A file that another program writes: its first word is the state.

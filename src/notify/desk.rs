@@ -4,6 +4,7 @@
 //! moved ──▶ pending ──(its exports have ended, or 15 s are over)──▶ incident
 //!              ▲ the same generation and kind: one incident for all its pools
 //! exported ────┘ or, for none that waits: an incident of its own, once, until it is well again
+//! rehearsed ──▶ an incident for all zones of a round whose next export would be refused, once
 //! look ──────▶ certificates: an incident for each threshold that is passed, and when it is renewed
 //! ```
 
@@ -12,17 +13,22 @@ use std::sync::Arc;
 
 use crate::director::alarm::{self, cert_words, certificates, days_left};
 use crate::director::effect::Transition;
-use crate::director::event::ExportReport;
+use crate::director::event::{ExportReport, ExportResult};
 use crate::director::incident::Kind;
-use crate::director::status::{CertDays, Status};
+use crate::director::status::{CertDays, Status, ZoneStatus};
 use crate::health::time::Now;
 
-use super::incident::{Certificate, Change, Incident, MOVES_MAX, Move, Severity, rfc3339, severity_of};
+use super::incident::{Certificate, Change, Incident, MOVES_MAX, Move, Severity, ZONES_MAX, rfc3339, severity_of};
+use super::memory::{Memory, Near};
 
 /// So long an incident waits for others of its generation, in milliseconds.
 const GATHER_MS: u64 = 300;
 /// So long it waits for its exports; then it goes without them.
 const EXPORT_PATIENCE_MS: u64 = 15_000;
+/// So long a refused rehearsal waits for the next one: they come one after the other.
+const REHEARSAL_GATHER_MS: u64 = 5_000;
+/// So long at the most.
+const REHEARSAL_PATIENCE_MS: u64 = 300_000;
 /// Exports that one incident tells of; those that failed before the others.
 const EXPORTS_MAX: usize = 50;
 
@@ -52,18 +58,11 @@ pub struct ZoneMoved {
 pub struct Desk {
     host: String,
     pending: Vec<Pending>,
-    /// Pools where nobody is up, zones whose export failed: told of once.
-    open: BTreeSet<(Kind, String)>,
-    /// How near the end of each certificate (node, check) was when people were told.
-    certificates: BTreeMap<(String, String), Near>,
+    /// What people know.
+    memory: Memory,
+    /// What they knew before the last restart, as long as nothing else was heard of it.
+    restored: BTreeSet<(Kind, String)>,
     count: u64,
-}
-
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Near {
-    Warning,
-    Critical,
-    Ended,
 }
 
 #[derive(Debug)]
@@ -80,20 +79,19 @@ struct Pending {
 
 impl Pending {
     fn due_ms(&self) -> u64 {
-        if self.waiting.is_empty() { self.gathered_ms } else { self.deadline_ms }
+        if self.waiting.is_empty() { self.gathered_ms.min(self.deadline_ms) } else { self.deadline_ms }
     }
 }
 
 impl Desk {
-    /// `host` is this host's name.
-    pub fn new(host: &str) -> Desk {
-        Desk {
-            host: host.to_owned(),
-            pending: Vec::new(),
-            open: BTreeSet::new(),
-            certificates: BTreeMap::new(),
-            count: 0,
-        }
+    /// `host` is this host's name, `memory` what people were told of by an earlier run.
+    pub fn new(host: &str, memory: Memory) -> Desk {
+        Desk { host: host.to_owned(), pending: Vec::new(), restored: memory.open.clone(), memory, count: 0 }
+    }
+
+    /// What people know; `None` while an incident waits that they have not been told of.
+    pub fn memory(&self) -> Option<&Memory> {
+        self.pending.is_empty().then_some(&self.memory)
     }
 
     pub fn moved(&mut self, moved: Moved, now: Now) {
@@ -152,9 +150,12 @@ impl Desk {
         let bad = severity_of(report.result);
         let key = (Kind::ExportFailed, report.zone.clone());
         let news = match bad {
-            Some(_) => self.open.insert(key),
-            None => self.open.remove(&key),
+            Some(_) => self.memory.open.insert(key),
+            None => self.memory.open.remove(&key),
         };
+        // What is served was not refused, whatever the last rehearsal had said.
+        let rehearsed = (Kind::NextExport, report.zone.clone());
+        let news = news | (report.result == ExportResult::Served && self.memory.open.remove(&rehearsed));
         let mut told = false;
         for pending in &mut self.pending {
             let is_its = pending.incident.generation.is_some_and(|generation| report.generation >= generation);
@@ -190,19 +191,55 @@ impl Desk {
         self.ready(incident, now);
     }
 
-    /// Looks at the certificates.
+    /// The next export of some zones was tried beforehand.
+    pub fn rehearsed(&mut self, zones: Vec<String>, refused: Option<&str>, now: Now) {
+        let mut news = |zone: &String| match (Kind::NextExport, zone.clone()) {
+            key if refused.is_some() => self.memory.open.insert(key),
+            key => self.memory.open.remove(&key),
+        };
+        let zones: Vec<String> = zones.into_iter().filter(|zone| news(zone)).collect();
+        if zones.is_empty() {
+            return;
+        }
+        let (kind, severity, words) = match refused {
+            Some(reason) => {
+                (Kind::NextExport, Severity::Critical, format!("the next failover would be refused: {reason}"))
+            }
+            None => (Kind::Recovery, Severity::Good, "the next failover would be exported again".to_owned()),
+        };
+        let gathers = |pending: &&mut Pending| pending.incident.kinds == [kind] && !pending.incident.zones.is_empty();
+        let pending = match self.pending.iter_mut().find(gathers) {
+            Some(pending) => pending,
+            None => {
+                let mut incident = self.incident(vec![kind], severity, now.unix_ms);
+                incident.summary = words;
+                self.ready(incident, now);
+                let pending = self.pending.last_mut().expect("just pushed");
+                pending.deadline_ms = now.monotonic_ms.saturating_add(REHEARSAL_PATIENCE_MS);
+                pending
+            }
+        };
+        pending.gathered_ms = now.monotonic_ms.saturating_add(REHEARSAL_GATHER_MS);
+        for zone in zones {
+            match pending.incident.zones.len() < ZONES_MAX {
+                true => pending.incident.zones.push(zone),
+                false => pending.incident.zones_left_out += 1,
+            }
+        }
+    }
+
+    /// Looks at the certificates, and after a restart whether what people know is over.
     pub fn look(&mut self, status: &Status, now: Now) {
+        if status.ready {
+            self.settle(status, now);
+            self.memory.forget_others(status);
+        }
         for node in &status.nodes {
             for (check, expires_unix_s) in certificates(node) {
-                let key = (node.name.clone(), check.to_owned());
                 let near = near(expires_unix_s, status.cert_days, now.unix_ms);
-                let before = self.certificates.get(&key).copied();
+                let before = self.memory.certificate(&node.name, check, near);
                 if near == before {
                     continue;
-                }
-                match near {
-                    Some(near) => drop(self.certificates.insert(key, near)),
-                    None => drop(self.certificates.remove(&key)),
                 }
                 // A step back that is still too near (a clock that was set) is no news.
                 let (kind, severity) = match near {
@@ -250,14 +287,51 @@ impl Desk {
         let key = (Kind::AllDown, transition.pool.clone());
         let moved = !transition.families.is_empty();
         if alarm::is_all_down(&transition.rule) {
-            let news = self.open.insert(key);
+            let news = self.memory.open.insert(key);
             return (news || moved).then(|| (with_move(Kind::AllDown, moved), Severity::Critical));
         }
-        if self.open.remove(&key) {
+        if self.memory.open.remove(&key) {
             return Some((with_move(Kind::Recovery, moved), Severity::Good));
         }
         let unplanned = moved && matches!(transition.rule.as_str(), "failover" | "family");
         Some((vec![Kind::Transition], if unplanned { Severity::Warning } else { Severity::Notice }))
+    }
+
+    /// What an earlier run has told of and what is over by now without an event that says so.
+    fn settle(&mut self, status: &Status, now: Now) {
+        for key in std::mem::take(&mut self.restored) {
+            let (kind, subject) = &key;
+            let zone = || status.zones.iter().find(|zone| zone.name == *subject);
+            let words = match kind {
+                Kind::AllDown => {
+                    let pool = status.pools.iter().find(|pool| pool.name == *subject);
+                    pool.filter(|pool| !alarm::is_all_down(&pool.rule)).map(|pool| pool.reason.clone())
+                }
+                Kind::ExportFailed => {
+                    let served = |zone: &&ZoneStatus| zone.serial_at_nsd == Some(zone.serial);
+                    let failed = |zone: &&ZoneStatus| {
+                        zone.last_export.as_ref().is_some_and(|last| alarm::has_failed(last.result))
+                    };
+                    zone().filter(served).filter(|zone| !failed(zone)).map(|_| "nsd has the decision again".to_owned())
+                }
+                // The first rehearsal says it.
+                _ => continue,
+            };
+            if !self.memory.open.contains(&key) {
+                continue;
+            }
+            let Some(words) = words else {
+                // An export is perhaps still under way.
+                if *kind == Kind::ExportFailed {
+                    self.restored.insert(key);
+                }
+                continue;
+            };
+            self.memory.open.remove(&key);
+            let mut incident = self.incident(vec![Kind::Recovery], Severity::Good, now.unix_ms);
+            incident.summary = format!("{subject}: {words}");
+            self.ready(incident, now);
+        }
     }
 
     fn incident(&mut self, kinds: Vec<Kind>, severity: Severity, unix_ms: i64) -> Incident {
@@ -276,6 +350,8 @@ impl Desk {
             moves_left_out: 0,
             exports: Vec::new(),
             exports_pending: Vec::new(),
+            zones: Vec::new(),
+            zones_left_out: 0,
             caches_until_unix_ms: None,
             certificate: None,
         }
@@ -318,6 +394,11 @@ fn complete(pending: Pending) -> Incident {
     if !incident.moves.is_empty() {
         incident.summary = summary(&incident);
         incident.caches_until_unix_ms = caches_until(&zones, &served, incident.unix_ms);
+    }
+    if let Some(first) = incident.zones.first() {
+        let more = incident.zones.len() + incident.zones_left_out - 1;
+        let more = if more > 0 { format!(" and {more} more zones") } else { String::new() };
+        incident.summary = format!("{first}{more}: {}", incident.summary);
     }
     incident.exports_pending = waiting.into_iter().collect();
     incident

@@ -1,7 +1,7 @@
 //! What is told of, when, and how often.
 
 use crate::director::event::ExportResult;
-use crate::director::status::{CheckStatus, NodeStatus};
+use crate::director::status::{CheckStatus, NodeStatus, PoolStatus};
 use crate::health::family::Family;
 
 use super::*;
@@ -25,6 +25,7 @@ fn moved(pool: &str, rule: &str, families: &[Family]) -> Moved {
         reason: "fishfinger is down".into(),
         zones: vec!["foo.zone.".into()],
         probes: vec!["fishfinger ipv4 web: L4CON refused".into()],
+        shadow: false,
     };
     let zone = ZoneMoved { origin: "foo.zone.".into(), ttl_max_s: 300, exported: true, answered_by_nsd: false };
     Moved { transition: Arc::new(transition), zones: vec![zone], names: 3, answers: Vec::new() }
@@ -48,7 +49,7 @@ fn kinds(incidents: &[Incident]) -> Vec<Vec<Kind>> {
 
 #[test]
 fn a_transition_waits_for_its_export_and_tells_of_both() {
-    let mut desk = Desk::new("here");
+    let mut desk = Desk::new("here", Memory::default());
     desk.moved(moved("web", "failover", &Family::ALL), at(0));
     assert!(desk.take_due(at(5_000)).is_empty());
     desk.exported(&report(ExportResult::Served, 7, 900), at(5_000));
@@ -68,7 +69,7 @@ fn a_transition_waits_for_its_export_and_tells_of_both() {
 fn where_nsd_answers_the_old_answer_leaves_until_the_export_is_served() {
     let mut by_nsd = moved("web", "failover", &Family::ALL);
     by_nsd.zones[0].answered_by_nsd = true;
-    let mut desk = Desk::new("here");
+    let mut desk = Desk::new("here", Memory::default());
     desk.moved(by_nsd.clone(), at(0));
     desk.exported(&report(ExportResult::Served, 7, 900), at(900));
     assert_eq!(desk.take_due(at(900))[0].caches_until_unix_ms, Some(UNIX_MS + 900 + 300_000));
@@ -82,7 +83,7 @@ fn where_nsd_answers_the_old_answer_leaves_until_the_export_is_served() {
 
 #[test]
 fn an_export_that_does_not_end_is_not_waited_for_for_ever() {
-    let mut desk = Desk::new("here");
+    let mut desk = Desk::new("here", Memory::default());
     desk.moved(moved("web", "failover", &Family::ALL), at(0));
     assert_eq!(desk.next_ms(), Some(EXPORT_PATIENCE_MS));
     let told = desk.take_due(at(EXPORT_PATIENCE_MS));
@@ -91,7 +92,7 @@ fn an_export_that_does_not_end_is_not_waited_for_for_ever() {
 
 #[test]
 fn pools_that_move_together_are_one_incident() {
-    let mut desk = Desk::new("here");
+    let mut desk = Desk::new("here", Memory::default());
     for pool in 0..1_000 {
         desk.moved(moved(&format!("pool{pool}"), "failover", &Family::ALL), at(1));
     }
@@ -107,7 +108,7 @@ fn pools_that_move_together_are_one_incident() {
 
 #[test]
 fn a_failing_export_is_told_of_once_and_when_it_is_well_again() {
-    let mut desk = Desk::new("here");
+    let mut desk = Desk::new("here", Memory::default());
     for ms in 0..3 {
         desk.exported(&report(ExportResult::Refused, 7, ms), at(0));
     }
@@ -121,7 +122,7 @@ fn a_failing_export_is_told_of_once_and_when_it_is_well_again() {
 
 #[test]
 fn all_down_is_told_of_once_and_when_it_is_over() {
-    let mut desk = Desk::new("here");
+    let mut desk = Desk::new("here", Memory::default());
     desk.moved(moved("web", "all-down-keep", &[]), at(0));
     desk.moved(moved("web", "cut-off", &[]), at(1));
     let told = desk.take_due(at(1_000));
@@ -143,39 +144,42 @@ fn what_was_ordered_or_planned_is_no_warning() {
     for (rule, severity) in
         [("hold", Severity::Notice), ("rotation", Severity::Notice), ("failover", Severity::Warning)]
     {
-        let mut desk = Desk::new("here");
+        let mut desk = Desk::new("here", Memory::default());
         desk.moved(moved("web", rule, &Family::ALL), at(0));
         assert_eq!(desk.take_all()[0].severity, severity, "{rule}");
     }
 }
 
+/// A status in which the certificate of a node ends in so many days.
+fn certificate(days: i64) -> Status {
+    let check = |family| CheckStatus {
+        check: "web".into(),
+        family,
+        verdict: "up".into(),
+        against: 0,
+        needed: 3,
+        word: "L7OK".into(),
+        detail: String::new(),
+        duration_ms: None,
+        last_probe_unix_ms: None,
+        since_unix_ms: None,
+        cert_expiry_unix_s: Some(UNIX_MS / 1_000 + days * 86_400 + 60),
+        measures: Vec::new(),
+        history: String::new(),
+        blind: false,
+    };
+    let checks = Family::ALL.map(check).to_vec();
+    Status {
+        nodes: vec![NodeStatus { name: "fishfinger".into(), checks, ..NodeStatus::default() }],
+        ..Status::default()
+    }
+}
+
 #[test]
 fn a_certificate_is_told_of_at_each_threshold_and_when_it_is_renewed() {
-    let status = |days: i64| {
-        let check = |family| CheckStatus {
-            check: "web".into(),
-            family,
-            verdict: "up".into(),
-            against: 0,
-            needed: 3,
-            word: "L7OK".into(),
-            detail: String::new(),
-            duration_ms: None,
-            last_probe_unix_ms: None,
-            since_unix_ms: None,
-            cert_expiry_unix_s: Some(UNIX_MS / 1_000 + days * 86_400 + 60),
-            measures: Vec::new(),
-            history: String::new(),
-        };
-        let checks = Family::ALL.map(check).to_vec();
-        Status {
-            nodes: vec![NodeStatus { name: "fishfinger".into(), checks, ..NodeStatus::default() }],
-            ..Status::default()
-        }
-    };
-    let mut desk = Desk::new("here");
+    let mut desk = Desk::new("here", Memory::default());
     let mut told = |days| {
-        desk.look(&status(days), at(0));
+        desk.look(&certificate(days), at(0));
         let told = desk.take_due(at(0));
         assert!(told.len() < 2, "one for both families: {told:?}");
         told.first().map(|incident| (incident.kinds[0], incident.severity))
@@ -188,4 +192,73 @@ fn a_certificate_is_told_of_at_each_threshold_and_when_it_is_renewed() {
     assert_eq!(told(-2), None);
     assert_eq!(told(5), None, "a step back that is no renewal");
     assert_eq!(told(89), Some((Kind::Recovery, Severity::Good)));
+}
+
+#[test]
+fn a_refused_rehearsal_is_told_of_once_for_all_zones_of_a_round() {
+    let mut desk = Desk::new("here", Memory::default());
+    let zones = |range: std::ops::Range<usize>| range.map(|zone| format!("z{zone}.")).collect::<Vec<_>>();
+    desk.rehearsed(zones(0..2), None, at(0));
+    assert_eq!(desk.next_ms(), None, "all is well");
+    for (second, zone) in (0..ZONES_MAX + 2).enumerate() {
+        desk.rehearsed(zones(zone..zone + 1), Some("no right to write"), at(second as u64 * 1_000));
+    }
+    assert!(desk.memory().is_none(), "nobody knows yet");
+    let told = desk.take_due(at(desk.next_ms().unwrap()));
+    assert_eq!((kinds(&told), told[0].severity), (vec![vec![Kind::NextExport]], Severity::Critical));
+    assert_eq!((told[0].zones.len(), told[0].zones_left_out), (ZONES_MAX, 2));
+    let summary = "z0. and 51 more zones: the next failover would be refused: no right to write";
+    assert_eq!(told[0].summary, summary);
+    desk.rehearsed(zones(0..9), Some("another reason"), at(100_000));
+    assert_eq!(desk.next_ms(), None, "they know");
+    desk.rehearsed(zones(0..1), None, at(100_000));
+    let told = desk.take_due(at(200_000));
+    assert_eq!((kinds(&told), &told[0].zones), (vec![vec![Kind::Recovery]], &zones(0..1)));
+    // What is served was not refused.
+    desk.rehearsed(vec!["foo.zone.".into()], Some("x"), at(200_000));
+    desk.take_all();
+    desk.exported(&report(ExportResult::Served, 7, 0), at(200_000));
+    assert_eq!(kinds(&desk.take_all()), [[Kind::Recovery]]);
+}
+
+/// A desk that goes on with what another one has told, over JSON as it is kept.
+fn restarted(desk: &Desk) -> Desk {
+    let kept = serde_json::to_vec(desk.memory().expect("all is told")).unwrap();
+    Desk::new("here", serde_json::from_slice(&kept).unwrap())
+}
+
+#[test]
+fn a_restart_tells_nobody_twice_and_everybody_of_the_end() {
+    let mut desk = Desk::new("here", Memory::default());
+    desk.look(&certificate(13), at(0));
+    desk.moved(moved("web", "all-down-keep", &[]), at(0));
+    desk.moved(moved("gone", "all-down-keep", &[]), at(0));
+    desk.exported(&report(ExportResult::Refused, 7, 0), at(0));
+    desk.rehearsed(vec!["foo.zone.".into()], Some("x"), at(0));
+    assert_eq!(desk.take_all().len(), 4);
+
+    let mut desk = restarted(&desk);
+    let pool = |rule: &str| PoolStatus { name: "web".into(), rule: rule.into(), ..PoolStatus::default() };
+    let zone = ZoneStatus { name: "foo.zone.".into(), serial: 42, export: true, ..ZoneStatus::default() };
+    let status = |rule: &str, at_nsd: u32| {
+        let zones = vec![ZoneStatus { serial_at_nsd: Some(at_nsd), ..zone.clone() }];
+        Status { ready: true, pools: vec![pool(rule)], zones, ..certificate(12) }
+    };
+    desk.look(&Status { ready: false, ..status("steady", 42) }, at(0));
+    desk.look(&status("all-down-keep", 41), at(0));
+    desk.moved(moved("web", "all-down-keep", &[]), at(0));
+    desk.exported(&report(ExportResult::Refused, 7, 0), at(0));
+    desk.rehearsed(vec!["foo.zone.".into()], Some("x"), at(0));
+    assert_eq!(desk.take_all(), [], "they know all of that");
+
+    // While we were away somebody came up again, and nsd got the decision.
+    let mut desk = restarted(&desk);
+    desk.look(&status("steady", 42), at(0));
+    let told = desk.take_all();
+    assert_eq!(kinds(&told), [[Kind::Recovery], [Kind::Recovery]]);
+    assert_eq!(told[1].summary, "foo.zone.: nsd has the decision again");
+    desk.look(&certificate(89), at(0));
+    desk.rehearsed(vec!["foo.zone.".into()], None, at(0));
+    assert_eq!(kinds(&desk.take_all()), [[Kind::Recovery], [Kind::Recovery]]);
+    assert_eq!(desk.memory(), Some(&Memory::default()));
 }

@@ -11,6 +11,9 @@ pub const MOVES_MAX: usize = 20;
 /// Names of a pool whose answers are shown; of more it gives the number.
 pub const ANSWERS_MAX: usize = 10;
 
+/// Zones that one incident names; of more it gives the number.
+pub const ZONES_MAX: usize = 50;
+
 /// The JSON that webhooks and programs get. Fields are added, never changed.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Incident {
@@ -40,6 +43,11 @@ pub struct Incident {
     /// Zones whose export had not ended when this was sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exports_pending: Vec<String>,
+    /// Zones whose next export would be refused, or no longer; at most [`ZONES_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub zones: Vec<String>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub zones_left_out: usize,
     /// Until when a cache may hold an old answer: the moment the last one left, and its TTL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caches_until_unix_ms: Option<i64>,
@@ -131,10 +139,16 @@ impl Incident {
             moves_left_out: 0,
             exports: Vec::new(),
             exports_pending: Vec::new(),
+            zones: Vec::new(),
+            zones_left_out: 0,
             caches_until_unix_ms: None,
             certificate: None,
         }
     }
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// How bad the end of an export is; `None`: nsd has the decision.

@@ -1,15 +1,16 @@
 //! Tells people: mail, webhooks, programs. One incident is one self-contained record.
 //!
-//! `incident`, `desk`, `template` and `schedule` are pure: what happened and the time come in as
+//! `incident`, `desk`, `memory`, `template` and `schedule` are pure: what happened and the time come in as
 //! arguments. The desk makes incidents, each destination has a courier with a bounded queue of its
-//! own; nothing else ever waits for either. What is not delivered yet is kept in the state directory,
-//! so that a restart forgets nobody.
+//! own; nothing else ever waits for either. What is not delivered yet, and what people know and is not
+//! over yet, is kept in the state directory, so that a restart forgets nobody and tells nobody twice.
 
 pub mod courier;
 pub mod desk;
 pub mod destination;
 pub mod incident;
 mod mail;
+pub mod memory;
 mod program;
 mod queue;
 pub mod schedule;
@@ -33,6 +34,7 @@ use crate::health::time::Now;
 use desk::{Desk, Moved};
 use destination::Destination;
 use incident::Incident;
+use memory::Memory;
 use queue::Queue;
 use store::{Keeper, Store, Undelivered};
 
@@ -56,6 +58,7 @@ pub struct Notifier {
 enum Happening {
     Moved(Moved),
     Exported(ExportReport),
+    Rehearsed { zones: Vec<String>, refused: Option<String> },
     Destinations(Vec<Destination>),
     Stop,
 }
@@ -86,8 +89,11 @@ impl Notifier {
         couriers.replace(destinations);
         let store = Store::new(folder);
         couriers.take_up(store.load(Front::unix_ms()));
+        let memory = store.memory();
+        couriers.remember(&memory);
         let keeper = Keeper::start(store, couriers.clone());
-        let front = Front { desk: Desk::new(host), couriers: couriers.clone(), status, started: Instant::now() };
+        let front =
+            Front { desk: Desk::new(host, memory), couriers: couriers.clone(), status, started: Instant::now() };
         let task = tokio::spawn(front.run(inbox));
         Notifier { happenings, couriers, overlooked: AtomicU64::new(0), task, keeper }
     }
@@ -105,6 +111,11 @@ impl Notifier {
     /// An export has ended.
     pub fn exported(&self, report: ExportReport) {
         self.tell(Happening::Exported(report));
+    }
+
+    /// The next export of some zones was tried beforehand.
+    pub fn rehearsed(&self, zones: Vec<String>, refused: Option<String>) {
+        self.tell(Happening::Rehearsed { zones, refused });
     }
 
     /// After a reload: who stays keeps its queue.
@@ -170,7 +181,10 @@ impl Front {
                 () = tokio::time::sleep_until(wake) => {
                     if look <= tokio::time::Instant::now() {
                         let status = self.status.borrow().clone();
-                        self.desk.look(&status, self.now());
+                        // Where nobody is told, nobody knows.
+                        if self.couriers.wanted.load(Ordering::Relaxed) {
+                            self.desk.look(&status, self.now());
+                        }
                         let interval = if status.ready { LOOK_INTERVAL } else { FIRST_LOOK_INTERVAL };
                         look = tokio::time::Instant::now() + interval;
                     }
@@ -178,8 +192,12 @@ impl Front {
             }
             let due = self.desk.take_due(self.now());
             self.couriers.give(due);
+            if let Some(memory) = self.desk.memory() {
+                self.couriers.remember(memory);
+            }
         }
         self.couriers.give(self.desk.take_all());
+        self.couriers.remember(self.desk.memory().expect("nothing waits any more"));
         self.couriers.close();
     }
 
@@ -188,6 +206,7 @@ impl Front {
         match happening {
             Happening::Moved(moved) => self.desk.moved(moved, now),
             Happening::Exported(report) => self.desk.exported(&report, now),
+            Happening::Rehearsed { zones, refused } => self.desk.rehearsed(zones, refused.as_deref(), now),
             Happening::Destinations(destinations) => self.couriers.replace(destinations),
             Happening::Stop => {}
         }
@@ -211,6 +230,8 @@ struct Couriers {
     /// Told of each change in any queue.
     changed: Arc<Notify>,
     list: Mutex<BTreeMap<String, Courier>>,
+    /// What people know, now that all that tells of it waits in the queues.
+    memory: Mutex<Memory>,
 }
 
 struct Courier {
@@ -265,6 +286,18 @@ impl Couriers {
     fn undelivered(&self) -> Undelivered {
         let all = self.lock().iter().map(|(name, courier)| (name.clone(), courier.queue.undelivered())).collect();
         store::without_empty(all)
+    }
+
+    fn remember(&self, memory: &Memory) {
+        let mut known = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != *memory {
+            known.clone_from(memory);
+            self.changed.notify_one();
+        }
+    }
+
+    fn memory(&self) -> Memory {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn close(&self) {

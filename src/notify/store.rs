@@ -1,5 +1,6 @@
-//! What is not delivered yet, in the state directory: `undelivered.json`, replaced in one step, and
-//! gone while nothing waits. As bounded as the queues are.
+//! What a restart must not forget, in the state directory, each file replaced in one step and gone
+//! while there is nothing in it: `undelivered.json` holds what is not delivered yet, and is as bounded
+//! as the queues are; `told.json` what people know and is not over.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -9,15 +10,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::task::JoinHandle;
 
 use super::Couriers;
 use super::incident::Incident;
+use super::memory::Memory;
 
 /// By name of the destination, the oldest first.
 pub type Undelivered = BTreeMap<String, Vec<Arc<Incident>>>;
 
 const FILE: &str = "undelivered.json";
+const TOLD_FILE: &str = "told.json";
 /// Older ones help nobody any more, in milliseconds.
 const AGE_MAX_MS: i64 = 24 * 3_600_000;
 /// The file is written at most this often: a storm of incidents is written once.
@@ -28,11 +32,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct Store {
     path: PathBuf,
+    told: PathBuf,
 }
 
 impl Store {
     pub fn new(folder: &Path) -> Store {
-        Store { path: folder.join(FILE) }
+        Store { path: folder.join(FILE), told: folder.join(TOLD_FILE) }
     }
 
     /// What the last run has left. A file that cannot be read is told, and is no reason to stay silent
@@ -56,24 +61,66 @@ impl Store {
         without_empty(all.into_iter().map(|(name, incidents)| (name, young(incidents))).collect())
     }
 
-    /// After a crash at any point the old or the new is there.
-    fn save(&self, undelivered: &Undelivered) -> io::Result<()> {
-        if undelivered.is_empty() {
-            return match fs::remove_file(&self.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
-        }
+    /// What people knew when the last run ended. Where that cannot be read, they may be told once more.
+    pub fn memory(&self) -> Memory {
+        let read = match fs::read(&self.told) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Memory::default(),
+            read => read,
+        };
+        let parsed = read.and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+        parsed.unwrap_or_else(|error| {
+            tracing::warn!("{}: {error}; what was told before the restart may be told again", self.told.display());
+            Memory::default()
+        })
+    }
+
+    /// What is to be delivered comes first: a crash in between tells twice rather than never.
+    fn save(&self, kept: &Kept) -> io::Result<()> {
+        self.save_undelivered(&kept.undelivered)?;
+        replace(&self.told, (kept.memory != Memory::default()).then_some(&kept.memory))
+    }
+
+    fn save_undelivered(&self, undelivered: &Undelivered) -> io::Result<()> {
         let waiting: BTreeMap<&str, Vec<&Incident>> = undelivered
             .iter()
             .map(|(name, incidents)| (name.as_str(), incidents.iter().map(Arc::as_ref).collect()))
             .collect();
-        let bytes = serde_json::to_vec(&waiting).map_err(io::Error::other)?;
-        let new = self.path.with_extension("json.new");
-        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o640).open(&new)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, &self.path)
+        replace(&self.path, (!waiting.is_empty()).then_some(&waiting))
+    }
+}
+
+/// Writes a file, or removes it where there is nothing to write. After a crash at any point the old or
+/// the new is there.
+fn replace(path: &Path, content: Option<&impl Serialize>) -> io::Result<()> {
+    let Some(content) = content else {
+        return match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+    };
+    let bytes = serde_json::to_vec(content).map_err(io::Error::other)?;
+    let new = path.with_extension("json.new");
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o640).open(&new)?;
+    file.write_all(&bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)
+}
+
+/// What is kept at one moment. The memory is taken first: what tells of it waits by then.
+#[derive(Clone, Default)]
+struct Kept {
+    memory: Memory,
+    undelivered: Undelivered,
+}
+
+impl Kept {
+    fn now(couriers: &Couriers) -> Kept {
+        let memory = couriers.memory();
+        Kept { memory, undelivered: couriers.undelivered() }
+    }
+
+    fn is_same(&self, other: &Kept) -> bool {
+        self.memory == other.memory && ids(&self.undelivered) == ids(&other.undelivered)
     }
 }
 
@@ -99,18 +146,18 @@ impl Keeper {
     pub(super) async fn finish(self, couriers: &Couriers) {
         self.task.abort();
         let _ = self.task.await;
-        if tokio::time::timeout(PATIENCE, save(&self.store, couriers.undelivered())).await.is_err() {
+        if tokio::time::timeout(PATIENCE, save(&self.store, Kept::now(couriers))).await.is_err() {
             tracing::error!("{}: not written in time", self.store.path.display());
         }
     }
 }
 
 async fn keep(store: Store, couriers: Arc<Couriers>) {
-    let mut kept = Undelivered::new();
+    let mut kept = Kept { memory: store.memory(), undelivered: Undelivered::new() };
     loop {
         couriers.changed.notified().await;
-        let now = couriers.undelivered();
-        if ids(&now) != ids(&kept) && save(&store, now.clone()).await {
+        let now = Kept::now(&couriers);
+        if !now.is_same(&kept) && save(&store, now.clone()).await {
             kept = now;
         }
         tokio::time::sleep(PAUSE).await;
@@ -123,9 +170,9 @@ fn ids(undelivered: &Undelivered) -> Vec<(&str, &str)> {
 }
 
 /// Whether it is written.
-async fn save(store: &Store, undelivered: Undelivered) -> bool {
+async fn save(store: &Store, kept: Kept) -> bool {
     let writing = store.clone();
-    let written = tokio::task::spawn_blocking(move || writing.save(&undelivered)).await;
+    let written = tokio::task::spawn_blocking(move || writing.save(&kept)).await;
     match written.map_err(io::Error::other).flatten() {
         Ok(()) => true,
         Err(error) => {
@@ -137,7 +184,9 @@ async fn save(store: &Store, undelivered: Undelivered) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::memory::Near;
     use super::*;
+    use crate::director::incident::Kind;
 
     #[test]
     fn what_waits_survives_what_is_old_does_not_and_an_empty_store_is_no_file() {
@@ -151,12 +200,28 @@ mod tests {
             ("old".to_owned(), vec![incident(0)]),
         ]
         .into();
-        store.save(&all).unwrap();
+        store.save_undelivered(&all).unwrap();
         assert_eq!(store.load(now), [("mail".to_owned(), vec![incident(now - 1)])].into());
-        store.save(&Undelivered::new()).unwrap();
-        store.save(&Undelivered::new()).unwrap();
+        store.save_undelivered(&Undelivered::new()).unwrap();
+        store.save_undelivered(&Undelivered::new()).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         fs::write(folder.path().join(FILE), b"{\"mail\": [").unwrap();
         assert!(store.load(now).is_empty(), "half a file is none");
+    }
+
+    #[test]
+    fn what_people_know_survives_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(folder.path());
+        let mut memory = Memory::default();
+        memory.open.insert((Kind::AllDown, "web".to_owned()));
+        memory.certificate("a", "web", Some(Near::Warning));
+        let kept = Kept { memory: memory.clone(), ..Kept::default() };
+        store.save(&kept).unwrap();
+        assert_eq!(store.memory(), memory);
+        fs::write(folder.path().join(TOLD_FILE), b"{\"open\": [[\"all").unwrap();
+        assert_eq!(store.memory(), Memory::default(), "half a file is none");
+        store.save(&Kept::default()).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing to remember is no file");
     }
 }

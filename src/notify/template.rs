@@ -50,6 +50,12 @@ pub fn text(incident: &Incident) -> String {
     for zone in &incident.exports_pending {
         text.line("Export", &format!("{zone} had not ended when this was sent"));
     }
+    for zone in &incident.zones {
+        text.line("Zone", zone);
+    }
+    if incident.zones_left_out > 0 {
+        text.line("", &format!("and {} more zones", incident.zones_left_out));
+    }
     if let Some(certificate) = &incident.certificate {
         text.line("Expires", &certificate.expires);
     }

@@ -27,6 +27,8 @@ fn incident(evil: &str) -> Incident {
         unix_ms: 1_700_000_000_000,
         summary: format!("web: fishfinger -> nobody: it is down{evil}"),
         generation: Some(7),
+        zones: Vec::new(),
+        zones_left_out: 0,
         moves: vec![Move {
             pool: "web".into(),
             families: vec![Family::Ipv4],

@@ -1,13 +1,16 @@
-//! The DNS check: one question to the node, over UDP, and over TCP when the answer is cut.
+//! The DNS check: one question to the node, over UDP, and over TCP when the answer is cut; and the
+//! same to the server whose serial must not be ahead.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use domain::base::iana::Rtype;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
+use crate::dns::rdata;
 use crate::health::check::Dns;
 
 use super::stream::{failed, shown};
@@ -20,42 +23,78 @@ const UDP_MAX: u16 = 1232;
 /// A lost datagram is sent again after this time: what is looked at is the server, not the path.
 const AGAIN: Duration = Duration::from_secs(1);
 
-pub(super) async fn look(check: &Dns, aim: &Aim<'_>) -> Result<Finding, Finding> {
+/// The server of `serial-of` may take this part of the deadline, in percent: that it is silent must be
+/// known before the deadline, which counts against the node.
+const REFERENCE_PART: u32 = 75;
+
+/// `deadline` is that of the whole probe.
+pub(super) async fn look(check: &Dns, aim: &Aim<'_>, deadline: Duration) -> Result<Finding, Finding> {
     // Over UDP there is no connection to wait for.
     reach(Step::Exchange);
     let text = aim.fill(&check.query);
     let question = Question::parse(&text).map_err(Finding::cannot_say)?;
-    let answer = question.ask(SocketAddr::new(aim.address, check.port)).await?;
-    note("answer");
-    let rcode = rcode_name(answer.metadata.response_code);
-    if !rcode.eq_ignore_ascii_case(&check.rcode) {
-        return Err(Finding::bad("L7STS", format!("{rcode}, wanted {}", check.rcode)));
-    }
-    if let Some(expect) = check.expect.as_ref().map(|text| aim.fill_bare(text)) {
-        let found = rdata(&answer, &question);
-        if !found.iter().any(|text| is_same(text, &expect)) {
-            let found = if found.is_empty() { "nothing".to_owned() } else { found.join(" | ") };
-            return Err(Finding::bad("L7RSP", format!("{text} is {}, wanted {expect}", shown(&found))));
-        }
-    }
-    let Some(server) = check.serial_of else {
-        return Ok(Finding::good("L7OK", format!("{rcode}, {} answers", answer.answers.len())));
+    let asked = async {
+        let reply = question.ask(SocketAddr::new(aim.address, check.port)).await?;
+        note("answer");
+        judge(check, aim, &text, &question, &reply)?;
+        Ok(reply)
     };
-    let here = serial(&answer).ok_or_else(|| Finding::bad("L7RSP", format!("no SOA in the answer to {text}")))?;
-    let say = |finding: Finding| Finding::cannot_say(format!("serial-of {server}: {}", finding.detail));
-    let there = serial(&question.ask(server).await.map_err(say)?);
-    let there = there.ok_or_else(|| Finding::cannot_say(format!("serial-of {server}: no SOA there")))?;
-    note(format!("serial {there} at {server}"));
+    let Some(server) = check.serial_of else {
+        let message = asked.await?.message;
+        let rcode = rcode_name(message.metadata.response_code);
+        return Ok(Finding::good("L7OK", format!("{rcode}, {} answers", message.answers.len())));
+    };
+    // Side by side; a bad answer of the node needs no other.
+    let patience = deadline * REFERENCE_PART / 100;
+    let (reply, there) = tokio::try_join!(asked, async { Ok(reference(&question, server, patience).await) })?;
+    let here = serial(&reply.message);
+    let here = here.ok_or_else(|| Finding::bad("L7RSP", format!("no SOA in the answer to {text}")))?;
+    let there = there?;
     // RFC 1982: the difference, as a signed number, tells which is newer.
     if (here.wrapping_sub(there) as i32) < 0 {
         return Err(Finding::bad("L7RSP", format!("serial {here}, but {there} at {server}")));
     }
-    Ok(Finding::good("L7OK", format!("{rcode}, serial {here}")))
+    Ok(Finding::good("L7OK", format!("{}, serial {here}", rcode_name(reply.message.metadata.response_code))))
+}
+
+/// Code and RDATA must be those that are wanted.
+fn judge(check: &Dns, aim: &Aim<'_>, text: &str, question: &Question, reply: &Reply) -> Result<(), Finding> {
+    let rcode = rcode_name(reply.message.metadata.response_code);
+    if !rcode.eq_ignore_ascii_case(&check.rcode) {
+        return Err(Finding::bad("L7STS", format!("{rcode}, wanted {}", check.rcode)));
+    }
+    let Some(expect) = check.expect.as_ref().map(|text| aim.fill_bare(text)) else { return Ok(()) };
+    let rtype = Rtype::from_int(question.rtype.into());
+    let wanted = rdata::from_line(rtype, &expect)
+        .map_err(|error| Finding::cannot_say(format!("expect = {}: {}", shown(&expect), error.message)))?;
+    let found = rdata::in_answers(&reply.wire, rtype);
+    if found.iter().any(|found| rdata::is_same(rtype, found, &wanted)) {
+        return Ok(());
+    }
+    let found: Vec<String> = found.iter().map(|found| rdata::to_text(rtype, found)).collect();
+    let found = if found.is_empty() { "nothing".to_owned() } else { found.join(" | ") };
+    Err(Finding::bad("L7RSP", format!("{text} is {}, wanted {expect}", shown(&found))))
+}
+
+/// The serial at the server of `serial-of`. That is no node: what is wrong with it says nothing of ours.
+async fn reference(question: &Question, server: SocketAddr, patience: Duration) -> Result<u32, Finding> {
+    let say = |what: &str| Finding::cannot_say(format!("serial-of {server}: {what}"));
+    let asked = tokio::time::timeout(patience, question.ask(server)).await;
+    let reply = asked.map_err(|_| say("no answer"))?.map_err(|finding| say(&finding.detail))?;
+    let there = serial(&reply.message).ok_or_else(|| say("no SOA there"))?;
+    note(format!("serial {there} at {server}"));
+    Ok(there)
 }
 
 /// The name of RFC 6895: "NXDOMAIN".
 fn rcode_name(code: ResponseCode) -> String {
     domain::base::iana::OptRcode::masked_from_int(u16::from(code)).to_string()
+}
+
+/// A reply as it was read, and as it came.
+struct Reply {
+    message: Message,
+    wire: Vec<u8>,
 }
 
 struct Question {
@@ -71,15 +110,15 @@ impl Question {
         Ok(Question { name: labels, rtype: RecordType::from(rtype.to_int()) })
     }
 
-    async fn ask(&self, server: SocketAddr) -> Result<Message, Finding> {
-        let answer = self.ask_udp(server).await?;
-        match answer.metadata.truncation {
+    async fn ask(&self, server: SocketAddr) -> Result<Reply, Finding> {
+        let reply = self.ask_udp(server).await?;
+        match reply.message.metadata.truncation {
             true => self.ask_tcp(server).await,
-            false => Ok(answer),
+            false => Ok(reply),
         }
     }
 
-    async fn ask_udp(&self, server: SocketAddr) -> Result<Message, Finding> {
+    async fn ask_udp(&self, server: SocketAddr) -> Result<Reply, Finding> {
         let here: IpAddr = match server {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -102,14 +141,14 @@ impl Question {
                     received = socket.recv(&mut buffer) => received.map_err(refused)?,
                     () = &mut wait => break,
                 };
-                if let Some(answer) = self.accept(id, &buffer[..received]) {
-                    return Ok(answer);
+                if let Some(reply) = self.accept(id, &buffer[..received]) {
+                    return Ok(reply);
                 }
             }
         }
     }
 
-    async fn ask_tcp(&self, server: SocketAddr) -> Result<Message, Finding> {
+    async fn ask_tcp(&self, server: SocketAddr) -> Result<Reply, Finding> {
         let broken = |error: std::io::Error| failed(Step::Exchange, &error);
         let mut stream = TcpStream::connect(server).await.map_err(|error| failed(Step::Connecting, &error))?;
         let (id, query) = self.to_wire()?;
@@ -136,7 +175,7 @@ impl Question {
     }
 
     /// The message, if it is a reply to this question with this id.
-    fn accept(&self, id: u16, wire: &[u8]) -> Option<Message> {
+    fn accept(&self, id: u16, wire: &[u8]) -> Option<Reply> {
         let message = Message::from_vec(wire).ok()?;
         let header = &message.metadata;
         let ours = header.id == id && header.message_type == MessageType::Response && header.op_code == OpCode::Query;
@@ -146,22 +185,8 @@ impl Question {
             [] => header.response_code != ResponseCode::NoError,
             _ => false,
         };
-        (ours && asked).then_some(message)
+        (ours && asked).then(|| Reply { message, wire: wire.to_vec() })
     }
-}
-
-/// The answers of the wanted type, as text.
-fn rdata(answer: &Message, question: &Question) -> Vec<String> {
-    let records = answer.answers.iter().filter(|record| record.record_type() == question.rtype);
-    records.map(|record| record.data.to_string()).collect()
-}
-
-/// Names match in any case, and with or without the final dot.
-fn is_same(found: &str, wanted: &str) -> bool {
-    let plain = |text: &str| {
-        text.split_whitespace().map(|word| word.trim_end_matches('.').to_ascii_lowercase()).collect::<Vec<_>>()
-    };
-    plain(found) == plain(wanted)
 }
 
 fn serial(answer: &Message) -> Option<u32> {

@@ -3,13 +3,15 @@
 use std::error::Error;
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use regex::bytes::Regex;
+use reqwest::header::HeaderValue;
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use rustls::ClientConfig;
 
-use crate::health::check::Http;
+use crate::health::check::{Header, Http};
 
 use super::stream::{self, Answer, Progress, Wanted};
 use super::trace::{MarkConnected, Pinned, note, reached};
@@ -38,12 +40,16 @@ pub(super) async fn look(client: &Client, check: &Http, pattern: Option<&Regex>,
         Ok(url) => url,
         Err(reason) => return Finding::cannot_say(reason),
     };
+    let told = match headers(check, aim).await {
+        Ok(headers) => headers,
+        Err(reason) => return Finding::cannot_say(reason),
+    };
     let host = url.host_str().map(str::to_owned);
     let mut hops = 0;
     let mut answer = loop {
         // What is meant for one host (a password, say) is not told another.
-        let headers = if url.host_str() == host.as_deref() { check.headers.as_slice() } else { &[] };
-        let answer = match ask(client, check, headers, &url, aim).await {
+        let headers = if url.host_str() == host.as_deref() { told.as_slice() } else { &[] };
+        let answer = match ask(client, check, headers, &url).await {
             Ok(answer) => answer,
             Err(error) => return failed(&error),
         };
@@ -69,22 +75,42 @@ pub(super) async fn look(client: &Client, check: &Http, pattern: Option<&Regex>,
     }
 }
 
-async fn ask(
-    client: &Client,
-    check: &Http,
-    headers: &[(String, String)],
-    url: &Url,
-    aim: &Aim<'_>,
-) -> reqwest::Result<Response> {
+async fn ask(client: &Client, check: &Http, headers: &[(&str, HeaderValue)], url: &Url) -> reqwest::Result<Response> {
     let method = Method::from_bytes(check.method.as_bytes()).unwrap_or(Method::GET);
     let mut request = client.request(method, url.clone()).header("connection", "close");
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("accept")) {
         request = request.header("accept", "*/*");
     }
     for (name, value) in headers {
-        request = request.header(name, aim.fill(value));
+        request = request.header(*name, value.clone());
     }
     request.send().await
+}
+
+/// The request headers of the check. A file is read each time: what it holds may be renewed.
+async fn headers<'a>(check: &'a Http, aim: &Aim<'_>) -> Result<Vec<(&'a str, HeaderValue)>, String> {
+    let mut headers = Vec::new();
+    for (name, value) in &check.headers {
+        let unfit = || format!("the header {name} cannot be sent: it has a line break or worse");
+        let value = match value {
+            Header::Text(text) => HeaderValue::from_str(&aim.fill(text)).map_err(|_| unfit())?,
+            Header::File(file) => {
+                let mut value = HeaderValue::from_str(&secret(file).await?).map_err(|_| unfit())?;
+                value.set_sensitive(true);
+                value
+            }
+        };
+        headers.push((name.as_str(), value));
+    }
+    Ok(headers)
+}
+
+/// The first line of a file.
+async fn secret(file: &Path) -> Result<String, String> {
+    let text = tokio::fs::read_to_string(file).await;
+    let text = text.map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+    let line = text.lines().next().map(str::trim).filter(|line| !line.is_empty());
+    line.map(str::to_owned).ok_or_else(|| format!("{} is empty", file.display()))
 }
 
 /// The URL to ask for. Its host is a name, whose address is the node's, or the node's address.

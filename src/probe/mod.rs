@@ -35,20 +35,34 @@ use crate::failover::pool::Node;
 use crate::health::check::{Certificates, Check, Kind, Measure, Outcome, PATTERN_MAX};
 use crate::health::family::Family;
 
+use file::Reads;
 use trace::Trace;
 use trust::Trust;
 
-/// Plugins that run at a time; others wait, and their time counts from when they start.
-pub const PLUGINS_MAX: usize = 8;
+/// Plugins of one check that run at a time, where nobody has counted how many it takes; others wait,
+/// and their time counts from when they start.
+pub const PLUGINS_MIN: usize = 8;
+/// The same, however many nodes there are.
+pub const PLUGINS_MAX: usize = 64;
+/// Plugins of all checks that run at a time: many times those of one, so that a check that hangs
+/// holds up nobody else.
+const ALL_PLUGINS_MAX: usize = 512;
+
+/// Handshakes of one TLS check with one node at a time.
+pub const NAMES_AT_A_TIME: usize = 8;
 
 /// Carries out probes. Holds what probes share: certificate authorities, an HTTP client for each
-/// kind of trust (which keeps no connection), compiled patterns, the places for plugins.
+/// kind of trust (which keeps no connection), compiled patterns, the places for plugins,
+/// whose turn it is to read a file.
 #[derive(Clone, Debug)]
 pub struct Prober {
     clients: HashMap<Trust, reqwest::Client>,
     tls: HashMap<Trust, Arc<ClientConfig>>,
     patterns: HashMap<String, Regex>,
-    plugins: Arc<Semaphore>,
+    /// For each check that runs some.
+    plugins: HashMap<String, Arc<Semaphore>>,
+    all_plugins: Arc<Semaphore>,
+    reads: Reads,
 }
 
 /// A probe with its steps, for people.
@@ -67,7 +81,9 @@ impl Prober {
             clients: HashMap::new(),
             tls: HashMap::new(),
             patterns: HashMap::new(),
-            plugins: Arc::new(Semaphore::new(PLUGINS_MAX)),
+            plugins: HashMap::new(),
+            all_plugins: Arc::new(Semaphore::new(ALL_PLUGINS_MAX)),
+            reads: Reads::default(),
         };
         for check in checks {
             prober.prepare(check).map_err(|source| ProberError { check: check.name.clone(), source })?;
@@ -88,7 +104,12 @@ impl Prober {
             Kind::Smtp(smtp) if smtp.starttls => self.trust(&smtp.certificates).map(|()| None)?,
             Kind::Gemini(gemini) => self.trust(&gemini.certificates).map(|()| gemini.expect_regex.as_ref())?,
             Kind::Tcp(tcp) => tcp.expect_regex.as_ref(),
-            Kind::Smtp(_) | Kind::Dns(_) | Kind::Exec(_) | Kind::File(_) => None,
+            Kind::Exec(exec) => {
+                let places = exec.places.clamp(PLUGINS_MIN, PLUGINS_MAX);
+                self.plugins.insert(check.name.clone(), Arc::new(Semaphore::new(places)));
+                None
+            }
+            Kind::Smtp(_) | Kind::Dns(_) | Kind::File(_) => None,
         };
         if let Some(pattern) = pattern {
             self.patterns.insert(pattern.clone(), compile(pattern).map_err(TrustError::Pattern)?);
@@ -111,9 +132,13 @@ impl Prober {
 
     /// The same, with every step.
     pub async fn examine(&self, check: &Check, node: &Node, family: Family) -> Examined {
-        let _place = match check.kind {
-            Kind::Exec(_) => Some(self.plugins.acquire().await.expect("the semaphore is never closed")),
-            _ => None,
+        // First a place of its own check, so that who waits for one holds up nobody else.
+        let _places = match self.plugins.get(&check.name) {
+            Some(own) => Some((
+                own.acquire().await.expect("the semaphore is never closed"),
+                self.all_plugins.acquire().await.expect("the semaphore is never closed"),
+            )),
+            None => None,
         };
         let started = Instant::now();
         let Some(aim) = Aim::new(node, family) else {
@@ -122,7 +147,7 @@ impl Prober {
         };
         let deadline = Duration::from_millis(check.timeout_ms);
         let trace = Arc::new(Trace::new(aim.address));
-        let looking = trace::within(Arc::clone(&trace), self.look(&check.kind, &aim));
+        let looking = trace::within(Arc::clone(&trace), self.look(&check.kind, &aim, deadline));
         let found = tokio::time::timeout(deadline, looking).await;
         let mut finding = found.unwrap_or_else(|_| trace.timed_out(deadline));
         let cert_expiry_unix_s = trace.cert_expiry_unix_s();
@@ -132,7 +157,7 @@ impl Prober {
         Examined { outcome: finding.outcome(started, cert_expiry_unix_s), steps: trace.marks() }
     }
 
-    async fn look(&self, kind: &Kind, aim: &Aim<'_>) -> Finding {
+    async fn look(&self, kind: &Kind, aim: &Aim<'_>, deadline: Duration) -> Finding {
         let pattern = |text: &Option<String>| self.patterns.get(text.as_deref()?);
         let unknown = || Finding::cannot_say("the check is not known to the prober".to_owned());
         match kind {
@@ -141,7 +166,7 @@ impl Prober {
                 None => unknown(),
             },
             Kind::Tls(check) => match self.tls.get(&Trust::of(&check.certificates)) {
-                Some(tls) => tls::look(tls, check, aim).await,
+                Some(tls) => tls::look(tls, check, aim, deadline).await,
                 None => unknown(),
             },
             Kind::Gemini(check) => match self.tls.get(&Trust::of(&check.certificates)) {
@@ -150,9 +175,9 @@ impl Prober {
             },
             Kind::Smtp(check) => or_bad(smtp::look(self.tls.get(&Trust::of(&check.certificates)), check, aim).await),
             Kind::Tcp(check) => or_bad(tcp::look(check, pattern(&check.expect_regex), aim).await),
-            Kind::Dns(check) => or_bad(dns::look(check, aim).await),
+            Kind::Dns(check) => or_bad(dns::look(check, aim, deadline).await),
             Kind::Exec(check) => exec::look(check, aim).await,
-            Kind::File(check) => file::look(check, aim).await,
+            Kind::File(check) => file::look(&self.reads, check, aim).await,
         }
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn failed(step: Step, error: &io::Error) -> Finding {
     match step {
         Step::Connecting => Finding::bad("L4CON", plain(error)),
         Step::Handshake => Finding::bad("L6RSP", format!("TLS: {}", plain(error))),
-        Step::Exchange | Step::Plugin => Finding::bad("L7RSP", plain(error)),
+        Step::Exchange | Step::Plugin | Step::Reading => Finding::bad("L7RSP", plain(error)),
     }
 }
 

@@ -53,6 +53,8 @@ pub(super) enum Step {
     Exchange,
     /// A program of ours runs.
     Plugin,
+    /// A file of ours is read.
+    Reading,
 }
 
 /// Runs a probe with its trace.
@@ -129,6 +131,7 @@ impl Trace {
             Step::Handshake => Finding::bad("L6TOUT", format!("TLS handshake not done after {after}")),
             Step::Exchange => Finding::bad("L7TOUT", format!("no complete answer after {after}")),
             Step::Plugin => Finding::bad("PROCTOUT", format!("not done after {after}, killed")),
+            Step::Reading => Finding::cannot_say(format!("not read after {after}: does its file system hang?")),
         }
     }
 }

@@ -30,6 +30,20 @@ impl From<Vec<String>> for Control {
 }
 
 impl Control {
+    /// Whether nsd takes orders: asks for its status, which changes nothing. Another program than
+    /// nsd-control itself is not tried: nobody knows which words it takes.
+    pub(super) async fn try_out(&self, limit_ms: u64) -> Result<(), String> {
+        if let Control::Program(argv) = self
+            && argv.first().and_then(|program| Path::new(program).file_name()).is_none_or(|name| name != "nsd-control")
+        {
+            return Ok(());
+        }
+        let tried = self.order(&["status"], limit_ms).await;
+        tried.map_err(|reason| {
+            format!("nsd takes no order: {reason}; set control-enable: yes in nsd.conf, with a control-interface that we may use")
+        })
+    }
+
     /// Gives nsd an order, which it only queues. The error is one line for people.
     pub(super) async fn order(&self, words: &[&str], limit_ms: u64) -> Result<(), String> {
         let (who, said) = match self {
@@ -92,6 +106,20 @@ mod tests {
         assert!(told(b"").await.0.unwrap_err().ends_with("closed without an answer"));
         // Only nsd's serial says that it has worked: garbage is no reason to undo anything.
         assert_eq!(told(b"\xff\x00\n\n").await.0, Ok(()));
+    }
+
+    /// Only nsd-control itself is tried: another program may take no other word than `reload`.
+    #[tokio::test]
+    async fn a_program_of_somebody_s_own_is_not_tried() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = |name: &str| folder.path().join(name).display().to_string();
+        let tried = async |name: &str| Control::Program(vec![program(name)]).try_out(2_000).await;
+        assert_eq!(tried("wrapper").await, Ok(()));
+        let missing = tried("nsd-control").await.unwrap_err();
+        assert!(
+            missing.starts_with("nsd takes no order: cannot run ") && missing.contains("control-enable"),
+            "{missing}"
+        );
     }
 
     #[tokio::test]

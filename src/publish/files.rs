@@ -4,7 +4,7 @@
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// A zone file larger than this is refused, in bytes.
@@ -39,20 +39,49 @@ pub fn read(path: &Path) -> Result<Option<Found>, String> {
 }
 
 /// Whether [`write_new`] and [`swap`] could bring other bytes into a file, as far as that shows
-/// without doing it: the folder, and who the file belongs to.
+/// without doing it: the folder, and who the file belongs to. The error says what would help.
 pub fn check_replaceable(path: &Path) -> Result<(), String> {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
+    use rustix::process::{getegid, geteuid, getgroups};
     let target = resolve(path)?;
     let folder = folder(&target);
-    accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
-        .map_err(|error| format!("cannot write to folder {}: {error}", folder.display()))?;
+    let user = owner_name(geteuid().as_raw());
+    accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).map_err(|error| {
+        let path = folder.display();
+        let help = match error {
+            rustix::io::Errno::ROFS => "a systemd unit names it in ReadWritePaths=".to_owned(),
+            _ => format!("chown {user} {path}"),
+        };
+        format!("user {user} cannot write to folder {path}: {}; {help}", io::Error::from(error))
+    })?;
     let Ok(metadata) = fs::metadata(&target) else { return Ok(()) };
-    let user = rustix::process::geteuid();
-    if user.is_root() || metadata.uid() == user.as_raw() {
+    let own_group = getegid().as_raw();
+    let groups = getgroups().unwrap_or_default();
+    let is_in = |group: u32| group == own_group || groups.iter().any(|one| one.as_raw() == group);
+    let inherits =
+        |group: u32| fs::metadata(folder).is_ok_and(|folder| folder.mode() & 0o2000 != 0 && folder.gid() == group);
+    let (owner, group) = (metadata.uid(), metadata.gid());
+    let keeps_group = is_in(group) || inherits(group);
+    if geteuid().is_root() || (owner == geteuid().as_raw() && keeps_group) {
         return Ok(());
     }
-    let (owner, user) = (metadata.uid(), user.as_raw());
-    Err(format!("{} belongs to user {owner}, and user {user} cannot keep it so", target.display()))
+    let group = group_name(if keeps_group { group } else { own_group });
+    let path = target.display();
+    let theirs = format!("{}:{}", owner_name(owner), group_name(metadata.gid()));
+    Err(format!(
+        "{path} belongs to {theirs}, and user {user} cannot give a new file to them; chown {user}:{group} {path}"
+    ))
+}
+
+/// A user as `chown` takes it: the name, or else the number.
+fn owner_name(id: u32) -> String {
+    let user = nix::unistd::User::from_uid(id.into()).ok().flatten();
+    user.map_or_else(|| id.to_string(), |user| user.name)
+}
+
+fn group_name(id: u32) -> String {
+    let group = nix::unistd::Group::from_gid(id.into()).ok().flatten();
+    group.map_or_else(|| id.to_string(), |group| group.name)
 }
 
 /// Where a path ends when links are followed. A file that is not there yet keeps its name in its
@@ -70,6 +99,14 @@ pub fn resolve(path: &Path) -> Result<PathBuf, String> {
         }
         Err(error) => Err(say(error)),
     }
+}
+
+/// Whether a path leads through a link to the file where it was found to end: another spelling of the
+/// same place does not.
+pub fn is_elsewhere(path: &Path, real: &Path) -> bool {
+    // With `..` the spelling does not tell.
+    let is_plain = !path.components().any(|part| part == Component::ParentDir);
+    is_plain && std::path::absolute(path).is_ok_and(|absolute| absolute != real)
 }
 
 /// The folder a file lies in.
@@ -262,6 +299,17 @@ mod tests {
             assert_eq!(fs::read(&temp).unwrap(), b"old");
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
         }
+    }
+
+    #[test]
+    fn only_a_link_leads_elsewhere() {
+        let here = std::env::current_dir().unwrap();
+        for path in ["z", "./z", "../z", "a/./z"] {
+            let real = here.join(path.trim_start_matches("./").replace("/./", "/"));
+            assert!(!is_elsewhere(Path::new(path), &real), "{path}");
+        }
+        assert!(is_elsewhere(Path::new("z"), &here.join("real")));
+        assert!(is_elsewhere(Path::new("/a/z"), Path::new("/b/z")));
     }
 
     #[test]

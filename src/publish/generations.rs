@@ -115,9 +115,23 @@ impl Generations {
         index.generations.retain(|kept| !kept.is_like(&generation));
         index.generations.insert(0, generation);
         index.generations.truncate(self.keep);
-        let text = serde_json::to_vec_pretty(&index).expect("numbers and strings become JSON");
-        files::write_state(&folder.join("index.json"), &text)?;
-        self.prune(origin, &index)
+        self.write(origin, &index)
+    }
+
+    /// Forgets the one before the newest.
+    pub fn forget_previous(&self, origin: &Name) -> Result<(), String> {
+        let mut index = Index { generations: self.list(origin)? };
+        if index.generations.len() < 2 {
+            return Ok(());
+        }
+        index.generations.remove(1);
+        self.write(origin, &index)
+    }
+
+    fn write(&self, origin: &Name, index: &Index) -> Result<(), String> {
+        let text = serde_json::to_vec_pretty(index).expect("numbers and strings become JSON");
+        files::write_state(&self.folder(origin).join("index.json"), &text)?;
+        self.prune(origin, index)
     }
 
     /// Removes every file of a zone that the index does not name.
@@ -227,6 +241,17 @@ mod tests {
         assert_eq!(kept.iter().map(|kept| kept.serial).collect::<Vec<_>>(), [4, 5, 3]);
         assert_eq!(store.load(&origin, &kept[2].hash).unwrap(), b"zone 3");
         assert_eq!(fs::read_dir(store.folder(&origin)).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn the_one_before_the_newest_is_forgotten() {
+        let (_folder, store, origin) = store(4);
+        store.forget_previous(&origin).unwrap();
+        (1..=3).for_each(|serial| keep(&store, &origin, &format!("zone {serial}"), serial));
+        store.forget_previous(&origin).unwrap();
+        let kept = store.list(&origin).unwrap();
+        assert_eq!(kept.iter().map(|kept| kept.serial).collect::<Vec<_>>(), [3, 1]);
+        assert_eq!(fs::read_dir(store.folder(&origin)).unwrap().count(), 3, "the index and two texts");
     }
 
     #[test]

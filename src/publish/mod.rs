@@ -13,7 +13,7 @@
 
 mod command;
 mod control;
-mod files;
+pub mod files;
 pub mod generations;
 mod journal;
 mod judged;
@@ -42,6 +42,7 @@ use crate::export::skeleton::Skeleton;
 
 pub use control::Control;
 use generations::{Generation, Generations};
+use journal::Journal;
 use judged::Judged;
 use query::{Client, QueryError};
 
@@ -319,11 +320,33 @@ impl Publisher {
         judged.map_err(|reason| reason.replace(&temp, &target))
     }
 
+    /// Whether nsd would take the order to load a zone; asked without giving one. The error is one
+    /// line.
+    pub async fn try_control(&self) -> Result<(), String> {
+        self.settings.control.try_out(self.settings.limits.control_ms).await
+    }
+
     /// Cleans up after a crash: each zone that the journal names ends with a complete file, old or
-    /// new, no temp file beside it, and nsd serving it. To be called before the first export; the
-    /// reports tell what was found, and are empty after a clean stop.
+    /// new, no temp file beside it, and nsd serving it. Zones are brought to an end side by side, and
+    /// beside exports of others; the reports tell what was found, and are empty after a clean stop.
     pub async fn recover(&self) -> Vec<ExportReport> {
         recovery::run(self).await
+    }
+
+    /// The same for one zone, before its files are read for an export; `None`: there is nothing to do.
+    pub async fn recover_zone(&self, origin: &Name) -> Option<ExportReport> {
+        recovery::of_zone(self, origin).await
+    }
+
+    /// The zone files and included files that [`Publisher::recover`] may have to replace.
+    pub async fn unfinished(&self) -> Vec<PathBuf> {
+        let folder = self.journal_dir();
+        let found = self.blocking("journal", move || Journal::all(&folder)).await.unwrap_or_default();
+        let targets = |journal: Journal| {
+            let included = journal.included.into_iter().map(|included| included.target);
+            included.chain([journal.target]).collect::<Vec<_>>()
+        };
+        found.into_iter().flatten().flat_map(targets).collect()
     }
 
     /// Publishes the newest kept generation that differs from what the files hold, or the one with
@@ -361,6 +384,15 @@ impl Publisher {
                 report.detail = format!("back to the generation with serial {serial}: {}", report.detail);
                 Ok(report)
             }
+        }
+    }
+
+    /// Forgets the generation before the newest, which differs from it in nothing but the serial. Where
+    /// that fails, one generation more than necessary is kept.
+    pub async fn forget_previous(&self, origin: &Name) {
+        let (store, origin) = (self.generations.clone(), origin.clone());
+        if let Err(reason) = self.blocking("the kept generations", move || store.forget_previous(&origin)).await {
+            tracing::warn!("{reason}");
         }
     }
 

@@ -1,8 +1,11 @@
 //! After a crash: what the journal names is brought to an end, forward where nsd shows the new
 //! zone, back where it does not.
 
+use std::future;
 use std::sync::Arc;
 use std::time::Instant;
+
+use futures_util::{StreamExt, stream};
 
 use crate::director::event::{ExportReport, ExportResult};
 use crate::dns::name::Name;
@@ -14,28 +17,33 @@ use super::query::QueryError;
 use super::transaction::unix_ms;
 use super::{Publisher, files};
 
+/// Zones that are brought to an end side by side: an nsd that hangs costs each of them its deadlines.
+const ZONES_MAX: usize = 64;
+
 /// Every zone that the journal names.
 pub(super) async fn run(publisher: &Publisher) -> Vec<ExportReport> {
     let folder = publisher.journal_dir();
     let found = publisher.blocking("journal", move || Journal::all(&folder)).await;
-    let mut reports = Vec::new();
-    for journal in found.unwrap_or_else(|problem| vec![Err(problem)]) {
-        reports.push(match journal {
-            Ok(journal) => locked(publisher, &journal).await,
-            Err(problem) => unreadable(problem),
-        });
-    }
-    reports
+    let found = stream::iter(found.unwrap_or_else(|problem| vec![Err(problem)]));
+    let recovered = found.map(|journal| async {
+        match journal.map(|journal| (journal.zone.parse::<Name>(), journal)) {
+            Ok((Ok(origin), _)) => of_zone(publisher, &origin).await,
+            Ok((Err(error), journal)) => Some(unreadable(format!("journal of zone {:?}: {error}", journal.zone))),
+            Err(problem) => Some(unreadable(problem)),
+        }
+    });
+    recovered.buffer_unordered(ZONES_MAX).filter_map(future::ready).collect().await
 }
 
-async fn locked(publisher: &Publisher, journal: &Journal) -> ExportReport {
-    match journal.zone.parse::<Name>() {
-        Ok(origin) => {
-            let lock = publisher.zone_lock(&origin);
-            let _alone = lock.lock().await;
-            recover(publisher, &origin, journal).await
-        }
-        Err(error) => unreadable(format!("journal of zone {:?}: {error}", journal.zone)),
+/// One zone; `None`: its last transaction has ended.
+pub(super) async fn of_zone(publisher: &Publisher, origin: &Name) -> Option<ExportReport> {
+    let lock = publisher.zone_lock(origin);
+    let _alone = lock.lock().await;
+    // Not before: whoever had the lock may have ended it, and begun another.
+    let (folder, zone) = (publisher.journal_dir(), origin.clone());
+    match publisher.blocking("journal", move || Journal::of_zone(&folder, &zone)).await {
+        Ok(journal) => Some(recover(publisher, origin, &journal?).await),
+        Err(problem) => Some(unreadable(problem)),
     }
 }
 

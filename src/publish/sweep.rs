@@ -22,21 +22,22 @@ impl Publisher {
     }
 
     /// Removes the temp files beside these zone files, included ones among them, that are ours and that
-    /// no journal names. To be called after [`Publisher::recover`], while no export runs. Says what it
-    /// has removed; what cannot be looked at stays.
+    /// no journal names. To be called after [`Publisher::recover`]. Says what it has removed; what cannot
+    /// be looked at stays.
     pub async fn sweep(&self, targets: Vec<PathBuf>) -> Vec<PathBuf> {
         let (begin, journals) = (self.temp_begin(), self.journal_dir());
         let sweep = move || {
             let folder = |target: PathBuf| Some(files::folder(&files::resolve(&target).ok()?).to_owned());
             let folders: BTreeSet<PathBuf> = targets.into_iter().filter_map(folder).collect();
+            // Before the journals: an export writes its journal before its temp files, and removes it after them.
+            let found: Vec<PathBuf> = folders.iter().flat_map(|folder| leftovers(folder, &begin)).collect();
             // Where a journal cannot be read, nobody knows what it names.
             let journals = Journal::all(&journals)?.into_iter().collect::<Result<Vec<Journal>, String>>()?;
             let named = |path: &Path| {
                 let of = |journal: &Journal| journal.temp == path || files::aside(&journal.temp) == path;
                 journals.iter().any(|journal| of(journal) || journal.included.iter().any(of))
             };
-            let found = folders.iter().flat_map(|folder| leftovers(folder, &begin));
-            Ok(found.filter(|path| !named(path) && files::remove(path).is_ok()).collect())
+            Ok(found.into_iter().filter(|path| !named(path) && files::remove(path).is_ok()).collect())
         };
         self.blocking("sweep", sweep).await.unwrap_or_default()
     }

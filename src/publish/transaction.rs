@@ -379,7 +379,7 @@ impl Transaction<'_> {
     /// It is served; what fails now is worth a word, but takes nothing back.
     async fn finish(&self, journal: &Journal, compared: usize) -> Result<(ExportResult, String), Cut> {
         let mut detail = format!("nsd serves serial {} of {}", self.job.serial, journal.target.display());
-        if journal.target != self.job.target {
+        if files::is_elsewhere(&self.job.target, &journal.target) {
             detail.push_str(&format!(" (through the link {})", self.job.target.display()));
         }
         if compared > 0 {

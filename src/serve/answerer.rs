@@ -90,8 +90,8 @@ impl Answerer {
             (Response::Verify(max), Some(transfers)) => {
                 room.clear();
                 match transfers.answer_signed(&table, query, &limits, &client, max, room) {
-                    true => Outcome::Reply(room.len()),
-                    false => Outcome::Drop,
+                    Some(_) => Outcome::Reply(room.len()),
+                    None => Outcome::Drop,
                 }
             }
             (Response::Relay, _) if self.relay.is_some() => Outcome::Relay,
@@ -99,7 +99,7 @@ impl Answerer {
         }
     }
 
-    /// Nsd's reply, or SERVFAIL; and what is to be counted. `None`: there is none.
+    /// Nsd's reply, or what we can say without it; and what is to be counted. `None`: there is none.
     pub async fn relayed(
         &self,
         upstream: &mut Upstream,
@@ -111,12 +111,11 @@ impl Answerer {
             Ok(reply) => (Some(reply), Relayed::Answered),
             Err(why) => {
                 let client = Client { address: client.ip(), now_s: now_s() };
-                let mut room = vec![0; REPLY_ROOM];
+                let mut room = vec![0; MESSAGE_MAX];
                 match failure(&self.live.load(), query, UNANSWERED, &self.limits, &client, &mut room) {
-                    Response::Reply(answer) => room.truncate(answer.len),
-                    _ => return (None, why),
+                    Response::Reply(answer) => (Some(room[..answer.len].to_vec()), why),
+                    _ => (None, why),
                 }
-                (Some(room), why)
             }
         }
     }

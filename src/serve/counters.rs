@@ -5,10 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::dns::message::HEADER_LEN;
+use crate::dns::name::wire_len;
 use crate::health::family::Family;
 
-/// Response codes that the header can hold. BADVERS shows in OPT only and counts as NOERROR here.
-const RCODES: usize = 16;
+/// Response codes that are told apart: up to BADCOOKIE, the last one that DNS itself has (RFC 6895 section
+/// 2.3). Higher ones count by what the header holds of them.
+const RCODES: usize = 24;
+/// Upper bounds of the buckets of response sizes, in octets; one more bucket has no bound.
+pub const BOUNDS_OCTETS: [usize; 7] = [64, 128, 256, 512, 1_232, 4_096, 16_384];
 /// Upper bounds of the buckets of durations, in nanoseconds; one more bucket has no bound.
 pub const BOUNDS_NS: [u64; 14] = [
     1_000,
@@ -57,11 +62,11 @@ pub enum Request {
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Relayed {
     Answered,
-    /// nsd did not answer in time: SERVFAIL.
+    /// nsd did not answer in time: we did, from our own copy of the zone or with SERVFAIL.
     Timeout,
-    /// nsd does not listen, or the connection failed: SERVFAIL.
+    /// nsd does not listen, or the connection failed: the same.
     Unreachable,
-    /// Too many requests were waiting: SERVFAIL.
+    /// Too many requests were waiting: the same.
     Full,
     /// A datagram that answers nothing that was asked: thrown away.
     Stray,
@@ -131,6 +136,14 @@ pub struct Durations {
     pub sum_ns: u64,
 }
 
+/// Sizes of responses at one moment.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Sizes {
+    /// By [`BOUNDS_OCTETS`], not cumulative.
+    pub buckets: [u64; SIZES],
+    pub sum_octets: u64,
+}
+
 /// The counters of one thread or listener, on cache lines of its own.
 #[repr(align(128))]
 pub struct Block {
@@ -141,10 +154,13 @@ pub struct Block {
     answered: Histogram,
 }
 
-const TALLIES: usize = Request::ALL.len() + Relayed::ALL.len() + RCODES + 1;
+const SIZES: usize = BOUNDS_OCTETS.len() + 1;
+const TALLIES: usize = OCTETS_AT + 1;
 const RELAYED_AT: usize = Request::ALL.len();
 const RCODES_AT: usize = RELAYED_AT + Relayed::ALL.len();
 const TRUNCATED_AT: usize = RCODES_AT + RCODES;
+const SIZES_AT: usize = TRUNCATED_AT + 1;
+const OCTETS_AT: usize = SIZES_AT + SIZES;
 
 /// Counts of one batch.
 pub struct Tally([u64; TALLIES]);
@@ -164,11 +180,32 @@ impl Tally {
         self.0[RELAYED_AT + result as usize] += 1;
     }
 
-    /// Counts code and truncation of a reply that leaves.
+    /// Counts code, truncation and size of a reply that leaves.
     pub fn reply(&mut self, message: &[u8]) {
         let [_, _, high, low, ..] = message else { return };
-        self.0[RCODES_AT + usize::from(low & 0x0f)] += 1;
+        let rcode = usize::from(low & 0x0f);
+        let whole = rcode | usize::from(rcode_high(message)) << 4;
+        self.0[RCODES_AT + if whole < RCODES { whole } else { rcode }] += 1;
         self.0[TRUNCATED_AT] += u64::from(high & 0x02 != 0);
+        let bucket = BOUNDS_OCTETS.iter().position(|bound| message.len() <= *bound).unwrap_or(BOUNDS_OCTETS.len());
+        self.0[SIZES_AT + bucket] += 1;
+        self.0[OCTETS_AT] += message.len() as u64;
+    }
+}
+
+/// The bits of the response code that OPT holds (RFC 6891 section 6.1.3). Only replies with nothing but an OPT
+/// record are looked at: those with a code that needs it have nothing else.
+fn rcode_high(message: &[u8]) -> u8 {
+    let Some([0, questions @ 0..=1, 0, 0, 0, 0, 0, 1]) = message.get(4..HEADER_LEN) else { return 0 };
+    let question_len = match questions {
+        0 => 0,
+        _ => wire_len(&message[HEADER_LEN..]).map_or(usize::MAX, |name_len| name_len + 4),
+    };
+    let opt = message.get(HEADER_LEN..).and_then(|rest| rest.get(question_len..));
+    // Root label, type 41, payload size; then the code's high bits.
+    match opt {
+        Some([0, 0, 41, _, _, high, ..]) => *high,
+        _ => 0,
     }
 }
 
@@ -196,6 +233,13 @@ impl Durations {
     fn add(&mut self, other: &Durations) {
         self.buckets.iter_mut().zip(other.buckets).for_each(|(sum, count)| *sum += count);
         self.sum_ns += other.sum_ns;
+    }
+}
+
+impl Sizes {
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
     }
 }
 
@@ -260,14 +304,24 @@ impl Counters {
                 *sum += total(RCODES_AT + rcode);
             }
             snapshot.truncated += total(TRUNCATED_AT);
-            let durations = block.answered.read();
-            match snapshot.answered.iter_mut().find(|(transport, _)| *transport == block.transport) {
-                Some((_, sum)) => sum.add(&durations),
-                None => snapshot.answered.push((block.transport, durations)),
+            let sizes = of_transport(&mut snapshot.sizes, block.transport);
+            for (bucket, sum) in sizes.buckets.iter_mut().enumerate() {
+                *sum += total(SIZES_AT + bucket);
             }
+            sizes.sum_octets += total(OCTETS_AT);
+            of_transport(&mut snapshot.answered, block.transport).add(&block.answered.read());
         }
         snapshot
     }
+}
+
+/// The entry of a transport; made if it is not there.
+fn of_transport<T: Default>(all: &mut Vec<(Transport, T)>, wanted: Transport) -> &mut T {
+    let at = all.iter().position(|(transport, _)| *transport == wanted).unwrap_or_else(|| {
+        all.push((wanted, T::default()));
+        all.len() - 1
+    });
+    &mut all[at].1
 }
 
 /// All counts at one moment.
@@ -276,10 +330,11 @@ pub struct Snapshot {
     pub requests: Vec<((Transport, Family, Request), u64)>,
     /// In the order of [`Relayed::ALL`].
     pub relayed: [u64; Relayed::ALL.len()],
-    /// By the response code in the header.
+    /// By response code, the bits in OPT included.
     pub rcodes: [u64; RCODES],
     /// Replies with TC.
     pub truncated: u64,
+    pub sizes: Vec<(Transport, Sizes)>,
     pub swaps: Durations,
     /// From the arrival of queries to their answers' departure, of a sample.
     pub answered: Vec<(Transport, Durations)>,
@@ -319,6 +374,31 @@ mod tests {
         assert_eq!(snapshot.requests(Request::Answered), 5);
         assert!(snapshot.requests.contains(&((Transport::Udp, Family::Ipv4, Request::Answered), 4)));
         assert_eq!((snapshot.rcodes[3], snapshot.truncated, snapshot.relayed(Relayed::Timeout)), (3, 3, 1));
+    }
+
+    #[test]
+    fn sizes_and_codes_of_replies() {
+        let counters = Counters::default();
+        let block = counters.block(Transport::Udp, Family::Ipv4);
+        let mut tally = Tally::default();
+        let opt = |rcode_high: u8| [&[0, 0, 41, 4, 208, rcode_high][..], &[0; 5]].concat();
+        let header = |low: u8, questions: u8| [0, 0, 0x80, low, 0, questions, 0, 0, 0, 0, 0, 1];
+        let question = b"\x03www\0\0\x01\0\x01";
+        let badvers = [&header(0, 1)[..], question, &opt(1)].concat();
+        tally.reply(&badvers);
+        tally.reply(&[&header(7, 0)[..], &opt(1)].concat());
+        // A code that nobody has heard of counts by its lower half, as does an OPT cut off.
+        tally.reply(&[&header(5, 1)[..], question, &opt(9)].concat());
+        tally.reply(&badvers[..badvers.len() - 7]);
+        tally.reply(&header(0, 1));
+        tally.reply(&[&[0; 12][..], &[0; 1_220]].concat());
+        tally.reply(&[0; 20_000]);
+        block.add(&mut tally);
+        let snapshot = counters.snapshot();
+        assert_eq!([0, 5, 16, 23].map(|rcode| snapshot.rcodes[rcode]), [4, 1, 1, 1]);
+        let (transport, sizes) = snapshot.sizes[0];
+        assert_eq!((transport, sizes.count(), sizes.buckets), (Transport::Udp, 7, [5, 0, 0, 0, 1, 0, 0, 1]));
+        assert_eq!(sizes.sum_octets, (32 + 23 + 32 + 25 + 12 + 1_232 + 20_000) as u64);
     }
 
     #[test]

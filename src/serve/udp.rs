@@ -11,20 +11,21 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::dns::message::Query;
 use crate::health::family::Family;
-use crate::table::respond::{Answer, Client, Limits, Response, failure, respond, slip};
+use crate::table::respond::{Answer, Client, Limits, Response, Subject, failure, is_known_client, respond, slip};
 use crate::table::{Live, Table};
 
 use super::counters::{Block, Counters, Request, Tally, Transport};
 use super::proxy;
 use super::relay::{self, udp::Relay};
-use super::rrl::{Judgement, Limiter};
+use super::rrl::{Judgement, Limiter, subject_of};
 use super::sys::batch::{Batch, Envelope};
 use super::sys::{self, Calls, Ready, source};
 use super::transfer::Transfers;
 
 /// Receive buffer asked for, in octets: what arrives during a hiccup waits here. The system may give less.
-const RECEIVE_BUFFER: usize = 4 << 20;
+pub const RECEIVE_BUFFER: usize = 4 << 20;
 /// Longest query taken, in octets.
 const QUERY_MAX: usize = 4_096;
 /// Longest reply sent, in octets; relayed ones included.
@@ -95,7 +96,7 @@ fn bind_one(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
 }
 
 fn prepare(socket: &UdpSocket) -> io::Result<()> {
-    // A smaller buffer is no reason not to serve.
+    // A smaller buffer is no reason not to serve; see scarce_buffer().
     let _ = socket2::SockRef::from(socket).set_recv_buffer_size(RECEIVE_BUFFER);
     // A unit may have made it non-blocking: our threads wait on it.
     socket.set_nonblocking(false)?;
@@ -103,6 +104,14 @@ fn prepare(socket: &UdpSocket) -> io::Result<()> {
         true => source::enable(socket),
         false => Ok(()),
     }
+}
+
+/// What the system gives these sockets as receive buffer, in octets, if that is less than was asked for.
+pub fn scarce_buffer(sockets: &[UdpSocket]) -> Option<usize> {
+    // Linux tells twice what it was asked for: the other half is its own book-keeping.
+    let own_share = if cfg!(target_os = "linux") { 2 } else { 1 };
+    let given = |socket| socket2::SockRef::from(socket).recv_buffer_size().ok().map(|octets| octets / own_share);
+    sockets.iter().filter_map(given).min().filter(|given| *given < RECEIVE_BUFFER)
 }
 
 /// The threads that serve a set of sockets, until it is stopped.
@@ -259,14 +268,15 @@ impl Worker {
                 }
                 (Response::Verify(max), _) => {
                     let (mut reply, client) = (Vec::new(), outgoing.client(envelope));
-                    let answered = transfers.as_ref().is_some_and(|transfers| {
-                        transfers.answer_signed(&table, query, limits, &client, max, &mut reply)
-                    });
-                    let spare = outgoing.spare();
-                    if answered && reply.len() <= spare.len() {
-                        spare[..reply.len()].copy_from_slice(&reply);
-                        outgoing.push(reply.len(), envelope, tally);
-                        tally.request(Request::Answered);
+                    let signed = transfers
+                        .as_ref()
+                        .and_then(|transfers| transfers.answer_signed(&table, query, limits, &client, max, &mut reply));
+                    let room = outgoing.spare().get_mut(..reply.len());
+                    if let (Some(is_good), Some(room)) = (signed, room) {
+                        room.copy_from_slice(&reply);
+                        // Who has the key is who it says it is; anybody can make up a signature.
+                        let answer = Answer { len: reply.len(), subject: Subject::ERROR, known_client: is_good };
+                        outgoing.answer(answer, query, envelope, tally);
                     }
                 }
                 (Response::Drop | Response::Relay, _) => tally.request(Request::Dropped),
@@ -356,17 +366,56 @@ impl Outgoing<'_> {
         self.batch.spare()
     }
 
+    /// The largest datagram that leaves, whatever a client can take, in octets.
+    pub fn payload_max(&self) -> u16 {
+        self.limits.payload_max
+    }
+
     fn client(&self, envelope: &Envelope) -> Client {
         Client { address: envelope.client().ip(), now_s: self.now_s }
     }
 
-    /// [`Outgoing::spare`] holds this answer to that query: it leaves, unless its like have too often.
-    pub fn answer(&mut self, answer: Answer, query: &[u8], envelope: &Envelope, tally: &mut Tally) {
-        match self.judge(answer, envelope) {
-            Judgement::Send => {
-                self.push(answer.len, envelope, tally);
-                tally.request(Request::Answered);
+    /// [`Outgoing::spare`] holds this answer of ours to that query.
+    fn answer(&mut self, answer: Answer, query: &[u8], envelope: &Envelope, tally: &mut Tally) {
+        if self.let_go(answer, query, envelope, tally) {
+            tally.request(Request::Answered);
+        }
+    }
+
+    /// What nsd has answered to that query: whole, if it is (not `cut`) and no larger than answers of ours;
+    /// else the client comes back over TCP.
+    pub fn hand_on(&mut self, reply: &[u8], cut: bool, query: &[u8], envelope: &Envelope, tally: &mut Tally) {
+        let Ok(read) = Query::read(query) else { return };
+        let (table, limits, client) = (self.table, self.limits, self.client(envelope));
+        let spare = self.spare();
+        let len = match spare.get_mut(..reply.len()) {
+            Some(copy) if !cut && reply.len() <= limits.reply_max(&read) => {
+                copy.copy_from_slice(reply);
+                copy[..2].copy_from_slice(&query[..2]);
+                reply.len()
             }
+            _ => match slip(table, query, limits, &client, spare) {
+                Response::Reply(short) => short.len,
+                _ => return,
+            },
+        };
+        let known_client = is_known_client(table, &read, limits, &client);
+        self.let_go(Answer { len, subject: subject_of(reply), known_client }, query, envelope, tally);
+    }
+
+    /// The reply to a query that nsd has not answered.
+    pub fn fail(&mut self, query: &[u8], envelope: &Envelope, tally: &mut Tally) {
+        let (table, limits, client) = (self.table, self.limits, self.client(envelope));
+        if let Response::Reply(answer) = failure(table, query, relay::UNANSWERED, limits, &client, self.spare()) {
+            self.let_go(answer, query, envelope, tally);
+        }
+    }
+
+    /// Every reply leaves here, unless its like have too often. True: as it is in [`Outgoing::spare`].
+    fn let_go(&mut self, answer: Answer, query: &[u8], envelope: &Envelope, tally: &mut Tally) -> bool {
+        let judgement = self.judge(answer, envelope);
+        match judgement {
+            Judgement::Send => self.push(answer.len, envelope, tally),
             Judgement::Drop => tally.request(Request::Limited),
             Judgement::Slip => {
                 let client = self.client(envelope);
@@ -376,10 +425,11 @@ impl Outgoing<'_> {
                 }
             }
         }
+        judgement == Judgement::Send
     }
 
     /// Whether the answer in [`Outgoing::spare`] may leave.
-    pub fn judge(&mut self, answer: Answer, envelope: &Envelope) -> Judgement {
+    fn judge(&mut self, answer: Answer, envelope: &Envelope) -> Judgement {
         match self.limiter {
             Some(limiter) if !answer.known_client => {
                 limiter.judge(envelope.client().ip(), &self.batch.spare()[..answer.len], answer.subject, self.now_s)
@@ -388,16 +438,7 @@ impl Outgoing<'_> {
         }
     }
 
-    /// SERVFAIL to this client: nsd has not answered.
-    pub fn fail(&mut self, query: &[u8], envelope: &Envelope, tally: &mut Tally) {
-        let (table, limits, client) = (self.table, self.limits, self.client(envelope));
-        if let Response::Reply(answer) = failure(table, query, relay::UNANSWERED, limits, &client, self.spare()) {
-            self.push(answer.len, envelope, tally);
-        }
-    }
-
-    /// The first `len` octets of [`Outgoing::spare`] are a reply to this client.
-    pub fn push(&mut self, len: usize, client: &Envelope, tally: &mut Tally) {
+    fn push(&mut self, len: usize, client: &Envelope, tally: &mut Tally) {
         tally.reply(&self.batch.spare()[..len]);
         self.batch.push(len, client);
     }
@@ -406,5 +447,18 @@ impl Outgoing<'_> {
         if !self.batch.is_empty() {
             self.batch.send(self.socket, self.calls);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scarce_receive_buffer_is_noticed() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket2::SockRef::from(&socket).set_recv_buffer_size(65_536).unwrap();
+        assert_eq!(scarce_buffer(&[socket]), Some(65_536));
+        assert_eq!(scarce_buffer(&[]), None, "who serves no DNS needs none");
     }
 }

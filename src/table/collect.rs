@@ -11,7 +11,6 @@ use super::blob::{check_rdata, relative_to};
 use super::compile::{CompileError, Problem};
 use super::denial::{HASH_LEN, label_hash};
 use super::tree::{NodeId, Tree};
-use super::zone_table::Mode;
 
 /// A record with its owner and RDATA put away.
 pub(super) struct Raw {
@@ -42,7 +41,6 @@ pub(super) struct RawNsec3 {
 
 /// The first pass: names into the tree, RDATA into one arena.
 pub(super) struct Collected {
-    pub mode: Mode,
     pub tree: Tree,
     pub raws: Vec<Raw>,
     pub rdata: Vec<u8>,
@@ -52,9 +50,8 @@ pub(super) struct Collected {
 }
 
 impl Collected {
-    pub fn new(mode: Mode) -> Collected {
+    pub fn new() -> Collected {
         Collected {
-            mode,
             tree: Tree::new(),
             raws: Vec::new(),
             rdata: Vec::new(),
@@ -100,9 +97,6 @@ impl Collected {
         self.relative.extend(relative.iter().map(u8::to_ascii_lowercase));
         let full = || fail(Problem::ZoneTooLarge);
         let node = self.tree.insert(&self.relative).ok_or_else(full)?;
-        if !self.matters(record.rtype) {
-            return Ok(());
-        }
         let rdata_at = u32::try_from(self.rdata.len()).map_err(|_| full())?;
         let rdata_len = u16::try_from(record.rdata.len()).map_err(|_| fail(Problem::Rdata))?;
         self.rdata.extend_from_slice(record.rdata);
@@ -116,16 +110,8 @@ impl Collected {
         let (length, label) = relative.split_first()?;
         let hash = label_hash(label).filter(|_| usize::from(*length) == label.len())?;
         let is_signature = record.rtype == Rtype::RRSIG;
-        if self.mode == Mode::Whole {
-            self.nsec3.push(RawNsec3 { hash, is_signature, ttl_s: record.ttl, rdata: record.rdata.into() });
-        }
+        self.nsec3.push(RawNsec3 { hash, is_signature, ttl_s: record.ttl, rdata: record.rdata.into() });
         Some(())
-    }
-
-    /// In an overlay, records of the other types only say that their names exist.
-    fn matters(&self, rtype: Rtype) -> bool {
-        let part_of_overlay = [Rtype::A, Rtype::AAAA, Rtype::CNAME, Rtype::NS, Rtype::SOA, Rtype::DNAME];
-        self.mode == Mode::Whole || part_of_overlay.contains(&rtype)
     }
 }
 

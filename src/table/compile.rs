@@ -39,13 +39,14 @@ pub struct Compiler<'a> {
     /// In lower case.
     origin: Name,
     pools: &'a [Pool],
+    mode: Mode,
     collected: Collected,
 }
 
 impl<'a> Compiler<'a> {
     /// See [`ZoneTable::compile`].
     pub fn new(origin: &Name, pools: &'a [Pool], mode: Mode) -> Compiler<'a> {
-        Compiler { origin: origin.to_lowercase(), pools, collected: Collected::new(mode) }
+        Compiler { origin: origin.to_lowercase(), pools, mode, collected: Collected::new() }
     }
 
     pub fn add(&mut self, record: RecordRef<'_>, slot: Option<Slot>) -> Result<(), CompileError> {
@@ -53,8 +54,8 @@ impl<'a> Compiler<'a> {
     }
 
     pub fn finish(self) -> Result<ZoneTable, CompileError> {
-        let Compiler { origin, pools, collected } = self;
-        let Collected { mode, mut tree, mut raws, rdata, nsec3, is_signed, .. } = collected;
+        let Compiler { origin, pools, mode, collected } = self;
+        let Collected { mut tree, mut raws, rdata, nsec3, is_signed, .. } = collected;
         // The order of the records of one RRset stays that of the file.
         raws.sort_by_key(Raw::key);
         let groups = || raws.chunk_by(|a, b| a.key() == b.key());
@@ -69,7 +70,7 @@ impl<'a> Compiler<'a> {
         tree.settle();
         let mut assembly = Assembly::new(&origin, &tree, &rdata, pools);
         for group in groups() {
-            assembly.rrset(group, mode)?;
+            assembly.rrset(group)?;
         }
         let at_apex = |problem| CompileError { owner: origin.clone(), rtype: Rtype::SOA, problem };
         if is_signed && assembly.failover_rrsets > 0 {
@@ -171,7 +172,7 @@ impl<'a> Assembly<'a> {
     }
 
     /// Takes the records of one RRset.
-    fn rrset(&mut self, group: &[Raw], mode: Mode) -> Result<(), CompileError> {
+    fn rrset(&mut self, group: &[Raw]) -> Result<(), CompileError> {
         let (node, rtype) = (group[0].node, Rtype::from_int(group[0].rtype));
         let rdatas = distinct(group.iter().map(|raw| rdata_of(self.rdata, raw)).collect());
         // All TTLs of an RRset are the same (RFC 2181 section 5.2): the lowest.
@@ -192,9 +193,6 @@ impl<'a> Assembly<'a> {
             self.failover_rrsets += 1;
             let choice = self.choice(group, rtype, ttl_s)?;
             Set::failover(rtype, choice)
-        } else if mode == Mode::Overlay && !matches!(rtype, Rtype::CNAME | Rtype::SOA) {
-            // What nsd answers needs no wire form here.
-            return Ok(());
         } else {
             let added = self.blobs.add(rtype, ttl_s, &rdatas, self.tree);
             let id = added.ok_or_else(|| self.fail(node, rtype, Problem::RrsetTooLarge))?;

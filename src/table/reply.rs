@@ -118,23 +118,25 @@ impl<'o> Reply<'o> {
     pub fn owned(&mut self, section: Section, relative: &[u8], rrset: Rrset<'_>, apex_at: usize) -> bool {
         debug_assert!(rrset.apex_pointers.is_empty());
         let start = self.at;
-        let pointer_len = 2;
-        let stop = start + relative.len() + rrset.bytes.len();
-        if stop > self.end || start > POINTER_MAX {
+        // The first record spells the owner out, and the others point there; but where no pointer
+        // reaches, each spells it out.
+        let spelled = if start > POINTER_MAX { rrset.records } else { 1 };
+        let stop = start + usize::from(spelled) * relative.len() + rrset.bytes.len();
+        if stop > self.end {
             return false;
         }
-        // The first record spells the owner out, the others point there.
-        let first_rest = start + relative.len() + pointer_len;
-        put(self.out, start, relative);
-        put_pointer(self.out, start + relative.len(), apex_at);
-        put(self.out, first_rest, &rrset.bytes[pointer_len..]);
-        let mut record_at = start + relative.len();
+        let (mut at, mut rest) = (start, rrset.bytes);
         for number in 0..rrset.records {
-            if number > 0 {
-                put_pointer(self.out, record_at, start);
+            let rdata_len = u16::from_be_bytes([rest[RDATA_AT - 2], rest[RDATA_AT - 1]]);
+            let (record, behind) = rest.split_at(RDATA_AT + usize::from(rdata_len));
+            let mut owner_at = start;
+            if number < spelled {
+                put(self.out, at, relative);
+                (at, owner_at) = (at + relative.len(), apex_at);
             }
-            let rdata_len = [self.out[record_at + RDATA_AT - 2], self.out[record_at + RDATA_AT - 1]];
-            record_at += RDATA_AT + usize::from(u16::from_be_bytes(rdata_len));
+            put(self.out, at, record);
+            put_pointer(self.out, at, owner_at);
+            (at, rest) = (at + record.len(), behind);
         }
         self.at = stop;
         self.counts[section as usize] += rrset.records;

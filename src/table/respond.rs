@@ -66,7 +66,7 @@ impl Limits {
     }
 
     /// Largest reply to this query.
-    fn reply_max(&self, query: &Query<'_>) -> usize {
+    pub fn reply_max(&self, query: &Query<'_>) -> usize {
         match (self.transport, query.edns) {
             (Transport::Stream, _) => MESSAGE_MAX,
             (Transport::Udp, None) => PLAIN_UDP_MAX,
@@ -183,13 +183,16 @@ pub fn respond(table: &Table, message: &[u8], limits: &Limits, client: &Client, 
         return Response::Verify(limits.reply_max(&query));
     }
     let Some(reply) = Reply::begin(&query, options, limits.reply_max(&query), out) else { return Response::Drop };
-    match walk::answer(table, zone, &query, name, limits, reply) {
+    let mode = table.catalog.zones()[zone].mode();
+    match walk::answer(table, (zone, mode), &query, name, limits, reply) {
         Some((len, subject)) => Response::Reply(Answer { len, subject, known_client: options.known_client }),
         None => elsewhere(&query, options, limits, out),
     }
 }
 
-/// The reply to a query that was relayed in vain: SERVFAIL with an extended error (RFC 8914).
+/// The reply to a query that was relayed in vain: what our own copy of the zone says, which is of the
+/// file that nsd has loaded; without one, SERVFAIL with an extended error (RFC 8914). Who has signed
+/// wants nsd's signature, and gets the error.
 pub fn failure(
     table: &Table,
     message: &[u8],
@@ -200,6 +203,15 @@ pub fn failure(
 ) -> Response {
     let Ok(query) = Query::read(message) else { return Response::Drop };
     let options = read_again(table, &query, limits, client);
+    let name = LowerName::new(query.question.name);
+    let zone = table.catalog.find(name.wire(), name.labels(), query.question.qtype == Rtype::DS);
+    let in_class = matches!(query.question.qclass, Class::IN | Class::ANY);
+    if let (Some(zone), true, false) = (zone, in_class, query.is_signed) {
+        let Some(reply) = Reply::begin(&query, options, limits.reply_max(&query), out) else { return Response::Drop };
+        let whole = walk::answer(table, (zone, Mode::Whole), &query, name, limits, reply);
+        let (len, subject) = whole.expect("nothing of a whole zone is left to nsd");
+        return Response::Reply(Answer { len, subject, known_client: options.known_client });
+    }
     error(&query, options.with_error(why), OptRcode::SERVFAIL, limits, out)
 }
 
@@ -212,6 +224,11 @@ pub fn slip(table: &Table, message: &[u8], limits: &Limits, client: &Client, out
     reply.flags |= flags::TC;
     let len = reply.finish(OptRcode::NOERROR, limits.payload_max);
     Response::Reply(Answer { len, subject: Subject::ERROR, known_client: false })
+}
+
+/// Whether a query carries a cookie of ours, so that its source address is not forged.
+pub fn is_known_client(table: &Table, query: &Query<'_>, limits: &Limits, client: &Client) -> bool {
+    read_again(table, query, limits, client).known_client
 }
 
 /// The options of a query that has been read before.

@@ -10,7 +10,7 @@
 //!    neither ....................... NODATA
 //! ```
 //!
-//! In an overlay only what ends at a failover RRset is ours. In a signed zone each RRset takes its
+//! In an overlay only what ends at a failover RRset is ours, unless nsd is not there. In a signed zone each RRset takes its
 //! signatures along if DO is set, and what is not there is proven not to be (`proof.rs`).
 
 use domain::base::iana::{Class, OptRcode, Rtype};
@@ -33,11 +33,11 @@ const CHAIN_MAX: usize = 16;
 const GLUE_NAMES_MAX: usize = 32;
 const ADDITIONAL_NAMES_MAX: usize = 16;
 
-/// Answers from one zone of the table; returns the length, and what it is about. `None`: the zone is
-/// an overlay and the question is nsd's.
+/// Answers from one zone of the table as if it were of this mode; returns the length, and what it is
+/// about. `None`: it is an overlay and the question is nsd's.
 pub(super) fn answer(
     table: &Table,
-    zone: usize,
+    (zone, mode): (usize, Mode),
     query: &Query<'_>,
     name: LowerName,
     limits: &Limits,
@@ -52,6 +52,7 @@ pub(super) fn answer(
     let mut walk = Walk {
         table,
         zone,
+        mode,
         serial,
         qtype: query.question.qtype,
         reply,
@@ -80,6 +81,7 @@ pub(super) fn answer(
 pub(super) struct Walk<'t, 'o> {
     table: &'t Table,
     pub(super) zone: &'t ZoneTable,
+    mode: Mode,
     serial: u32,
     qtype: Rtype,
     pub(super) reply: Reply<'o>,
@@ -87,8 +89,7 @@ pub(super) struct Walk<'t, 'o> {
     pub(super) apex_at: usize,
     /// The name that is looked for now, always one of this zone.
     pub(super) name: LowerName,
-    /// Where that name stands in the reply, written out in front of the apex. A chain of CHAIN_MAX
-    /// is shorter than what a pointer reaches.
+    /// Where that name stands in the reply, written out in front of the apex; see `is_nameable`.
     owner_at: usize,
     /// The nodes whose CNAME or DNAME was followed, and how many.
     seen: [NodeId; CHAIN_MAX],
@@ -189,7 +190,7 @@ impl<'t> Walk<'t, '_> {
     fn any(&mut self, id: NodeId) -> Step {
         for set in self.zone.sets(self.zone.tree.node(id)) {
             let (outcome, failover) = self.zone.outcome(*set, &self.table.picks);
-            let ours = failover || self.zone.mode == Mode::Whole;
+            let ours = failover || self.mode == Mode::Whole;
             if ours && outcome.blob != WITHDRAWN {
                 return self.positive(id, *set);
             }
@@ -199,7 +200,7 @@ impl<'t> Walk<'t, '_> {
 
     fn positive(&mut self, id: NodeId, set: Set) -> Step {
         let (outcome, failover) = self.zone.outcome(set, &self.table.picks);
-        if !failover && self.zone.mode == Mode::Overlay {
+        if !failover && self.mode == Mode::Overlay {
             return Step::NotOurs;
         }
         if outcome.blob == WITHDRAWN {
@@ -372,12 +373,12 @@ impl<'t> Walk<'t, '_> {
                 relative_to(target, self.zone.origin.wire()).is_some() && self.name.set(&[target])
             }
         };
-        if in_zone { Step::Again } else { self.fixed(|_| Step::Done(OptRcode::NOERROR)) }
+        if in_zone && self.is_nameable() { Step::Again } else { self.fixed(|_| Step::Done(OptRcode::NOERROR)) }
     }
 
     /// RFC 6672 section 3.2: the DNAME, and a CNAME made from it for the name in question.
     fn dname(&mut self, id: NodeId) -> Step {
-        if self.zone.mode == Mode::Overlay {
+        if self.mode == Mode::Overlay {
             return Step::NotOurs;
         }
         if self.steps == CHAIN_MAX {
@@ -413,12 +414,22 @@ impl<'t> Walk<'t, '_> {
         }
         self.owner_at = start + RDATA_AT;
         let in_zone = relative_to(name, zone.origin.wire()).is_some() && self.name.set(&[name]);
-        if in_zone && self.qtype != Rtype::CNAME { Step::Again } else { Step::Done(OptRcode::NOERROR) }
+        if in_zone && self.is_nameable() && self.qtype != Rtype::CNAME {
+            Step::Again
+        } else {
+            Step::Done(OptRcode::NOERROR)
+        }
+    }
+
+    /// Pointers reach the current name and those above it. Long signatures can push it out of reach:
+    /// then the chain ends, and the client asks for the rest of it.
+    fn is_nameable(&self) -> bool {
+        self.owner_at + NAME_MAX <= POINTER_MAX
     }
 
     /// An end that no decision can move: in an overlay it is nsd's.
     fn fixed(&mut self, end: impl FnOnce(&mut Self) -> Step) -> Step {
-        match self.zone.mode {
+        match self.mode {
             Mode::Overlay => Step::NotOurs,
             Mode::Whole => end(self),
         }

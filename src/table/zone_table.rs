@@ -14,7 +14,7 @@ use super::tree::{Node, Tree};
 /// Which questions about a zone are ours.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mode {
-    /// The failover RRsets, and what leads to them by CNAME; all else is nsd's.
+    /// The failover RRsets, and what leads to them by CNAME; all else is nsd's, for as long as it answers.
     Overlay,
     /// The whole zone, authoritatively.
     Whole,
@@ -86,8 +86,7 @@ impl ZoneTable {
         self.mode
     }
 
-    /// Whether the zone was signed elsewhere (it has RRSIG or NSEC3 records). Always false for an
-    /// overlay, which knows nothing of them.
+    /// Whether the zone was signed elsewhere (it has RRSIG or NSEC3 records).
     pub fn is_signed(&self) -> bool {
         self.signed.is_some()
     }

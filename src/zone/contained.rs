@@ -97,11 +97,7 @@ fn verify(zone: &Zone, text: &[u8]) -> Result<(), EditError> {
             ZoneRecord { record, tag, withdrawn: line.is_withdrawn(), entry }
         });
         if found.as_ref() != Some(&intended) {
-            return Err(EditError::Changed {
-                line: zone.document().at(entry).number(),
-                owner: intended.record.owner.to_string(),
-                rtype: intended.record.rtype,
-            });
+            return Err(EditError::changed(zone, &intended));
         }
     }
     Ok(())

@@ -144,10 +144,13 @@ impl Cuts<'_> {
         false
     }
 
+    /// Whether an owner has records of one of these types. An owner may have very many of others.
     fn has(&self, owner: u64, types: &[Rtype]) -> bool {
-        let from = self.keys.partition_point(|key| key.owner < owner);
-        let of_owner = self.keys[from..].iter().take_while(|key| key.owner == owner);
-        of_owner.into_iter().any(|key| types.iter().any(|rtype| rtype.to_int() == key.rtype))
+        let found = |rtype: u16| {
+            let from = self.keys.partition_point(|key| (key.owner, key.rtype) < (owner, rtype));
+            self.keys.get(from).is_some_and(|key| (key.owner, key.rtype) == (owner, rtype))
+        };
+        types.iter().any(|rtype| found(rtype.to_int()))
     }
 
     fn key_of(&self, entry: u32) -> Option<u64> {

@@ -38,6 +38,7 @@ impl<'a> Parser<'a, '_> {
                 {
                     self.reading.inherited.default_ttl = Some(ttl);
                     self.reading.inherited.ttl_differs = false;
+                    self.reading.ttl_from.get_or_insert(self.reading.entries.len());
                 }
             }
             b"$INCLUDE" => self.include(outline, arguments),
@@ -246,7 +247,7 @@ mod tests {
 
     use super::*;
     use crate::zone::diagnostic::Diagnostic;
-    use crate::zone::edit::{Edit, EditError, Edited, apply};
+    use crate::zone::edit::{Edit, EditError, Edited, Refusal, apply};
     use crate::zone::source::Source;
     use crate::zone::{Zone, ZoneRecord};
 
@@ -391,13 +392,13 @@ mod tests {
         let both = edited(twice, &[("f", text)], &both).unwrap();
         assert_eq!((both.zone, both.included), (None, only.included));
         let half = edited(twice, &[("f", text)], &[moved]).unwrap_err();
-        assert!(matches!(half, EditError::Changed { .. }), "{half}");
+        assert!(matches!(half, EditError::Refused(Refusal::Changed { .. }, _)), "{half}");
         let out = [Edit::Withdraw { entry: 2 }, Edit::Withdraw { entry: 3 }];
         let out = edited(twice, &[("f", text)], &out).unwrap();
         assert_eq!(out.included[0].bytes, format!(";nsd-failover:withdrawn {text}").into_bytes());
         // The line that leans on it stands in the other file.
         let lean = edited("$INCLUDE f\n TXT x\n", &[("f", text)], &[Edit::Withdraw { entry: 2 }]).unwrap_err();
-        assert!(matches!(lean, EditError::Changed { line: 5, .. }), "{lean}");
+        assert!(lean.to_string().starts_with("z:5:1: error: the TXT record of w.example.org. would change"), "{lean}");
     }
 
     #[test]

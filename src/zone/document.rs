@@ -10,7 +10,7 @@ use domain::base::iana::Rtype;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Severity};
 use super::lexer::Lexer;
-use super::parser;
+use super::parser::{self, Attribute};
 use super::source::{Included, NoSource, Source};
 use super::tag::{self, Comment, Tag};
 use crate::dns::name::{Name, NameError, wire_from_text};
@@ -36,6 +36,8 @@ pub struct Document {
     pub(super) entries: Vec<Entry>,
     /// Which text the entries stand in: from this one on, until the next run.
     pub(super) runs: Vec<Run>,
+    /// The first entry behind a `$TTL`: those before it that state no TTL inherit that of a record.
+    pub(super) ttl_from: usize,
     pub(super) diagnostics: Diagnostics,
 }
 
@@ -379,9 +381,16 @@ impl<'a> Line<'a> {
         })
     }
 
-    /// The line of the file that the record starts in, from 1.
-    pub(super) fn number(&self) -> usize {
-        let bytes = self.bytes();
-        1 + bytes[..(self.entry.start as usize).min(bytes.len())].iter().filter(|&&octet| octet == b'\n').count()
+    /// Whether the owner is written in this record, not inherited.
+    pub(super) fn states_owner(&self) -> bool {
+        self.entry.owner_len > 0 && self.entry.owner >= self.entry.start
+    }
+
+    /// Whether the TTL is written in this record, not inherited.
+    pub(super) fn states_ttl(&self) -> bool {
+        let mut fields = Vec::new();
+        Lexer::fields_within(self.bytes(), self.entry.start as usize..self.entry.rdata as usize, &mut fields);
+        let behind_owner = fields.iter().skip(usize::from(self.states_owner()));
+        behind_owner.into_iter().any(|field| matches!(parser::attribute(field), Some(Attribute::Ttl)))
     }
 }

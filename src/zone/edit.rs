@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use domain::base::iana::Rtype;
 
+use super::diagnostic::{Diagnostic, Severity};
 use super::document::{Document, Line, Provenance, Text, WITHDRAWN};
 use super::source::{Included, Source};
 use super::{Zone, ZoneRecord};
@@ -59,7 +60,7 @@ pub fn write(zone: &Zone, edits: &[Edit]) -> Result<Edited, EditError> {
     splices.sort_by(|a, b| (&a.file, a.span.start, a.span.end).cmp(&(&b.file, b.span.start, b.span.end)));
     let mut edited = Edited::default();
     for of_file in splices.chunk_by(|a, b| a.file == b.file) {
-        let bytes = cut(&document.texts[of_file[0].text].bytes, of_file)?;
+        let bytes = cut(document, of_file)?;
         match &of_file[0].file {
             None => edited.zone = Some(bytes),
             Some(file) => edited.included.push(EditedFile { file: file.clone(), bytes }),
@@ -69,7 +70,8 @@ pub fn write(zone: &Zone, edits: &[Edit]) -> Result<Edited, EditError> {
 }
 
 /// One text with its splices, which are in order.
-fn cut(bytes: &[u8], splices: &[Splice]) -> Result<Vec<u8>, EditError> {
+fn cut(document: &Document, splices: &[Splice]) -> Result<Vec<u8>, EditError> {
+    let bytes = &document.texts[splices[0].text].bytes;
     let mut out = Vec::with_capacity(bytes.len() + splices.len() * 8);
     let mut at = 0;
     let mut before: Option<&Splice> = None;
@@ -79,7 +81,7 @@ fn cut(bytes: &[u8], splices: &[Splice]) -> Result<Vec<u8>, EditError> {
             continue;
         }
         if splice.span.start < at {
-            return Err(EditError::Twice { line: line(bytes, splice.span.start) });
+            return Err(EditError::refused(document, splice.text, splice.span.clone(), Refusal::Twice));
         }
         out.extend_from_slice(&bytes[at..splice.span.start]);
         out.extend_from_slice(&splice.replacement);
@@ -115,52 +117,66 @@ fn splice(zone: &Zone, edit: &Edit) -> Result<Splice, EditError> {
         return Err(EditError::NoEntry);
     }
     let found = document.at(index);
+    let refused = |refusal| EditError::refused(document, found.text, found.entry.span(), refusal);
+    let (span, replacement) = place(found, edit).map_err(refused)?;
+    let file = (found.text != 0).then(|| found.file().to_owned());
+    Ok(Splice { file, text: found.text, span, replacement })
+}
+
+/// What an edit replaces, and by what.
+fn place(found: Line<'_>, edit: &Edit) -> Result<(Range<usize>, Vec<u8>), Refusal> {
     let start = found.entry.start as usize;
-    // Counted in the text from its start: only for those who read it.
-    let number = || found.number();
-    if !found.is_written() {
-        return Err(EditError::Generated { line: number() });
-    }
-    let (span, replacement) = match *edit {
+    match *edit {
         Edit::Address { address, .. } => {
             let fits = match address {
                 IpAddr::V4(_) => found.entry.rtype() == Rtype::A,
                 IpAddr::V6(_) => found.entry.rtype() == Rtype::AAAA,
             };
             if !fits {
-                return Err(EditError::Family { line: number(), address });
+                return Err(Refusal::Family { address });
             }
-            (field_span(found, 0)?, address.to_string().into_bytes())
+            Ok((field_span(found, ADDRESS)?, address.to_string().into_bytes()))
         }
-        Edit::Serial(serial) => (field_span(found, 2)?, serial.to_string().into_bytes()),
+        Edit::Serial(serial) => Ok((field_span(found, SERIAL)?, serial.to_string().into_bytes())),
         Edit::Withdraw { .. } => {
             if !found.entry.is_tagged() || found.is_withdrawn() {
-                return Err(EditError::NotPublished { line: number() });
+                return Err(Refusal::NotPublished);
             }
-            if found.bytes()[found.entry.span()].contains(&b'\n') {
-                return Err(EditError::SpansLines { line: number() });
-            }
-            (start..start, WITHDRAWN.to_vec())
+            can_be_withdrawn(found).map(|()| (start..start, WITHDRAWN.to_vec()))
         }
         Edit::Restore { .. } => {
             if !found.is_withdrawn() {
-                return Err(EditError::NotWithdrawn { line: number() });
+                return Err(Refusal::NotWithdrawn);
             }
-            (start - WITHDRAWN.len()..start, Vec::new())
+            Ok((start - WITHDRAWN.len()..start, Vec::new()))
         }
-    };
-    let file = (found.text != 0).then(|| found.file().to_owned());
-    Ok(Splice { file, text: found.text, span, replacement })
+    }
+}
+
+/// The field of an A or AAAA record's RDATA that holds the address.
+pub(super) const ADDRESS: usize = 0;
+/// The field of the SOA's RDATA that holds the serial.
+pub(super) const SERIAL: usize = 2;
+
+/// Whether a record can be commented out by a marker at its start.
+pub(super) fn can_be_withdrawn(found: Line<'_>) -> Result<(), Refusal> {
+    match found.bytes()[found.entry.span()].contains(&b'\n') {
+        true => Err(Refusal::SpansLines),
+        false => Ok(()),
+    }
 }
 
 /// Where a field of the RDATA lies; RFC 3597 RDATA has no fields to edit.
-fn field_span(found: Line<'_>, index: usize) -> Result<Range<usize>, EditError> {
+pub(super) fn field_span(found: Line<'_>, index: usize) -> Result<Range<usize>, Refusal> {
+    if !found.is_written() {
+        return Err(Refusal::Generated);
+    }
     let mut fields = Vec::new();
     found.rdata_fields(&mut fields);
     let generic = fields.first().is_some_and(|first| !first.quoted && first.text == br"\#");
     match fields.get(index) {
         Some(field) if !generic => Ok(field.at..field.at + field.text.len()),
-        _ => Err(EditError::Generic { line: found.number() }),
+        _ => Err(Refusal::Generic),
     }
 }
 
@@ -172,8 +188,8 @@ pub fn holes(zone: &Zone) -> Option<Vec<Range<usize>>> {
     let mut holes = Vec::new();
     for (entry, line) in document.lines().enumerate().filter(|(_, line)| own(line)) {
         let span = match entry == zone.soa_entry() {
-            true => field_span(line, 2).ok()?,
-            false if line.entry.is_tagged() && !line.is_withdrawn() => field_span(line, 0).ok()?,
+            true => field_span(line, SERIAL).ok()?,
+            false if line.entry.is_tagged() && !line.is_withdrawn() => field_span(line, ADDRESS).ok()?,
             false => continue,
         };
         let text = std::str::from_utf8(&line.bytes()[span.clone()]).ok()?;
@@ -257,11 +273,7 @@ pub fn verify(zone: &Zone, edits: &[Edit], written: &Document) -> Result<(), Edi
         let mut intended = zone.record(entry);
         these.iter().for_each(|(_, edit)| intend(&mut intended, edit));
         if after.and_then(|after| record(after, entry)).as_ref() != Some(&intended) {
-            return Err(EditError::Changed {
-                line: before.number(),
-                owner: intended.record.owner.to_string(),
-                rtype: intended.record.rtype,
-            });
+            return Err(EditError::changed(zone, &intended));
         }
     }
     match found.next() {
@@ -294,35 +306,69 @@ fn record(line: Line<'_>, entry: usize) -> Option<ZoneRecord> {
     Some(ZoneRecord { record, tag, withdrawn: line.is_withdrawn(), entry })
 }
 
-fn line(bytes: &[u8], at: usize) -> usize {
-    1 + bytes[..at.min(bytes.len())].iter().filter(|&&octet| octet == b'\n').count()
-}
-
 /// Why an edit was not made. The text is as it was.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum EditError {
     #[error("there is no such record")]
     NoEntry,
-    #[error("line {line}: {address} is of the other address family")]
-    Family { line: usize, address: IpAddr },
-    #[error("line {line}: RFC 3597 RDATA (`\\#`) is not edited; write the record in its own format")]
-    Generic { line: usize },
-    #[error("line {line}: a record that $GENERATE makes is in no file")]
-    Generated { line: usize },
-    #[error("line {line}: only a published failover record can be withdrawn")]
-    NotPublished { line: usize },
-    #[error("line {line}: a record that spans lines cannot be withdrawn; write it on one line")]
-    SpansLines { line: usize },
-    #[error("line {line}: the record is not withdrawn")]
-    NotWithdrawn { line: usize },
-    #[error("line {line}: edited twice")]
-    Twice { line: usize },
-    #[error(
-        "line {line}: the {rtype} record of {owner} would change with the edit; if the line before it is to be withdrawn, write owner and TTL on this line too"
-    )]
-    Changed { line: usize, owner: String, rtype: Rtype },
+    /// At this place of the zone's text.
+    #[error("{1}")]
+    Refused(Refusal, Box<Diagnostic>),
     #[error("the edited text is not a zone: {0}")]
     Unreadable(String),
+}
+
+impl EditError {
+    fn refused(document: &Document, text: usize, span: Range<usize>, refusal: Refusal) -> EditError {
+        let diagnostic = refusal.at(document, text, span);
+        EditError::Refused(refusal, Box::new(diagnostic))
+    }
+
+    /// A record that is another one after the edit than was meant.
+    pub(super) fn changed(zone: &Zone, intended: &ZoneRecord) -> EditError {
+        let line = zone.document().at(intended.entry);
+        let (owner, rtype) = (intended.record.owner.to_string(), intended.record.rtype);
+        EditError::refused(zone.document(), line.text, line.entry.span(), Refusal::Changed { owner, rtype })
+    }
+}
+
+/// What speaks against an edit.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    #[error("{address} is of the other address family")]
+    Family { address: IpAddr },
+    #[error("RFC 3597 RDATA (`\\#`) is not edited")]
+    Generic,
+    #[error("a record that $GENERATE makes is in no file")]
+    Generated,
+    #[error("only a published failover record can be withdrawn")]
+    NotPublished,
+    #[error("a record that spans lines cannot be withdrawn")]
+    SpansLines,
+    #[error("the record is not withdrawn")]
+    NotWithdrawn,
+    #[error("edited twice")]
+    Twice,
+    #[error("the {rtype} record of {owner} would change with the edit")]
+    Changed { owner: String, rtype: Rtype },
+}
+
+impl Refusal {
+    /// The same with its place.
+    pub(super) fn at(&self, document: &Document, text: usize, span: Range<usize>) -> Diagnostic {
+        document.diagnostic(Severity::Error, (text, span), self.to_string(), self.hint())
+    }
+
+    /// What to do about it.
+    fn hint(&self) -> &'static str {
+        match self {
+            Refusal::Generic => "write the record in its own format",
+            Refusal::Generated => "write the record itself",
+            Refusal::SpansLines => "write it on one line",
+            Refusal::Changed { .. } => "if a line before it is to be withdrawn, write owner and TTL on this line too",
+            Refusal::Family { .. } | Refusal::NotPublished | Refusal::NotWithdrawn | Refusal::Twice => "",
+        }
+    }
 }
 
 #[cfg(test)]
@@ -377,13 +423,13 @@ mod tests {
     #[test]
     fn a_line_that_others_lean_on_stays() {
         let text = "$TTL 60\n@ SOA ns h 1 2 3 4 5\n NS ns\nwww A 192.0.2.10 ; Enable failover\n AAAA ::1\n";
-        let error = edited(text, &[Edit::Withdraw { entry: 2 }]).unwrap_err();
-        assert!(matches!(&error, EditError::Changed { line: 5, owner, .. } if owner == "www.example.org."), "{error}");
+        let error = edited(text, &[Edit::Withdraw { entry: 2 }]).unwrap_err().to_string();
+        assert!(error.starts_with("z:5:1: error: the AAAA record of www.example.org. would change"), "{error}");
         let apex = "$TTL 60\n@ SOA ns h 1 2 3 4 5\n NS ns\n@ A 192.0.2.10 ; Enable failover\n AAAA ::1\n";
         assert!(edited(apex, &[Edit::Withdraw { entry: 2 }]).is_ok(), "the owner before is the same");
         let ttl = "@ 60 SOA ns h 1 2 3 4 5\n 60 NS ns\nwww 5 A 192.0.2.10 ; Enable failover\nftp A 192.0.2.1\n";
-        let error = edited(ttl, &[Edit::Withdraw { entry: 2 }]).unwrap_err();
-        assert!(matches!(error, EditError::Changed { line: 4, .. }), "{error}");
+        let error = edited(ttl, &[Edit::Withdraw { entry: 2 }]).unwrap_err().to_string();
+        assert!(error.starts_with("z:4:1: error: the A record of ftp.example.org. would change"), "{error}");
     }
 
     #[test]
@@ -392,17 +438,30 @@ mod tests {
         let v6 = "2001:db8::1".parse().unwrap();
         let spans = format!("{TEXT}\nx A ( 192.0.2.7\n) ; Enable failover");
         let generic = TEXT.replace("192.0.2.10 ", "\\# 4 C0000201 ");
-        for (text, edits, error) in [
-            (TEXT, vec![Edit::Address { entry: 9, address: v4 }], EditError::NoEntry),
-            (TEXT, vec![Edit::Address { entry: 2, address: v6 }], EditError::Family { line: 4, address: v6 }),
-            (TEXT, vec![Edit::Address { entry: 1, address: v4 }], EditError::Family { line: 3, address: v4 }),
-            (TEXT, vec![Edit::Withdraw { entry: 3 }], EditError::NotPublished { line: 5 }),
-            (TEXT, vec![Edit::Restore { entry: 2 }], EditError::NotWithdrawn { line: 4 }),
-            (&spans, vec![Edit::Withdraw { entry: 4 }], EditError::SpansLines { line: 6 }),
-            (&generic, vec![Edit::Address { entry: 2, address: v4 }], EditError::Generic { line: 4 }),
-            (TEXT, vec![Edit::Serial(2), Edit::Serial(3)], EditError::Twice { line: 2 }),
+        assert_eq!(edited(TEXT, &[Edit::Address { entry: 9, address: v4 }]), Err(EditError::NoEntry));
+        for (text, edits, expected) in [
+            (
+                TEXT,
+                vec![Edit::Address { entry: 2, address: v6 }],
+                "4:1: error: 2001:db8::1 is of the other address family",
+            ),
+            (TEXT, vec![Edit::Address { entry: 1, address: v4 }], "3:1: error: 198.51.100.20 is of the other"),
+            (TEXT, vec![Edit::Withdraw { entry: 3 }], "5:1: error: only a published failover record"),
+            (TEXT, vec![Edit::Restore { entry: 2 }], "4:1: error: the record is not withdrawn"),
+            (
+                &spans,
+                vec![Edit::Withdraw { entry: 4 }],
+                "6:1: error: a record that spans lines cannot be withdrawn; write it",
+            ),
+            (
+                &generic,
+                vec![Edit::Address { entry: 2, address: v4 }],
+                "4:1: error: RFC 3597 RDATA (`\\#`) is not edited; write",
+            ),
+            (TEXT, vec![Edit::Serial(2), Edit::Serial(3)], "2:12: error: edited twice"),
         ] {
-            assert_eq!(edited(text, &edits), Err(error), "{edits:?}");
+            let error = edited(text, &edits).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("z:{expected}")), "{edits:?}: {error}");
         }
     }
 }

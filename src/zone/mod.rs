@@ -11,6 +11,7 @@ pub mod document;
 pub mod edit;
 mod generate;
 mod lexer;
+pub mod obstacles;
 pub mod origin;
 mod parser;
 mod rules;

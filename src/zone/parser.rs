@@ -31,6 +31,7 @@ pub(super) fn parse(file: &str, origin: &Name, mut bytes: Vec<u8>, source: &mut 
         runs: Vec::new(),
         diagnostics: Diagnostics::default(),
         inherited: Inherited::default(),
+        ttl_from: None,
         octets: bytes.len(),
         generated: 0,
         by_file: HashMap::new(),
@@ -44,9 +45,10 @@ pub(super) fn parse(file: &str, origin: &Name, mut bytes: Vec<u8>, source: &mut 
     } else {
         reading.text(0);
     }
-    let Reading { texts, origins, mut entries, runs, diagnostics, .. } = reading;
+    let Reading { texts, origins, mut entries, runs, diagnostics, ttl_from, .. } = reading;
     entries.shrink_to_fit();
-    Document { texts, origins, entries, runs, diagnostics }
+    let ttl_from = ttl_from.unwrap_or(entries.len());
+    Document { texts, origins, entries, runs, ttl_from, diagnostics }
 }
 
 /// What some editors put before UTF-8 text.
@@ -61,6 +63,8 @@ pub(super) struct Reading<'s> {
     pub diagnostics: Diagnostics,
     /// What the next record inherits.
     pub inherited: Inherited,
+    /// See [`Document::ttl_from`].
+    pub ttl_from: Option<usize>,
     /// Octets of all texts.
     pub octets: usize,
     /// Records that `$GENERATE` has made.

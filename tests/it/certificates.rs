@@ -54,6 +54,10 @@ fn a_certificate_is_renewed_on_the_host_whose_turn_it_is() {
         let (code, called, said) = run(example, "a", "ns.foo.zone");
         assert_eq!((code, called.as_str()), (Some(1), ""), "{example}: no failover name");
         assert!(said.contains("nsd-failover cannot say who serves ns.foo.zone"), "{example}: {said}");
+        // What `hostname` gives without a domain, say: it would never have its turn.
+        let (code, called, said) = run(example, "vm", "www.foo.zone");
+        assert_eq!((code, called.as_str()), (Some(1), ""), "{example}: no node");
+        assert!(said.contains("no pool has a node `vm`; nodes: a, b"), "{example}: {said}");
     }
     assert!(daemon.verb(&["switch", "web", "b"]).status.success());
     for example in EXAMPLES {

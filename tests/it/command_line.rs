@@ -166,6 +166,44 @@ fn each_mistake_is_one_line_and_exit_2() {
     }
 }
 
+/// An edit that a failover will ask for and that cannot be made is told by `check`, not by the failover.
+#[test]
+fn check_tells_what_no_export_could_edit() {
+    let with_nsd = format!("{CONFIG}[nsd]\n");
+    let six = with_nsd.replacen("[node.blowfish]", "ipv6 = \"2001:db8::1\"\n[node.blowfish]", 1);
+    let leans = "www 300 IN AAAA 2001:db8::1 ; Enable failover\n    300 IN A 192.0.2.10 ; Enable failover\n";
+    let spans = "www 300 IN AAAA ( 2001:db8::1\n) ; Enable failover\n";
+    let generic = "www 300 IN A \\# 4 C000020A ; Enable failover\n";
+    for (config, record, expected) in [
+        (
+            &six,
+            leans,
+            Some(":6:1: error: record without an owner behind a failover record that is withdrawn at times; "),
+        ),
+        (&six, spans, Some(":5:1: error: a record that spans lines cannot be withdrawn; write it on one line")),
+        (&six, generic, Some(":5:1: error: RFC 3597 RDATA (`\\#`) is not edited; write the record in its own format")),
+        // Both nodes have IPv4, and there is no [nsd] to export to.
+        (&with_nsd, &leans.replace("AAAA 2001:db8::1", "TXT x").replacen("; Enable failover", "", 1), None),
+        (&CONFIG.to_owned(), generic, None),
+    ] {
+        let zone = ZONE.replacen("www 300 IN A 192.0.2.10 ; Enable failover\n", record, 1);
+        let files = Files::new(config, &zone);
+        let output = files.run(&["check"]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(if expected.is_some() { 2 } else { 0 }), "{record}: {said}");
+        let errors: Vec<&str> = said.lines().filter(|line| line.contains(" error: ")).collect();
+        match expected {
+            None => assert!(errors.is_empty(), "{said}"),
+            Some(expected) => {
+                assert!(
+                    matches!(errors.as_slice(), [one] if one.contains(&format!("example.org.zone{expected}"))),
+                    "{said}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn check_zone_exits_0_or_1_and_prints_byte_for_byte() {
     let files = Files::new(CONFIG, &ZONE.replace('\n', "\r\n"));

@@ -321,6 +321,24 @@ const CHECKS: &[(&str, &str)] = &[
         "22:10: error: `expect` needs a body, HEAD has none; use GET",
     ),
     ("http = \"https://{node}/\"\nredirects = 50", "21:13: error: 50 redirects are too many; write 0 to 10"),
+    (
+        "http = \"https://{node}/\"\nheaders = { X-Api-Key = { path = \"x\" } }",
+        "21:25: error: this is neither a text nor a file; write NAME = \"text\" or NAME = { file = \"/path/to/secret\" }",
+    ),
+    (
+        "http = \"https://{node}/\"\nheaders = { X-Api-Key = { file = \"/no/such/file\" } }",
+        "21:25: error: /no/such/file: No such file or directory (os error 2)",
+    ),
+    (
+        "tcp = \"{ip}:25\"\nexpect = \"\"",
+        "21:10: error: an empty text is in every answer; write what must be there, or leave it out",
+    ),
+    ("dns = \"{ip}:53\"\nquery = \"example.org TXT\"\nexpect = \"\\\"v=spf1 -all\\\" {node}\"", ""),
+    ("dns = \"{ip}:53\"\nquery = \"{node} AAAA\"\nexpect = \"{ip}\"", ""),
+    (
+        "dns = \"{ip}:53\"\nquery = \"example.org A\"\nexpect = \"192.0.2\"",
+        "22:10: error: `192.0.2` is no RDATA of type A: `192.0.2` is not an IPv4 address; write it as in a zone file, TXT in quotes",
+    ),
     ("gemini = \"https://{node}/\"", "20:10: error: `https` is no scheme for gemini; write gemini://"),
 ];
 
@@ -334,6 +352,34 @@ fn each_kind_of_check_and_its_mistakes() {
         let got = problems(&format!("{before}[check.web]\n{inside}\n{after}"));
         let expected: Vec<String> = expected.lines().map(|line| format!("c.toml:{line}")).collect();
         assert_eq!(got, expected, "{inside}");
+    }
+}
+
+/// What is right by itself, and cannot be aimed at a node that is called so; and anchors that are none.
+#[test]
+fn checks_that_do_not_fit_their_nodes() {
+    let named = |name: &str, check: &str| {
+        let before = "http = \"https://{node}/index.txt\"\nexpect = \"Welcome to {node}\"";
+        let text = GOOD.replace("[node.fishfinger]", &format!("[node.\"{name}\"]")).replace(before, check);
+        let found = problems(&text.replace("\"fishfinger\"", &format!("\"{name}\"")));
+        found.into_iter().map(|line| line.split_once("error: ").unwrap().1.to_owned()).collect::<Vec<_>>()
+    };
+    let hint = "name the node by its host name, or write a fixed name in the check";
+    for (name, check, wrong) in [
+        ("10", "http = \"http://{node}/\"", "the host is an address that is not the node's"),
+        ("10", "tls = \"{node}:443\"", "`10` is no name of a server"),
+        ("10.0", "smtp = \"{ip}:25\"\nstarttls = true", "`10.0` is no name of a server"),
+        ("a..b", "dns = \"{ip}:53\"\nquery = \"{node} A\"", "`a..b` is no domain name: an empty label"),
+    ] {
+        assert_eq!(named(name, check), [format!("check `web` cannot be aimed at node `{name}`: {wrong}; {hint}")]);
+    }
+    assert_eq!(named("10", "http = \"http://{ip}/\""), [""; 0]);
+    for anchor in ["0.0.0.0:53", "9.9.9.9:0", "255.255.255.255:53", "[::]:53", "224.0.0.1:53"] {
+        let text = GOOD.replace("[pool.web]\n", &format!("[pool.web]\nanchors = [\"{anchor}\"]\n"));
+        let wanted = format!(
+            "{anchor} is no server that could answer; name a server beyond your own network, as \"9.9.9.9:53\""
+        );
+        assert!(problems(&text)[0].ends_with(&wanted), "{:?}", problems(&text));
     }
 }
 

@@ -138,6 +138,7 @@ fn a_status(evil: &str) -> Status {
         cert_expiry_unix_s: Some(1_800_000_000),
         measures: Vec::new(),
         history: "+++--".into(),
+        blind: false,
     };
     let order = vec![node("fishfinger"), node("blowfish")];
     let holders =
@@ -149,6 +150,7 @@ fn a_status(evil: &str) -> Status {
         unix_ms: NOW,
         started_unix_ms: NOW - 3_600_000,
         ready: true,
+        shadow: false,
         cert_days: CertDays::default(),
         pools: vec![PoolStatus {
             name: "web".into(),
@@ -196,6 +198,7 @@ fn a_transition() -> Transition {
         reason: format!("it is down{EVIL}"),
         zones: vec!["foo.zone.".into()],
         probes: vec![],
+        shadow: false,
     }
 }
 

@@ -4,11 +4,10 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 
 use super::support::daemon::{Daemon, address, program, wait_for};
 use super::support::nsd::{dig, free_address};
-use super::transfer::support::{Group, SECRET};
+use super::transfer::support::{Group, SECRET, command};
 
 const A: &str = "127.0.0.11";
 const B: &str = "127.0.0.12";
@@ -53,7 +52,7 @@ fn nsd(example: &str, at: SocketAddr, more: &str) -> Group {
     let conf = folder.path().join("nsd.conf");
     fs::write(&conf, text).unwrap();
     fs::write(folder.path().join("example.org.zone"), ZONE).unwrap();
-    Group::start(at, folder, Command::new("nsd").args(["-d", "-c"]).arg(conf))
+    Group::start(at, folder, command("nsd", &["-d", "-c"], &conf))
 }
 
 fn port_line(at: SocketAddr) -> String {

@@ -51,7 +51,7 @@ struct Site {
     fishfinger: Host,
     blowfish: Host,
     sidecar: SocketAddr,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Site {
@@ -117,7 +117,7 @@ impl Site {
             buetow = nsd.zone_path("buetow.org").display(),
         );
         let daemon = Daemon::start_with(folder.path(), &config, arguments);
-        let site = Site { daemon, nsd, fishfinger, blowfish, sidecar, _folder: folder };
+        let site = Site { daemon, nsd, fishfinger, blowfish, sidecar, folder };
         wait_for("first round of probes", || (site.daemon.status()["ready"] == true).then_some(()));
         site
     }
@@ -308,4 +308,63 @@ fn a_shadow_decides_and_publishes_nothing() {
     wait_for("agreement", || {
         site.daemon.log().contains("shadow: foo.zone. the file and our decision agree again").then_some(())
     });
+}
+
+/// What a shadow has decided is said to be a shadow's, wherever one looks; it takes no orders, tells
+/// nobody, and the `run` after it starts as if it had never been.
+#[test]
+fn a_shadow_is_known_as_one_and_leaves_nothing_behind() {
+    let mut site = Site::start_as(&["--shadow"], |nsd| (nsd.control_argv(), nsd.checkzone_argv()));
+    let told = site.folder.path().join("told");
+    let file = site.folder.path().join("nsd-failover.toml");
+    let notify = format!("\n[notify.hook]\nexec = [\"sh\", \"-c\", \"cat >> {}\"]\n", told.display());
+    fs::write(&file, fs::read_to_string(&file).unwrap() + &notify).unwrap();
+    assert!(site.daemon.verb(&["reload"]).status.success(), "a shadow may be reloaded");
+    let before = site.zone_file("foo.zone");
+    site.fishfinger.stop();
+    let primary = |site: &Site| site.daemon.status()["pools"][0]["families"][0]["primary"].clone();
+    wait_for("the shadow's move", || (primary(&site) == "blowfish.buetow.org").then_some(()));
+
+    let said = |site: &Site, words: &[&str]| {
+        let output = site.daemon.verb(words);
+        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    assert_eq!(site.daemon.status()["shadow"], true);
+    assert!(said(&site, &["status"]).1.lines().nth(1).unwrap().contains("in shadow: "));
+    let (code, line) = said(&site, &["status", "--nagios"]);
+    assert!(code == Some(1) && line.contains("WARNING - in shadow: "), "{line}");
+    assert!(
+        site.daemon.metrics().contains("\nnsd_failover_shadow 1\n")
+            || site.daemon.metrics().contains("\nnsd_failover_shadow 1.0\n")
+    );
+    let (_, log) = said(&site, &["log"]);
+    assert!(log.contains("  shadow: web ipv4+ipv6: fishfinger.buetow.org -> blowfish.buetow.org: "), "{log}");
+    assert!(site.daemon.log().contains("WARN shadow: web ipv4+ipv6: "), "{}", site.daemon.log());
+    for words in [
+        &["switch", "web", "fishfinger.buetow.org"][..],
+        &["hold", "web"],
+        &["drain", "fishfinger.buetow.org"],
+        &["export"],
+        &["rollback", "foo.zone"],
+        &["generations", "foo.zone"],
+    ] {
+        let (code, line) = said(&site, words);
+        assert!(code == Some(2) && line.starts_with("the daemon is in shadow (`run --shadow`)"), "{words:?}: {line}");
+    }
+    let (code, line) = said(&site, &["is-primary", "blowfish.buetow.org", "www.foo.zone"]);
+    assert!(code == Some(3) && line.starts_with("the daemon is in shadow"), "{code:?}: {line}");
+    assert_eq!(said(&site, &["explain", "web"]).0, Some(0));
+
+    // The next `run` hears nothing of that: not when it starts, and not after its own round of probes.
+    assert_eq!(site.daemon.stop().code(), Some(0));
+    assert!(!told.exists(), "a shadow notifies nobody");
+    assert!(!site.folder.path().join("state/state.json").exists());
+    site.fishfinger.start();
+    site.daemon.start_again_with(&[]);
+    wait_for("the first decision", || (site.daemon.status()["ready"] == true).then_some(()));
+    assert_eq!((primary(&site), &site.daemon.status()["shadow"]), ("fishfinger.buetow.org".into(), &false.into()));
+    assert_eq!(site.daemon.status()["generation"], 1, "nothing but what was found has been decided");
+    assert_eq!(site.zone_file("foo.zone"), before);
+    let (_, log) = said(&site, &["log"]);
+    assert!(!log.contains("shadow") && !log.contains("->") && !log.contains("export"), "{log}");
 }

@@ -137,6 +137,9 @@ fn an_export_file_holds_what_is_included() {
     // An edit of an included file is published with the next move.
     fs::write(folder.path().join("inc/names"), NAMES.to_owned() + "new A 192.0.2.7").unwrap();
     done(&daemon, &["switch", "web", "a"]);
+    // It is loaded then, too, and served under a serial of its own.
+    done(&daemon, &["reload"]);
+    done(&daemon, &["export", ORIGIN]);
     let second = nsd.serial(ORIGIN).unwrap();
     assert!(second > first, "{second} after {first}");
     assert_eq!(read(&target), complete(&serial(&second.to_string()), &(NAMES.to_owned() + "new A 192.0.2.7\n")));

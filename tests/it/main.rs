@@ -9,6 +9,7 @@ mod config;
 mod config_zones;
 mod confined;
 mod control;
+mod crashes;
 mod director;
 mod documents;
 mod examples;

@@ -1,7 +1,8 @@
 //! Our own network, and TTLs: the director in a small world.
 
+use nsd_failover::director::alarm;
 use nsd_failover::director::effect::Decision;
-use nsd_failover::director::event::{Action, Event, Order};
+use nsd_failover::director::event::{Action, Event, Order, Target};
 use nsd_failover::director::settings::ANCHOR;
 use nsd_failover::failover::pool::{Families, Rotate, WhenAllDown};
 use nsd_failover::health::family::Family;
@@ -23,7 +24,46 @@ fn our_own_uplink_dies() {
         assert_eq!(world.moves(), [""; 0], "{policy:?}");
         let cut_off = world.told.iter().filter(|(_, told)| told.rule == "cut-off").count();
         assert!(cut_off > 50, "{policy:?}: cut off {cut_off} times");
+        assert!(world.told.iter().all(|(_, told)| told.rule != "blind"), "{:?}", world.told);
     }
+}
+
+/// What cannot be known is told: checks that never say anything, and a primary that dies while the
+/// standby's check says nothing. And it is over as soon as the probes tell again.
+#[test]
+fn what_cannot_be_known_is_told() {
+    let alarms = |world: &World<'_>| -> Vec<String> {
+        let found = alarm::alarms(&world.director.status(world.now), world.now.unix_ms);
+        found.iter().map(|one| format!("{} {} {}", one.severity.as_str(), one.kind.as_str(), one.subject)).collect()
+    };
+    let told = |world: &World<'_>| -> Vec<String> { world.told.iter().map(|(_, told)| told.rule.clone()).collect() };
+    let mends_ms = 600 * SECOND_MS;
+    let mut world =
+        World::new(settings(&["a", "b"], |_, _| {}), START_UNIX_MS, |_, at_ms| (at_ms > mends_ms).then_some(true));
+    world.run(120 * SECOND_MS);
+    assert_eq!(
+        alarms(&world),
+        ["critical blind web", "warning blind a", "warning blind a", "warning blind b", "warning blind b"]
+    );
+    world.run(mends_ms + 60 * SECOND_MS);
+    assert_eq!(
+        (alarms(&world), &told(&world)[..3]),
+        (Vec::new(), &["start", "blind", "steady"].map(str::to_owned)[..])
+    );
+
+    let dies_ms = 600 * SECOND_MS;
+    let says = |target: &Target, at_ms: u64| (target.node == "a").then_some(at_ms < dies_ms);
+    let mut world = World::new(settings(&["a", "b"], |_, _| {}), START_UNIX_MS, says);
+    world.run(dies_ms);
+    assert_eq!(alarms(&world), ["warning blind b", "warning blind b"]);
+    world.run(dies_ms + 120 * SECOND_MS);
+    assert_eq!(alarms(&world)[..2], ["critical blind web", "warning blind b"]);
+    let (at_ms, last) = world.told.last().unwrap();
+    assert!((dies_ms..dies_ms + 90 * SECOND_MS).contains(at_ms), "told at {at_ms}");
+    assert_eq!(
+        last.reason,
+        "a is down over ipv4 and ipv6 (web: L4TOUT, 3/3 failures; web: L4TOUT, 3/3 failures); it is waited in vain: nothing is known of b (web: UNK, 0/2 successes); the answer stays a"
+    );
 }
 
 /// An anchor is somebody else's server: one that answers is asked every five minutes, and at once

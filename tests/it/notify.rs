@@ -309,6 +309,7 @@ fn exports_and_their_failures_are_part_of_the_record() {
         pool = "web"
         [notify.hook]
         webhook = "http://{hook}/"
+        events = ["transition", "export-failed", "recovery"]
         "#,
         address = nsd.address(),
         control = nsd.control_argv(),

@@ -204,6 +204,7 @@ fn check(name: &str, family: Family, verdict: &str, now: i64) -> CheckStatus {
         cert_expiry_unix_s: Some(now / 1_000 + 86_400 * 61),
         measures: Vec::new(),
         history: if up { "+".repeat(30) } else { format!("{}-+---?---", "+".repeat(20)) },
+        blind: false,
     }
 }
 
@@ -284,6 +285,7 @@ fn a_log(entries: usize, evil: &str) -> Vec<Entry> {
         reason: format!("fishfinger.example.org is down over ipv4 (web: L4TOUT){evil}; blowfish.example.org is up"),
         zones: vec!["example.org.".into()],
         probes: Vec::new(),
+        shadow: false,
     };
     (0..entries).map(|number| Entry::Transition(transition(number))).collect()
 }

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::support::daemon::{Daemon, address, program, wait_for};
 use super::support::host::Host;
-use super::support::nsd::{Nsd, dig, free_address};
+use super::support::nsd::{Nsd, dig, free_address, free_ipv6_address};
 
 const A: &str = "127.0.0.11";
 const B: &str = "127.0.0.12";
@@ -113,7 +113,7 @@ fn file_nsd_answers_and_hears_of_every_move() {
 }
 
 #[test]
-fn front_failover_names_live_without_nsd_and_the_rest_comes_back_with_it() {
+fn front_lives_without_nsd() {
     let (mut nsd, table) = nsd();
     let front = free_address();
     let folder = tempfile::tempdir().unwrap();
@@ -131,7 +131,8 @@ fn front_failover_names_live_without_nsd_and_the_rest_comes_back_with_it() {
 
     nsd.stop();
     assert_eq!(address(front, "www.example.org", "A").as_deref(), Some(B));
-    assert_eq!(rcode(front, "plain.example.org"), "SERVFAIL");
+    assert_eq!(dig(front, &["plain.example.org", "TXT"]), ["\"from nsd\""], "from our own copy");
+    assert_eq!(rcode(front, "www.elsewhere.test"), "SERVFAIL");
     nsd.start_again();
     assert_eq!(dig(front, &["plain.example.org", "TXT"]), ["\"from nsd\""]);
 
@@ -148,6 +149,43 @@ fn front_failover_names_live_without_nsd_and_the_rest_comes_back_with_it() {
     ] {
         assert!(words.contains(expected), "{expected} is missing in:\n{words}");
     }
+}
+
+/// nsd is asked, and told, over IPv6.
+#[test]
+fn nsd_may_be_looked_at_over_ipv6() {
+    let at = free_ipv6_address();
+    let nsd = Nsd::start_with(&[("example.org", ZONE.as_bytes())], &format!("  ip-address: ::1@{}\n", at.port()));
+    let socket = nsd.folder().join("nsd.sock");
+    let table = format!("[nsd]\naddress = \"{at}\"\ncontrol-socket = \"{}\"\n", socket.display());
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(folder.path(), &format!("{table}{NODES}{POOL}{}", zone_table(&nsd)));
+    is_ready(&daemon);
+    done(&daemon, &["switch", "web", "b"]);
+    assert_eq!(address(at, "www.example.org", "A").as_deref(), Some(B));
+    let serial = daemon.status()["zones"][0]["serial_at_nsd"].as_u64();
+    assert_eq!(serial, nsd.serial("example.org").map(u64::from));
+}
+
+/// One move is one reload, whatever happens beside it: nsd reads a large zone for seconds.
+#[test]
+fn a_move_is_one_reload() {
+    let nsd = Nsd::start_with(&[("example.org", ZONE.as_bytes())], "  verbosity: 3\n");
+    let socket = nsd.folder().join("nsd.sock");
+    let table = format!("[nsd]\naddress = \"{}\"\ncontrol-socket = \"{}\"\n", nsd.address(), socket.display());
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(folder.path(), &format!("{table}{NODES}{POOL}{}", zone_table(&nsd)));
+    is_ready(&daemon);
+    let reloads = || nsd.log().matches("control cmd: reload example.org").count();
+    assert_eq!(reloads(), 0, "nothing has moved");
+    for (moves, node) in (1..).zip(["b", "a", "b"]) {
+        done(&daemon, &["switch", "web", node]);
+        assert_eq!(reloads(), moves, "{}", nsd.log());
+    }
+    // Nothing to say: nothing to load.
+    done(&daemon, &["export", "--all"]);
+    assert_eq!(daemon.verb(&["reload"]).status.code(), Some(0));
+    assert_eq!(reloads(), 3);
 }
 
 /// An unbound that knows one stub zone. Killed when it is dropped.
@@ -323,6 +361,43 @@ fn a_rollback_holds_the_exports_until_the_next_export() {
     let unknown = daemon.verb(&["rollback", "example.org", "--to", "7"]);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("no generation of example.org. with serial 7 is kept"));
+}
+
+/// Ordered in the midst of exports: the one under way ends, those that would follow wait, so that what
+/// is put back stays.
+#[test]
+fn a_rollback_is_not_overwritten_by_what_came_before_it() {
+    let (nsd, table) = nsd();
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(folder.path(), &format!("{table}{NODES}{POOL}{}", zone_table(&nsd)));
+    is_ready(&daemon);
+    nsd.pause();
+    let mut orders = Vec::new();
+    for node in ["b", "a", "b"] {
+        orders.push(daemon.order(node));
+        let obeyed = || daemon.status()["pools"][0]["families"][0]["primary"] == node;
+        wait_for("the order", || obeyed().then_some(()));
+    }
+    let words = std::thread::scope(|scope| {
+        let verb = scope.spawn(|| done(&daemon, &["rollback", "example.org"]));
+        wait_for("the hold", || (daemon.status()["zones"][0]["export_held"] == true).then_some(()));
+        nsd.resume();
+        verb.join().unwrap()
+    });
+    drop(orders);
+    assert!(words.contains("back to the generation with serial 1000"), "{words}");
+    let rolled = nsd.serial("example.org").unwrap();
+    // It ends when all that was under way has ended.
+    done(&daemon, &["reload"]);
+    done(&daemon, &["switch", "web", "b"]);
+    assert_eq!(address(nsd.address(), "www.example.org", "A").as_deref(), Some(A), "{}", daemon.log());
+    assert_eq!(nsd.serial("example.org"), Some(rolled), "{}", daemon.log());
+    assert_eq!(daemon.status()["zones"][0]["export_held"], true);
+
+    // One that cannot be done holds nothing.
+    done(&daemon, &["export", "example.org"]);
+    assert_eq!(daemon.verb(&["rollback", "example.org", "--to", "7"]).status.code(), Some(1));
+    assert_eq!(daemon.status()["zones"][0]["export_held"], false);
 }
 
 /// What nsd-checkzone will not take is told on the day, before anything has to move, wherever people

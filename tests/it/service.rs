@@ -207,6 +207,38 @@ fn a_key_of_root_s_is_read_before_root_is_gone() {
     assert_eq!(running.stop().code(), Some(0));
 }
 
+/// The right to replace the zone files is looked at as the user that the daemon will be, before a
+/// failover needs it, and what is said helps.
+#[test]
+fn check_looks_at_what_the_user_may_replace() {
+    let nsd = "[nsd]\ncontrol = [\"true\"]\n";
+    if !is_root() {
+        let (code, said) = Site::new(free_address(), "user = \"root\"", nsd).verb(&["check"]);
+        assert_eq!((code, said.contains("0 warnings")), (Some(0), true), "who is not root cannot look: {said}");
+        return;
+    }
+    let site = Site::new(free_address(), "user = \"nobody\"", nsd);
+    let folder = site.folder.path();
+    let warnings = |wanted: &str| {
+        let (code, said) = site.verb(&["check"]);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains(wanted), "{wanted} is not in {said}");
+        said
+    };
+    let place = folder.display();
+    let help =
+        format!("user nobody cannot write to folder {place}: Permission denied (os error 13); chown nobody {place}\n");
+    warnings(&format!("zone foo.zone.: warning: an export would be refused: {help}"));
+    chown(folder, Some(NOBODY), None).unwrap();
+    let (file, group) = (site.path("zone"), "nogroup");
+    let help = format!("and user nobody cannot give a new file to them; chown nobody:{group} {}\n", file.display());
+    warnings(&format!("{} belongs to root:root, {help}", file.display()));
+    chown(&file, Some(NOBODY), None).unwrap();
+    warnings(&format!("{} belongs to nobody:root, {help}", file.display()));
+    chown(&file, Some(NOBODY), Some(NOBODY)).unwrap();
+    warnings("; 0 warnings\n");
+}
+
 /// Each is one line and exit 2, before anything is touched; the daemon that runs goes on.
 #[test]
 fn what_cannot_be_served_is_one_line() {

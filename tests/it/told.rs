@@ -141,6 +141,57 @@ fn what_is_not_delivered_survives_a_crash() {
     assert!(store.exists() && daemon.log().contains("the next start goes on"), "{}", daemon.log());
 }
 
+/// nsd takes no order: nobody would notice before the first failover. That is told on the day, once,
+/// also over a restart, and when it is mended.
+#[test]
+fn an_export_that_would_fail_is_told_beforehand() {
+    let folder = tempfile::tempdir().unwrap();
+    let hook = Hook::start(&[Reply::Status(200)]);
+    let zone = "$TTL 60\n@ SOA ns h 1000 2 3 4 5\n@ NS ns\nns A 192.0.2.53\nwww A 192.0.2.1 ; Enable failover\n";
+    let nsd = Nsd::start(&[("example.org", zone.as_bytes()), ("example.net", zone.as_bytes())]);
+    let socket = folder.path().join("nsd.sock");
+    let zones = ["example.org", "example.net"]
+        .map(|zone| format!("[zone.\"{zone}\"]\nfile = \"{}\"\npool = \"web\"\n", nsd.zone_path(zone).display()));
+    let config = format!(
+        "[nsd]\naddress = \"{}\"\ncontrol-socket = \"{}\"\n[node.a]\nipv4 = \"192.0.2.1\"\n[node.b]\nipv4 = \"192.0.2.2\"\n\
+         [pool.web]\nnodes = [\"a\", \"b\"]\n{}[notify.hook]\nwebhook = \"http://{}/\"\nevents = [\"next-export\", \"recovery\"]\n",
+        nsd.address(),
+        socket.display(),
+        zones.concat(),
+        hook.address,
+    );
+    let mut daemon = Daemon::start(folder.path(), &config);
+    let told = |count: usize| wait_for("the record", || hook.got().get(count - 1).cloned()).body;
+    let first = told(1);
+    assert_eq!((&first["kinds"][0], &first["severity"]), (&"next-export".into(), &"critical".into()), "{first}");
+    let words = format!(
+        "example.net. and 1 more zones: the next failover would be refused: nsd takes no order: nsd's control socket {}: ",
+        socket.display()
+    );
+    assert!(first["summary"].as_str().unwrap().starts_with(&words), "{first}");
+    let log = daemon.log();
+    let line = log.lines().find(|line| line.contains("the next failover would be refused")).unwrap();
+    assert!(line.contains("ERROR") && line.contains("example.net. and 1 more zones"), "{line}");
+    let refused =
+        || daemon.status()["zones"].as_array().unwrap().iter().filter(|zone| zone["next_refused"].is_string()).count();
+    assert_eq!(refused(), 2);
+
+    let store = folder.path().join("state/told.json");
+    wait_for("told.json", || fs::read_to_string(&store).ok().filter(|text| text.contains("next-export")));
+    // What was delivered in the moment of the crash would be sent again.
+    wait_for("nothing undelivered", || (!store.with_file_name("undelivered.json").exists()).then_some(()));
+    daemon.kill();
+    daemon.start_again();
+    let again = || daemon.log().matches("the next failover would be refused").count();
+    wait_for("the second rehearsal", || (again() == 2).then_some(()));
+    std::os::unix::fs::symlink(nsd.folder().join("nsd.sock"), &socket).unwrap();
+    assert!(daemon.verb(&["reload"]).status.success());
+    let second = told(2);
+    assert_eq!(second["kinds"], serde_json::json!(["recovery"]), "told once before the restart: {second}");
+    assert!(second["summary"].as_str().unwrap().ends_with("the next failover would be exported again"), "{second}");
+    wait_for("an empty store", || (!store.exists()).then_some(()));
+}
+
 #[test]
 fn notify_test_says_what_became_of_each() {
     let folder = tempfile::tempdir().unwrap();

@@ -46,6 +46,8 @@ fn monsters() {
         ("a TXT ", "\\", 8 * mb + 1, "longer than 255 octets"),
         ("", "\0", mb, "is no domain name"),
         ("", "a FOO\n", mb, "`FOO` is no record type"),
+        // Each name server is looked for among all records of its name.
+        ("", "x NS x\n", 100_000, "the same record again"),
         ("", "$INCLUDE /dev/null\n", 50_000, "it is not a regular file"),
         ("", "$GENERATE 1-1000000 $ A 192.0.2.1\n", 100, "makes the zone too large"),
     ] {

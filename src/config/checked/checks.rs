@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use domain::base::iana::Rtype;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
 use toml::Spanned;
 
 use crate::director::settings::ANCHOR;
+use crate::dns::rdata;
+use crate::failover::pool::Node;
 use crate::health::check::{
-    Certificates, Check, Dns, Exec, Gemini, Http, Kind, Names, PATTERN_MAX, Smtp, StateFile, Tcp, Tls,
+    Certificates, Check, Dns, Exec, Gemini, Header, Http, Kind, Names, PATTERN_MAX, Smtp, StateFile, Tcp, Tls,
 };
 use crate::health::family::Family;
 
@@ -113,6 +116,14 @@ impl Checker {
             }
             return None;
         };
+        if let Some(expect) = table.expect.as_ref().filter(|expect| expect.get_ref().is_empty()) {
+            self.at(
+                source,
+                expect.span(),
+                "an empty text is in every answer",
+                "write what must be there, or leave it out",
+            );
+        }
         for (key, kinds) in KEYS {
             if let Some(span) = spans.get(key).filter(|_| !kinds.contains(kind)) {
                 let message = format!("`{key}` means nothing to a check with {kind}");
@@ -223,6 +234,12 @@ impl Checker {
             self.at(source, text.span(), format!("`{rcode}` is no rcode"), "write NOERROR, NXDOMAIN, REFUSED, ...");
         }
         let query = text(table.query.as_ref()).unwrap_or_default();
+        if let (Some(expect), Ok((_, rtype))) = (&table.expect, Dns::question(&fill(&query)))
+            && let Err(error) = rdata::from_line(rtype, &fill_rdata(expect.get_ref(), rtype))
+        {
+            let message = format!("`{}` is no RDATA of type {rtype}: {}", expect.get_ref(), error.message);
+            self.at(source, expect.span(), message, "write it as in a zone file, TXT in quotes");
+        }
         Dns { port, query, rcode, expect: text(table.expect.as_ref()), serial_of }
     }
 
@@ -236,7 +253,7 @@ impl Checker {
             let hint = "write {ip} or {node} where the plugin takes the host";
             self.at(source, argv.span(), "the command names no node: all nodes would look alike", hint);
         }
-        Exec { argv: words.clone() }
+        Exec { argv: words.clone(), places: 0 }
     }
 
     /// `{ip}:25`, `{node}:443`: what stands for the host, and the port.
@@ -256,23 +273,18 @@ impl Checker {
     }
 
     fn url(&mut self, source: &Source, url: &file::Text, schemes: &[&str]) {
-        let written = url.get_ref();
-        let parsed = match Url::parse(&fill(written)) {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                let message = format!("`{written}` is no URL: {error}");
-                return self.at(source, url.span(), message, format!("write {}://{{node}}/path", schemes[0]));
-            }
-        };
-        if !schemes.contains(&parsed.scheme()) {
-            let message = format!("`{}` is no scheme for {}", parsed.scheme(), schemes[0]);
-            let hint = schemes.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(" or ");
-            return self.at(source, url.span(), message, format!("write {hint}"));
+        if let Err((message, hint)) = fits_url(url.get_ref(), SOME_NODE, schemes) {
+            self.at(source, url.span(), message, hint);
         }
-        let host = parsed.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        if host.is_empty() || (host != SOME_IP && host.parse::<std::net::IpAddr>().is_ok()) {
-            let hint = "write {node}, {ip} or a name as the host: the connection goes to the node";
-            self.at(source, url.span(), "the host is an address that is not the node's", hint);
+    }
+
+    /// What a check is aimed at must make sense for each node: a name that looks like an address is no
+    /// name of a server. `text` is where the pool names the check.
+    pub(in crate::config) fn fits(&mut self, source: &Source, text: &file::Text, check: &Check, node: &Node) {
+        // What is wrong with the check itself was told.
+        if let (Err(message), Ok(())) = (fits(check, &node.name), fits(check, SOME_NODE)) {
+            let message = format!("check `{}` cannot be aimed at node `{}`: {message}", check.name, node.name);
+            self.at(source, text.span(), message, "name the node by its host name, or write a fixed name in the check");
         }
     }
 
@@ -287,24 +299,40 @@ impl Checker {
         }
     }
 
-    fn headers(&mut self, source: &Source, table: &file::Check) -> Vec<(String, String)> {
+    fn headers(&mut self, source: &Source, table: &file::Check) -> Vec<(String, Header)> {
         let mut headers = Vec::new();
         for (name, value) in table.headers.iter().flat_map(|headers| headers.get_ref()) {
-            let (name_text, value_text) = (name.get_ref(), value.get_ref());
+            let name_text = name.get_ref();
+            let Some(value_read) = self.header(source, value) else { continue };
             if HeaderName::from_bytes(name_text.as_bytes()).is_err() {
                 self.at(source, name.span(), format!("{name_text:?} is no header name"), "letters, digits and `-`");
             } else if ["connection", "content-length", "transfer-encoding", "upgrade", "expect"]
                 .contains(&name_text.to_ascii_lowercase().as_str())
             {
                 self.at(source, name.span(), format!("the header {name_text} is not yours to set"), "remove it");
-            } else if HeaderValue::from_str(&fill(value_text)).is_err() {
+            } else if matches!(&value_read, Header::Text(text) if HeaderValue::from_str(&fill(text)).is_err()) {
                 let message = format!("the value of {name_text} cannot be sent: it has a line break or worse");
                 self.at(source, value.span(), message, "write one line of plain text");
             } else {
-                headers.push((name_text.clone(), value_text.clone()));
+                headers.push((name_text.clone(), value_read));
             }
         }
         headers
+    }
+
+    /// A text, or `{ file = "..." }`.
+    fn header(&mut self, source: &Source, value: &Spanned<toml::Value>) -> Option<Header> {
+        let file = match value.get_ref() {
+            toml::Value::String(text) => return Some(Header::Text(text.clone())),
+            toml::Value::Table(table) if table.len() == 1 => table.get("file").and_then(toml::Value::as_str),
+            _ => None,
+        };
+        let Some(file) = file else {
+            let hint = "write NAME = \"text\" or NAME = { file = \"/path/to/secret\" }";
+            self.at(source, value.span(), "this is neither a text nor a file", hint);
+            return None;
+        };
+        self.secret(source, &Spanned::new(value.span(), file.to_owned())).map(Header::File)
     }
 
     fn pattern(&mut self, source: &Source, table: &file::Check) -> Option<String> {
@@ -370,11 +398,6 @@ impl Checker {
             toml::Value::Array(list) => list.iter().map(|name| name.as_str().map(str::to_owned)).collect(),
             _ => None,
         };
-        let is_name = |name: &String| {
-            let name = fill(name);
-            let name = name.strip_prefix("*.").unwrap_or(&name).trim_end_matches('.').to_owned();
-            rustls::pki_types::ServerName::try_from(name).is_ok()
-        };
         let Some(list): Option<Vec<String>> = list else {
             self.at(source, names.span(), "this is no list of names", hint);
             return Names::default();
@@ -382,7 +405,7 @@ impl Checker {
         if list.is_empty() || list.len() > NAMES_MAX {
             self.at(source, names.span(), format!("{} names are out of range", list.len()), hint);
         }
-        if let Some(bad) = list.iter().find(|name| !is_name(name)) {
+        if let Some(bad) = list.iter().find(|name| !is_server_name(&name.replace("{node}", SOME_NODE))) {
             self.at(source, names.span(), format!("`{bad}` is no server name"), hint);
         }
         Names::List(list)
@@ -411,12 +434,58 @@ impl Checker {
     }
 }
 
+/// Whether a server can be asked for it in a handshake: a name, a wildcard, `{ip}`.
+fn is_server_name(name: &str) -> bool {
+    let name = name.strip_prefix("*.").unwrap_or(name).trim_end_matches('.');
+    name == "{ip}" || ServerName::try_from(name.to_owned()).is_ok()
+}
+
+/// Whether a check can be aimed at a node of this name.
+fn fits(check: &Check, node: &str) -> Result<(), String> {
+    let server_name = |template: &String| match is_server_name(&template.replace("{node}", node)) {
+        true => Ok(()),
+        false => Err(format!("`{node}` is no name of a server")),
+    };
+    match &check.kind {
+        Kind::Http(http) => fits_url(&http.url, node, &["http", "https"]).map_err(|(message, _)| message),
+        Kind::Gemini(gemini) => fits_url(&gemini.url, node, &["gemini"]).map_err(|(message, _)| message),
+        Kind::Tls(Tls { names: Names::List(names), .. }) => names.iter().try_for_each(server_name),
+        Kind::Smtp(smtp) if smtp.starttls => server_name(&"{node}".to_owned()),
+        Kind::Dns(dns) => Dns::question(&dns.query.replace("{node}", node).replace("{ip}", SOME_IP)).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// A URL that leads to the node, whose name is `node`. The error: what is wrong, and what to do.
+fn fits_url(written: &str, node: &str, schemes: &[&str]) -> Result<(), (String, String)> {
+    let filled = written.replace("{node}", node).replace("{ip}", SOME_IP).replace("{family}", "ipv4");
+    let parsed = Url::parse(&filled).map_err(|error| {
+        (format!("`{written}` is no URL: {error}"), format!("write {}://{{node}}/path", schemes[0]))
+    })?;
+    if !schemes.contains(&parsed.scheme()) {
+        let hint = schemes.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(" or ");
+        return Err((format!("`{}` is no scheme for {}", parsed.scheme(), schemes[0]), format!("write {hint}")));
+    }
+    let host = parsed.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    if host.is_empty() || (host != SOME_IP && host.parse::<std::net::IpAddr>().is_ok()) {
+        let hint = "write {node}, {ip} or a name as the host: the connection goes to the node";
+        return Err(("the host is an address that is not the node's".to_owned(), hint.to_owned()));
+    }
+    Ok(())
+}
+
 fn text(text: Option<&file::Text>) -> Option<String> {
     text.map(|text| text.get_ref().clone())
 }
 
 fn fill(text: &str) -> String {
     text.replace("{node}", SOME_NODE).replace("{ip}", SOME_IP).replace("{family}", "ipv4")
+}
+
+/// The same for RDATA, which may hold an address of either family.
+fn fill_rdata(text: &str, rtype: Rtype) -> String {
+    let ip = if rtype == Rtype::AAAA { "2001:db8::1" } else { SOME_IP };
+    fill(&text.replace("{ip}", ip))
 }
 
 /// Where each key of a kind's own stands, as far as it is given.

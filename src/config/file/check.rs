@@ -30,8 +30,8 @@ table! {
         file: Text => "path", Unset, r#""/run/cluster/{node}.state""#;
         /// For `http`: the method.
         method: Text => r#""GET", "HEAD" or "OPTIONS""#, Is(r#""GET""#), r#""HEAD""#;
-        /// For `http`: more header lines.
-        headers: Spanned<BTreeMap<Text, Text>> => "table of texts", Is("{}"), r#"{ X-Probe = "{node}" }"#;
+        /// For `http`: more header lines; a secret from the first line of a file.
+        headers: Spanned<BTreeMap<Text, Spanned<toml::Value>>> => "table of texts, or of files with one", Is("{}"), r#"{ X-Probe = "{node}", Authorization = { file = "web.secret" } }"#;
         /// For `http`, `tcp`, `gemini`: text that the answer must contain. For `dns`: RDATA that must be
         /// among the answers.
         expect: Text => "text", Unset, r#""Welcome to {node}""#;

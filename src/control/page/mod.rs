@@ -35,6 +35,10 @@ const NAME_MAX: usize = 100;
 /// Secondaries of a zone that are listed; `status` has them all.
 const SECONDARIES_MAX: usize = 4;
 
+/// Over the whole page: whoever overlooks it believes the rest.
+const SHADOW: &str = "nothing of this is published. The primaries are those that would be, no name moves, nobody is notified, \
+                      orders are refused. It is meant to run beside what publishes today.";
+
 /// What a page is made from.
 pub struct Source<'a> {
     pub status: &'a Status,
@@ -60,7 +64,7 @@ pub fn render(source: &Source<'_>, asked: &Asked) -> String {
          <form role=\"search\"><label for=\"q\">Pool, node or zone</label> \
          <input id=\"q\" name=\"q\" type=\"search\" value=\"{query}\"> <button>Search</button></form>\n\
          <main id=\"live\" data-title=\"{title}\">\n",
-        title = Escaped(title(source.host, &alarms)),
+        title = Escaped(title(source, &alarms)),
         host = Escaped(source.host),
         age = Ago { unix_ms: source.status.unix_ms, now_unix_ms: source.now_unix_ms },
         query = Escaped(asked.query()),
@@ -77,20 +81,21 @@ pub fn news(source: &Source<'_>, asked: &Asked) -> serde_json::Value {
     let alarms = alarm::alarms(source.status, source.now_unix_ms);
     body(&mut html, source, asked, &alarms);
     serde_json::json!({
-        "title": title(source.host, &alarms),
+        "title": title(source, &alarms),
         "html": html.finish(),
         "now_ms": source.now_unix_ms,
         "age_ms": source.now_unix_ms.saturating_sub(source.status.unix_ms),
     })
 }
 
-fn title(host: &str, alarms: &[Alarm]) -> String {
+fn title(source: &Source<'_>, alarms: &[Alarm]) -> String {
     let word = match alarms.first().map(|alarm| alarm.severity) {
         Some(Severity::Critical) => "\u{2716} CRITICAL",
         Some(Severity::Warning) => "! WARNING",
         Some(Severity::Notice) | None => "\u{2714} OK",
     };
-    format!("{word}: nsd-failover on {}", clip(host, NAME_MAX))
+    let shadow = if source.status.shadow { " (in shadow)" } else { "" };
+    format!("{word}: nsd-failover on {}{shadow}", clip(source.host, NAME_MAX))
 }
 
 /// In the order of an operator's questions: who is primary since when and why; is something wrong;
@@ -112,6 +117,9 @@ struct Page<'a> {
 impl Page<'_> {
     fn all(mut self, source: &Source<'_>, alarms: &[Alarm], view: &View<'_>) {
         let status = source.status;
+        if status.shadow {
+            self.html.add(format_args!("<p id=\"shadow\" role=\"note\"><strong>In shadow:</strong> {SHADOW}</p>\n"));
+        }
         self.headline(status, alarms);
         self.pools(&view.pools);
         self.alarms(&view.alarms);

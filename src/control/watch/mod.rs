@@ -115,7 +115,14 @@ impl Screen {
                 let style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD | Modifier::REVERSED);
                 lines.extend(flow::wrapped(&words, "", width).into_iter().map(|line| Line::styled(line, style)));
             }
-            (None, Some(Heard { status, .. })) => lines.push(headline(status, now_unix_ms)),
+            (None, Some(Heard { status, .. })) => {
+                if status.shadow {
+                    let style = Style::new().fg(Color::Yellow).add_modifier(Modifier::BOLD);
+                    let words = flow::wrapped(&format!("! {}", alarm::SHADOW), "", width);
+                    lines.extend(words.into_iter().map(|line| Line::styled(line, style)));
+                }
+                lines.push(headline(status, now_unix_ms));
+            }
             (None, None) => lines.push(Line::raw("asking the daemon ...")),
         }
         lines

@@ -31,6 +31,7 @@ fn check(family: Family, up: bool, against: u32) -> CheckStatus {
         cert_expiry_unix_s: Some(NOW / 1_000 + 86_400 * if up { 61 } else { 5 }),
         measures: Vec::new(),
         history: if up { "+".repeat(30) } else { format!("{}---", "+".repeat(20)) },
+        blind: false,
     }
 }
 
@@ -112,6 +113,7 @@ fn log(good: bool) -> Vec<Entry> {
         reason: pool.reason.clone(),
         zones: vec!["example.org.".into()],
         probes: Vec::new(),
+        shadow: false,
     };
     let result = if good { ExportResult::Served } else { ExportResult::Refused };
     let note = Entry::Note { unix_ms: NOW - 90_000_000, text: "started: 1 zones, 1 pools".into() };

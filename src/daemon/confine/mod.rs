@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::config::Config;
 use crate::config::notify::{Url, Via, Way};
 use crate::control::Exit;
-use crate::health::check::Kind;
+use crate::health::check::{Header, Kind};
 
 use super::failure::Failure;
 use super::load::Loaded;
@@ -74,8 +74,9 @@ pub enum Confined {
 }
 
 /// Gives up everything that neither the configuration nor what was loaded needs. Must be called
-/// before there are other threads: only the calling one and its children are confined.
-pub fn apply(config: &Config, loaded: &Loaded) -> Result<Confined, Failure> {
+/// before there are other threads: only the calling one and its children are confined. `unfinished`:
+/// files that have to be put right after a crash.
+pub fn apply(config: &Config, loaded: &Loaded, unfinished: &[PathBuf]) -> Result<Confined, Failure> {
     let own = own_programs(config);
     match config.process.confine.enabled {
         Some(false) => return Ok(Confined::No("[confine] says so".to_owned())),
@@ -85,7 +86,8 @@ pub fn apply(config: &Config, loaded: &Loaded) -> Result<Confined, Failure> {
         }
         _ => {}
     }
-    let reach = Reach::new(config, loaded);
+    let mut reach = Reach::new(config, loaded);
+    reach.write.extend(unfinished.iter().flat_map(|file| homes(file)));
     system::apply(&reach).map(|words| match words {
         Ok(words) => {
             let words = format!("{words}: may write to {}; {}", list(&reach.write), reading(&reach));
@@ -194,6 +196,12 @@ fn files_read(config: &Config, loaded: &Loaded) -> Vec<PathBuf> {
     }
     for check in &config.checks {
         files.extend(check.kind.certificates().and_then(|certificates| certificates.ca_file.clone()));
+        if let Kind::Http(http) = &check.kind {
+            files.extend(http.headers.iter().filter_map(|(_, value)| match value {
+                Header::File(file) => Some(file.clone()),
+                Header::Text(_) => None,
+            }));
+        }
         if let Kind::File(file) = &check.kind {
             // `{node}` and the like may stand for a folder, too.
             let plain = file.path.iter().take_while(|part| !part.to_string_lossy().contains('{'));

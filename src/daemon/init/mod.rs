@@ -12,17 +12,23 @@ use crate::config::Config;
 use crate::config::nsd_conf::NsdConf;
 use crate::config::zones::{FileSource, read_file};
 use crate::control::Exit;
+use crate::probe::Prober;
 use crate::zone::Zone;
 use crate::zone::diagnostic::Diagnostic;
 use crate::zone::document::DOCUMENT_MAX;
 
 use super::cli::{Init, Placement};
 use super::failure::Failure;
-use super::load;
+use super::load::{self, Loaded};
+use super::rights;
+use super::run::publisher;
 
 /// Writes the configuration, and says what to do next.
 pub fn run(args: &Init) -> Result<(), Failure> {
-    let nsd = NsdConf::load(&args.nsd_conf).map_err(Failure::from)?;
+    refuse_to_replace(args)?;
+    // Relative paths count from here now, and from the configuration's folder later.
+    let nsd_conf = std::path::absolute(&args.nsd_conf)?;
+    let nsd = NsdConf::load(&nsd_conf).map_err(Failure::from)?;
     let zones = primary_zones(&nsd)?;
     let mut given = Vec::new();
     for node in &args.node {
@@ -30,22 +36,62 @@ pub fn run(args: &Init) -> Result<(), Failure> {
     }
     let proposal = propose::propose(&zones, &given).map_err(Failure::usage)?;
     let check = Check::ask(args)?;
-    let nsd_conf = std::fs::canonicalize(&args.nsd_conf)?;
-    let text = write::config(&proposal, &check, &nsd, &nsd_conf, args);
-    write_new(&args.out, &text, args.force)?;
-    // What was written must be right: the same reader as the daemon's has the last word.
-    let config = Config::load(&args.out)?;
-    let loaded = load::load(&config)?;
-    for warning in &loaded.warnings {
-        eprintln!("{warning}");
-    }
+    let setting = Setting { nsd: &nsd, nsd_conf: &nsd_conf, user: service_user(), args };
+    let text = write::config(&proposal, &check, &setting);
+    // The daemon's own reader has the last word, before anything is written.
+    let (config, loaded) = tried(&args.out, &text)?;
+    write_whole(args, &text)?;
     let failover: usize = loaded.zones.iter().map(|zone| zone.failover_records).sum();
     println!("written: {}: {} zones with {failover} failover records", args.out.display(), loaded.zones.len());
-    for (order, node) in ["primary", "standby"].iter().zip(&proposal.nodes) {
-        println!("  {order}  {}", node.name);
-    }
-    print!("{}", write::next_steps(&nsd, &nsd_conf, args));
+    print!("{}", write::hosts(&proposal));
+    print!("{}", write::next_steps(&setting));
+    let control = super::runtime()?.block_on(takes_orders(&config));
+    let mut warnings = loaded.warnings.clone();
+    warnings.extend(control.err().map(|reason| format!("{}: warning: {reason}", nsd_conf.display())));
+    // The last: whoever looks is the daemon's user from then on.
+    warnings.extend(rights::remarks(&config, &loaded)?);
+    warnings.iter().for_each(|warning| eprintln!("{warning}"));
     Ok(())
+}
+
+/// What a configuration is written for.
+pub struct Setting<'a> {
+    nsd: &'a NsdConf,
+    nsd_conf: &'a Path,
+    /// Whom the daemon shall become.
+    user: Option<&'static str>,
+    args: &'a Init,
+}
+
+/// The user that the package, or who followed the README, has made for the daemon. Only root can
+/// become it.
+fn service_user() -> Option<&'static str> {
+    const NAMES: [&str; 2] = ["nsd-failover", "_nsdfailover"];
+    let is_there = |name: &&str| nix::unistd::User::from_name(name).is_ok_and(|user| user.is_some());
+    NAMES.into_iter().filter(|_| rustix::process::geteuid().is_root()).find(is_there)
+}
+
+/// Reads a text as `run` would read the file.
+fn tried(out: &Path, text: &str) -> Result<(Config, Loaded), Failure> {
+    let read = || {
+        let config = Config::parse(out, text)?;
+        let loaded = load::load(&config)?;
+        Prober::new(&loaded.settings.checks).map_err(|error| Failure::usage(error.to_string()))?;
+        Ok((config, loaded))
+    };
+    read().map_err(|failure: Failure| {
+        let mut lines = failure.lines().to_vec();
+        lines.push("nothing was written: the lines above are about what would have been; change --http, --expect or --node, or mend the zones".to_owned());
+        Failure::new(failure.exit, lines)
+    })
+}
+
+/// Whether nsd would load a zone when it is told to.
+async fn takes_orders(config: &Config) -> Result<(), String> {
+    match publisher(config) {
+        Some(publisher) => publisher.try_control().await,
+        None => Ok(()),
+    }
 }
 
 /// What `init` cannot know: what a good answer of a host looks like.
@@ -112,25 +158,43 @@ fn primary_zones(nsd: &NsdConf) -> Result<Vec<(Zone, PathBuf)>, Failure> {
 
 /// Never over a file that is there, unless told to, or there is nothing but comments in it: a package
 /// brings such a one.
-fn write_new(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| Failure::usage(format!("cannot make {}: {error}", folder.display())))?;
+fn refuse_to_replace(args: &Init) -> Result<(), Failure> {
+    match args.force || is_blank(&args.out) || std::fs::symlink_metadata(&args.out).is_err() {
+        true => Ok(()),
+        false => Err(is_there(&args.out)),
     }
-    let mut options = OpenOptions::new();
-    options.write(true).mode(0o644);
-    match force || is_blank(path) {
-        true => options.create(true).truncate(true),
-        false => options.create_new(true),
-    };
+}
+
+fn is_there(path: &Path) -> Failure {
+    Failure::usage(format!("{} is there already; choose another --out, or --force to replace it", path.display()))
+}
+
+/// All of it or nothing: beside the file first, which nobody else may have made meanwhile.
+fn write_whole(args: &Init, text: &str) -> Result<(), Failure> {
+    let path = &args.out;
     let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::AlreadyExists => Failure::usage(format!(
-            "{} is there already; choose another --out, or --force to replace it",
-            path.display()
-        )),
+        io::ErrorKind::AlreadyExists => is_there(path),
         _ => Failure::usage(format!("cannot write {}: {error}", path.display())),
     };
-    options.open(path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(failed)
+    // Through a link, as an editor would write.
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)
+        .map_err(|error| Failure::usage(format!("cannot make {}: {error}", folder.display())))?;
+    let temp = folder.join(format!(".nsd-failover-init-{}", std::process::id()));
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temp)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        match args.force || is_blank(&target) {
+            true => std::fs::rename(&temp, &target),
+            false => std::fs::hard_link(&temp, &target),
+        }
+    };
+    let written = write();
+    // It is gone already where it was renamed.
+    let _ = std::fs::remove_file(&temp);
+    written.map_err(failed)
 }
 
 /// Whether a configuration says nothing but its version.

@@ -3,18 +3,23 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::config::DEFAULT_FILE;
 use crate::config::nsd_conf::NsdConf;
 
-use super::super::cli::{Init, Placement};
-use super::propose::Proposal;
-use super::{Check, nsd_address};
+use super::super::cli::Placement;
+use super::propose::{Pool, Proposal};
+use super::{Check, Setting, nsd_address};
 
 /// Where nsd answers once it stands behind us.
 pub const BEHIND: &str = "127.0.0.1:5300";
 
-pub fn config(proposal: &Proposal, check: &Check, nsd: &NsdConf, nsd_conf: &Path, args: &Init) -> String {
+pub fn config(proposal: &Proposal, check: &Check, setting: &Setting) -> String {
+    let Setting { nsd, nsd_conf, user, args } = setting;
     let mut text =
         String::from("# Written by `nsd-failover init`. `nsd-failover check` says whether it is right.\nversion = 1\n");
+    if let Some(user) = user {
+        let _ = writeln!(text, "\n# Whom the daemon becomes when root starts it.\nuser = {user:?}");
+    }
     if args.placement == Placement::Front {
         text += "\n# We answer on port 53; what is not a failover name is relayed to nsd (see [nsd]).\n";
         let _ = writeln!(text, "listen = [{}]", listen(nsd));
@@ -41,28 +46,54 @@ pub fn config(proposal: &Proposal, check: &Check, nsd: &NsdConf, nsd_conf: &Path
     if let Some(expect) = &check.expect {
         let _ = writeln!(text, "expect = {expect:?}");
     }
-    let names: Vec<String> = proposal.nodes.iter().map(|node| format!("{:?}", node.name)).collect();
-    let _ =
-        writeln!(text, "\n[pool.web]\nnodes = [{}]   # in order of preference\nchecks = [\"web\"]", names.join(", "));
-    match args.rotate {
-        true => {
-            text += "rotate = \"weekly\"   # each node is primary in turn, so that each can renew its certificates\n"
-        }
-        false => {
-            text += "# rotate = \"weekly\"   # each node is primary in turn, so that each can renew its certificates\n"
+    proposal.pools.iter().for_each(|pool| text += &pool_table(proposal, pool, args.rotate));
+    for zone in &proposal.zones {
+        let origin = zone.origin.to_string();
+        let bare = origin.strip_suffix('.').filter(|bare| !bare.is_empty()).unwrap_or(&origin);
+        let _ = writeln!(text, "\n[zone.{bare:?}]\nfile = {:?}", zone.file.display().to_string());
+        if let Some(pool) = &zone.pool {
+            let _ = writeln!(text, "pool = {pool:?}");
         }
     }
-    for (origin, file) in &proposal.zones {
-        let origin = origin.to_string();
-        let bare = origin.strip_suffix('.').filter(|bare| !bare.is_empty()).unwrap_or(&origin);
-        let _ = writeln!(text, "\n[zone.{bare:?}]\nfile = {:?}\npool = \"web\"", file.display().to_string());
+    text
+}
+
+fn pool_table(proposal: &Proposal, pool: &Pool, rotate: bool) -> String {
+    let names: Vec<String> = pool.nodes.iter().map(|node| format!("{:?}", proposal.nodes[*node].name)).collect();
+    let name = match pool.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+        true => pool.name.clone(),
+        false => format!("{:?}", pool.name),
+    };
+    let comment = if rotate { "" } else { "# " };
+    format!(
+        "\n[pool.{name}]\nnodes = [{}]   # in order of preference\nchecks = [\"web\"]\n\
+         {comment}rotate = \"weekly\"   # each node is primary in turn, so that each can renew its certificates\n",
+        names.join(", ")
+    )
+}
+
+/// Who is who, for people.
+pub fn hosts(proposal: &Proposal) -> String {
+    let mut text = String::new();
+    for pool in &proposal.pools {
+        if proposal.pools.len() > 1 {
+            let _ = writeln!(text, "pool {}", pool.name);
+        }
+        for (order, node) in ["primary", "standby"].iter().zip(&pool.nodes) {
+            let _ = writeln!(text, "  {order}  {}", proposal.nodes[*node].name);
+        }
     }
     text
 }
 
 /// What remains to be done, with the lines for nsd.conf where it must change.
-pub fn next_steps(nsd: &NsdConf, nsd_conf: &Path, args: &Init) -> String {
-    let config = args.out.display();
+pub fn next_steps(setting: &Setting) -> String {
+    let Setting { nsd, nsd_conf, user: _, args } = setting;
+    // Where the other verbs find it by themselves they need not be told.
+    let config = match args.out == Path::new(DEFAULT_FILE) {
+        true => String::new(),
+        false => format!(" --config {}", args.out.display()),
+    };
     let mut text = String::new();
     if args.placement == Placement::Front {
         let _ = writeln!(text, "\nnsd moves behind us. In {}, in place of its ip-address lines:\n", nsd_conf.display());
@@ -72,8 +103,8 @@ pub fn next_steps(nsd: &NsdConf, nsd_conf: &Path, args: &Init) -> String {
     }
     let _ = writeln!(
         text,
-        "\nNext:\n  nsd-failover check --config {config}\n  nsd-failover run --shadow --config {config}   \
-         # for a while: decides and tells, changes nothing\n  nsd-failover run --config {config}"
+        "\nNext:\n  nsd-failover check{config}\n  nsd-failover run --shadow{config}   \
+         # for a while: decides and tells, changes nothing\n  nsd-failover run{config}"
     );
     text
 }

@@ -21,12 +21,17 @@ use super::super::failure::Failure;
 use super::super::ground::Ground;
 use super::super::load::{self, Loaded};
 use super::super::waiters::Until;
-use super::super::{exports, notices, transfers};
+use super::super::{exports, notices, shadow, transfers};
 use super::{Back, Daemon, blocking};
 
 impl Daemon {
     pub(super) fn obey(&mut self, command: Command) {
         let Command { request, reply } = command;
+        if self.shadow.is_some() && !matches!(request, Request::Explain { .. } | Request::Reload) {
+            // Whoever asked may be gone; the same for the other replies.
+            let _ = reply.send(Answer::refused(shadow::REFUSAL));
+            return;
+        }
         match request {
             Request::Order(order) => self.order(order, reply),
             Request::Reload => self.reload(Some(reply)),
@@ -46,7 +51,6 @@ impl Daemon {
 
     fn order(&mut self, order: Order, reply: oneshot::Sender<Answer>) {
         if let Err(error) = self.director.order(&order) {
-            // Whoever asked may be gone; the same for the other replies.
             let _ = reply.send(Answer::refused(error.to_string()));
             return;
         }
@@ -130,16 +134,41 @@ impl Daemon {
             Err(answer) => return drop(reply.send(answer)),
         };
         let origin = self.loaded.zones[index].config.origin.clone();
-        let serial = self.director.decision().serials.get(index).copied().unwrap_or(0);
-        let Some(order) = self.export_order(index, serial) else {
-            return drop(reply.send(Answer::refused(format!("zone {origin} has export = \"off\""))));
+        // From now on: an export that is due meanwhile would overwrite what is put back.
+        let was_held = self.director.is_held(index);
+        self.handle(Event::ExportHeld { zone: index, held: true });
+        let asked = Rollback { origin, to, was_held, publisher, reply };
+        match self.director.is_exporting(index) {
+            true => self.rollbacks.push(asked),
+            false => self.start_rollback(asked),
+        }
+    }
+
+    /// Those that waited until an export of their zone had ended.
+    pub(super) fn start_rollbacks(&mut self) {
+        for asked in std::mem::take(&mut self.rollbacks) {
+            match self.zone(&asked.origin) {
+                Some(zone) if self.director.is_exporting(zone) => self.rollbacks.push(asked),
+                _ => self.start_rollback(asked),
+            }
+        }
+    }
+
+    fn start_rollback(&mut self, asked: Rollback) {
+        let Rollback { origin, to, was_held, publisher, reply } = asked;
+        let order = self.zone(&origin).and_then(|zone| {
+            let serial = self.director.decision().serials.get(zone).copied().unwrap_or(0);
+            self.export_order(zone, serial)
+        });
+        let Some(order) = order else {
+            return drop(reply.send(Answer::refused(format!("zone {origin} is no longer exported"))));
         };
         let until = Until { exported: [origin.to_string()].into(), generation: order.decision.generation, saved: 0 };
         self.waiters.wait(until, "rolled back".to_owned(), reply);
         let back = self.back.clone();
         tokio::spawn(async move {
             let done = exports::roll_back(&publisher, order, to).await;
-            let _ = back.send(Back::Rolled { origin, done }).await;
+            let _ = back.send(Back::Rolled { origin, was_held, done }).await;
         });
     }
 
@@ -240,6 +269,16 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<String> {
 
 fn listeners(config: &Config) -> Option<[&[SocketAddr]; 3]> {
     config.tls.as_ref().map(|tls| [&tls.listen_tls[..], &tls.listen_quic, &tls.listen_https])
+}
+
+/// An ordered rollback.
+pub(super) struct Rollback {
+    origin: Name,
+    to: Option<u32>,
+    /// The zone's exports waited for the operator before.
+    was_held: bool,
+    publisher: Arc<Publisher>,
+    reply: oneshot::Sender<Answer>,
 }
 
 /// The part of `[dns]` that is fixed with the listeners; the rest is of the table.

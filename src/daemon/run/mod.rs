@@ -14,7 +14,7 @@ use crate::control::api::{Answer, Command, Handle};
 use crate::control::log::Entry;
 use crate::director::Director;
 use crate::director::effect::{Decision, Effect, Transition};
-use crate::director::event::{Event, Target};
+use crate::director::event::{Event, ExportReport, Target};
 use crate::director::state::State;
 use crate::director::status::Status;
 use crate::dns::name::Name;
@@ -23,7 +23,7 @@ use crate::notify::Notifier;
 use crate::probe::Prober;
 use crate::publish::Publisher;
 use crate::serve::encrypted::Certificate;
-use crate::serve::transfer::{Seen, Transfers};
+use crate::serve::transfer::{News, Seen, Transfers};
 use crate::table::{Live, Table};
 
 use super::clock::Clock;
@@ -73,15 +73,10 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
     ready: impl FnOnce(),
 ) -> Result<(), Failure> {
-    let Ground { config, loaded, mut serving, state_dir, journal, publisher, mut saved, in_shadow } = ground;
+    let Ground { config, loaded, mut serving, state_dir, journal, publisher, mut saved, in_shadow, .. } = ground;
     match &confined {
         Confined::To(_, words) => tracing::info!("{words}"),
         Confined::No(why) => tracing::info!("not confined: {why}"),
-    }
-    if let Some(publisher) = publisher.as_ref().filter(|_| !in_shadow) {
-        for path in publisher.sweep(publishing::written_files(&loaded)).await {
-            journal.note(format!("{}: removed; a power cut had left it", path.display()));
-        }
     }
     let clock = Clock::start();
     if let Some(publisher) = &publisher {
@@ -92,7 +87,8 @@ pub async fn run(
     let director = Director::new(loaded.settings.clone(), saved, clock.now());
     let (back, events) = mpsc::channel(EVENTS_MAX);
     let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
-    let (status_in, status) = watch::channel(Arc::new(director.status(clock.now())));
+    let first = Status { shadow: in_shadow, ..director.status(clock.now()) };
+    let (status_in, status) = watch::channel(Arc::new(first));
     // Nothing is answered from a decision that was not made: until then the table has no zones.
     let live = Arc::new(Live::new(Table::new(load::no_zones(), 0, &[], &[], &[])));
     let (seen_in, seen) = mpsc::channel(transfers::SEEN_MAX);
@@ -124,6 +120,7 @@ pub async fn run(
         probes: Arc::new(Semaphore::new(descriptors::probes_max())),
         exports,
         waiters: Waiters::default(),
+        rollbacks: Vec::new(),
         status_due: None,
         config,
         loaded,
@@ -173,8 +170,9 @@ pub async fn interrupted() {
 enum Back {
     Event(Event),
     Exported { origin: Name, done: exports::Done },
-    Rolled { origin: Name, done: exports::Done },
-    Rehearsed { origin: Name, refused: Option<String> },
+    Rolled { origin: Name, was_held: bool, done: exports::Done },
+    Rehearsed { zones: Vec<Name>, refused: Option<String> },
+    Recovered { reports: Vec<ExportReport> },
     SerialSeen { origin: Name, serial: u32 },
     Loaded { outcome: Box<Result<(Config, Loaded, Prober), Failure>>, reply: Option<oneshot::Sender<Answer>> },
 }
@@ -212,6 +210,8 @@ struct Daemon {
     /// When the snapshot must be renewed, if it is stale.
     status_due: Option<Instant>,
     waiters: Waiters,
+    /// Rollbacks that wait until an export of their zone has ended.
+    rollbacks: Vec<commands::Rollback>,
     probes: Arc<Semaphore>,
     exports: Arc<Semaphore>,
     /// Tries the next export of every zone.
@@ -224,6 +224,7 @@ impl Daemon {
         let mut shutdown = pin!(shutdown);
         let mut hangup = super::manager::hangups();
         let serials = self.poll_serials();
+        self.recover();
         self.rehearse();
         self.handle(Event::Tick);
         loop {
@@ -264,16 +265,18 @@ impl Daemon {
                 }
             }
             Back::Exported { origin, done } => self.exported(&origin, done),
-            Back::Rolled { origin, done } => self.rolled_back(&origin, done),
-            Back::Rehearsed { origin, refused } => self.rehearsed(&origin, refused),
+            Back::Rolled { origin, was_held, done } => self.rolled_back(&origin, was_held, done),
+            Back::Rehearsed { zones, refused } => self.rehearsed(&zones, refused),
+            Back::Recovered { reports } => self.recovered(reports),
             Back::Loaded { outcome, reply } => self.loaded(*outcome, reply),
         }
     }
 
     /// A secondary has said something.
     fn seen(&mut self, seen: &Seen) {
-        match (self.zone(&seen.origin), seen.other_serial) {
-            (Some(zone), Some(serial)) => self.handle(Event::SerialSeen { zone, serial }),
+        match (self.zone(&seen.origin), seen.news) {
+            (Some(zone), News::OtherSerial(serial)) => self.handle(Event::SecondarySeen { zone, serial }),
+            (Some(zone), News::Behind) => self.handle(Event::SecondaryBehind { zone }),
             _ => drop(self.status_due.get_or_insert_with(|| Instant::now() + STATUS_AGE)),
         }
     }
@@ -282,8 +285,15 @@ impl Daemon {
         if let Event::Probed { target, outcome } = &event {
             self.recorder.observe(target, outcome, super::clock::unix_ms());
         }
-        let routine =
-            matches!(event, Event::Tick | Event::Probed { .. } | Event::SerialSeen { .. } | Event::Rehearsed { .. });
+        let routine = matches!(
+            event,
+            Event::Tick
+                | Event::Probed { .. }
+                | Event::SerialSeen { .. }
+                | Event::SecondarySeen { .. }
+                | Event::SecondaryBehind { .. }
+                | Event::Rehearsed { .. }
+        );
         let effects = self.director.handle(event, self.clock.now());
         let quiet = effects.iter().all(|effect| matches!(effect, Effect::Probe(_) | Effect::Persist));
         for effect in effects {
@@ -339,7 +349,14 @@ impl Daemon {
             let _ = back.send(Back::Event(Event::Probed { target, outcome })).await;
         });
     }
+
     fn tell(&self, transition: Arc<Transition>) {
+        if self.shadow.is_some() {
+            // Nobody has moved.
+            return self
+                .journal
+                .record(Entry::Transition(Transition { shadow: true, ..Transition::clone(&transition) }));
+        }
         self.journal.record(Entry::Transition(Transition::clone(&transition)));
         let zones = self.loaded.zones.iter().enumerate();
         for (index, zone) in zones.filter(|(index, _)| self.director.is_held(*index)) {
@@ -362,10 +379,11 @@ impl Daemon {
 
     fn publish_status(&mut self) {
         self.status_due = None;
-        let mut status = self.director.status(self.clock.now());
+        let mut status = Status { shadow: self.shadow.is_some(), ..self.director.status(self.clock.now()) };
         transfers::show(&self.transfers, &mut status);
         self.status.send_replace(Arc::new(status));
     }
+
     async fn stop(self) {
         self.journal.note("stopping".to_owned());
         let running = self.exports.acquire_many(u32::try_from(EXPORTS_MAX).expect("a small number"));
@@ -377,6 +395,7 @@ impl Daemon {
         self.notifier.stop(NOTIFY_PATIENCE).await;
     }
 }
+
 fn prober(loaded: &Loaded) -> Result<Arc<Prober>, Failure> {
     Prober::new(&loaded.settings.checks).map(Arc::new).map_err(|error| Failure::usage(error.to_string()))
 }

@@ -18,14 +18,19 @@ use super::super::exports;
 use super::super::load::{Loaded, LoadedZone, Parsed};
 use super::{Back, Daemon, EXPORTS_MAX};
 
-/// How often a zone whose next export would be refused is tried again.
+/// How often a zone whose next export would be refused is tried again, and nsd is asked whether it
+/// takes orders.
 const REHEARSAL_INTERVAL: Duration = Duration::from_secs(300);
+/// How often nsd is asked that does not.
+const CONTROL_INTERVAL: Duration = Duration::from_secs(30);
+/// How long after a first try that has failed.
+const CONTROL_PAUSE: Duration = Duration::from_secs(3);
 /// How often a rehearsal looks whether the exports are through, which come first.
 const REHEARSAL_PAUSE: Duration = Duration::from_millis(200);
 /// Questions for serials under way at a time.
 const SERIALS_MAX: usize = 64;
-/// How long the start may wait for the serials that nsd serves.
-const SERIALS_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the start, and with it the first answer, may wait for the serials that nsd serves.
+const SERIALS_PATIENCE: Duration = Duration::from_millis(500);
 /// How often nsd is asked which serials it serves.
 const SERIALS_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -36,6 +41,15 @@ impl Daemon {
         let (permits, back) = (Arc::clone(&self.exports), self.back.clone());
         let publisher = self.publisher.clone().expect("the configuration refuses an export without [nsd]");
         tokio::spawn(async move {
+            // What a crash has cut off comes first, and holds up nobody else.
+            match publisher.recover_zone(&origin).await {
+                Some(report) if report.result == ExportResult::Broken => {
+                    let done = exports::Done::early(&order, ExportResult::Refused, report.detail, None);
+                    return drop(back.send(Back::Exported { origin, done }).await);
+                }
+                Some(report) => drop(back.send(Back::Recovered { reports: vec![report] }).await),
+                None => {}
+            }
             let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
             let done = exports::run(&publisher, order).await;
             let _ = back.send(Back::Exported { origin, done }).await;
@@ -49,6 +63,30 @@ impl Daemon {
         Some(exports::Order { zone, loaded, pools, decision: Arc::clone(self.director.decision()), serial })
     }
 
+    /// Brings exports that a crash has cut off to an end, and removes what else it left, beside the loop.
+    /// In shadow that is somebody else's to do.
+    pub(super) fn recover(&self) {
+        let Some(publisher) = self.publisher.clone().filter(|_| self.shadow.is_none()) else { return };
+        let (files, back, journal) = (written_files(&self.loaded), self.back.clone(), Arc::clone(&self.journal));
+        tokio::spawn(async move {
+            let reports = publisher.recover().await;
+            let _ = back.send(Back::Recovered { reports }).await;
+            for path in publisher.sweep(files).await {
+                journal.note(format!("{}: removed; a power cut had left it", path.display()));
+            }
+        });
+    }
+
+    pub(super) fn recovered(&mut self, reports: Vec<ExportReport>) {
+        // Not the files that were loaded, or not all of them: the old ones are back.
+        let moved = |report: &ExportReport| matches!(report.result, ExportResult::RolledBack | ExportResult::Refused);
+        let moved = reports.iter().any(moved);
+        reports.into_iter().for_each(|report| self.journal.record(Entry::Export(report)));
+        if moved {
+            self.reload(None);
+        }
+    }
+
     /// Tries the next export of every zone as it is loaded, beside the loop.
     pub(super) fn rehearse(&mut self) {
         self.rehearsal.abort();
@@ -58,12 +96,19 @@ impl Daemon {
         self.rehearsal = tokio::spawn(rehearsals(publisher, zones, Arc::clone(&self.exports), self.back.clone()));
     }
 
-    pub(super) fn rehearsed(&mut self, origin: &Name, refused: Option<String>) {
-        if let Some(zone) = self.zone(origin) {
-            if let Some(reason) = &refused {
-                self.journal.note(format!("{origin}: the next failover would be refused: {reason}"));
+    /// What has become of rehearsals, of all these zones the same.
+    pub(super) fn rehearsed(&mut self, zones: &[Name], refused: Option<String>) {
+        if let (Some(reason), Some(first)) = (&refused, zones.first()) {
+            let more = if zones.len() > 1 { format!(" and {} more zones", zones.len() - 1) } else { String::new() };
+            self.journal.alarm(format!("{first}{more}: the next failover would be refused: {reason}"));
+        }
+        if self.notifier.is_wanted() {
+            self.notifier.rehearsed(zones.iter().map(ToString::to_string).collect(), refused.clone());
+        }
+        for origin in zones {
+            if let Some(zone) = self.zone(origin) {
+                self.handle(Event::Rehearsed { zone, refused: refused.clone() });
             }
-            self.handle(Event::Rehearsed { zone, refused });
         }
     }
 
@@ -92,15 +137,17 @@ impl Daemon {
         }
         self.handle(Event::Exported(report.clone()));
         self.waiters.exported(&report);
+        self.start_rollbacks();
     }
 
     /// What was put back must not be overwritten by the next move of a pool: the operator says when.
-    pub(super) fn rolled_back(&mut self, origin: &Name, done: exports::Done) {
-        if done.report.result == ExportResult::Served
-            && let Some(zone) = self.zone(origin)
-        {
-            self.handle(Event::ExportHeld { zone, held: true });
-            self.journal.note(format!("{origin}: exports are held; `export {origin}` ends that"));
+    pub(super) fn rolled_back(&mut self, origin: &Name, was_held: bool, done: exports::Done) {
+        if let Some(zone) = self.zone(origin) {
+            let held = was_held || done.report.result == ExportResult::Served;
+            self.handle(Event::ExportHeld { zone, held });
+            if held {
+                self.journal.note(format!("{origin}: exports are held; `export {origin}` ends that"));
+            }
         }
         self.report(done.report);
         // The file is another one now.
@@ -130,35 +177,59 @@ impl Daemon {
 }
 
 /// Carries out rehearsals, one after the other, while no export is under way; those that were refused
-/// again and again. What has become of one comes back when it is another than before.
+/// again and again, and whether nsd takes orders with each round. What has become of them comes back
+/// when it is another than before.
 async fn rehearsals(
     publisher: Arc<Publisher>,
-    mut zones: Vec<(config::Zone, Arc<Parsed>)>,
+    zones: Vec<(config::Zone, Arc<Parsed>)>,
     exports: Arc<Semaphore>,
     back: mpsc::Sender<Back>,
 ) {
-    let mut told: HashMap<Name, Option<String>> = HashMap::new();
+    let mut told: HashMap<&Name, Option<String>> = HashMap::new();
+    let all: Vec<usize> = (0..zones.len()).collect();
+    let mut due = all.clone();
     while !zones.is_empty() {
-        let mut refused = Vec::new();
-        for (zone, parsed) in zones {
+        if let Err(reason) = takes_orders(&publisher).await {
+            let refused = Some(reason);
+            let mut news = zones.iter().map(|(zone, _)| &zone.origin).collect::<Vec<_>>();
+            news.retain(|origin| told.insert(origin, refused.clone()).as_ref() != Some(&refused));
+            let zones: Vec<Name> = news.into_iter().cloned().collect();
+            if !zones.is_empty() && back.send(Back::Rehearsed { zones, refused }).await.is_err() {
+                return;
+            }
+            due = all.clone();
+            tokio::time::sleep(CONTROL_INTERVAL).await;
+            continue;
+        }
+        let mut again = Vec::new();
+        for index in due {
+            let (zone, parsed) = &zones[index];
             while exports.available_permits() < EXPORTS_MAX {
                 tokio::time::sleep(REHEARSAL_PAUSE).await;
             }
-            let (origin, outcome) = (zone.origin.clone(), rehearse(&publisher, &zone, &parsed).await.err());
-            if outcome.is_some() {
-                refused.push((zone, parsed));
+            let refused = rehearse(&publisher, zone, parsed).await.err();
+            if refused.is_some() {
+                again.push(index);
             }
-            if told.get(&origin) == Some(&outcome) {
+            if told.insert(&zone.origin, refused.clone()).as_ref() == Some(&refused) {
                 continue;
             }
-            told.insert(origin.clone(), outcome.clone());
-            if back.send(Back::Rehearsed { origin, refused: outcome }).await.is_err() {
+            if back.send(Back::Rehearsed { zones: vec![zone.origin.clone()], refused }).await.is_err() {
                 return;
             }
         }
-        zones = refused;
+        due = again;
         tokio::time::sleep(REHEARSAL_INTERVAL).await;
     }
+}
+
+/// Asks twice: an nsd that is just being started again is none to tell of.
+async fn takes_orders(publisher: &Publisher) -> Result<(), String> {
+    if publisher.try_control().await.is_ok() {
+        return Ok(());
+    }
+    tokio::time::sleep(CONTROL_PAUSE).await;
+    publisher.try_control().await
 }
 
 async fn rehearse(publisher: &Publisher, zone: &config::Zone, parsed: &Arc<Parsed>) -> Result<(), String> {

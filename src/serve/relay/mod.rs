@@ -3,7 +3,7 @@
 //!
 //! The client's ID is replaced by one that nobody can foresee, the source port is random, and a
 //! reply counts only if it comes from nsd, to that port, with that ID and the question as it was
-//! asked. No reply in time: SERVFAIL with an extended error (RFC 8914).
+//! asked. No reply in time: our own copy of the zone answers, or SERVFAIL with an extended error (RFC 8914).
 
 use std::net::SocketAddr;
 

@@ -5,12 +5,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::dns::message::HEADER_LEN;
-use crate::dns::name::wire_len;
 
 use super::super::sys::batch::Envelope;
-
-/// What follows the name in a question, in octets.
-const TYPE_AND_CLASS_LEN: usize = 4;
 
 /// What identifies a reply: the socket it comes in on, and its ID.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -97,8 +93,16 @@ impl Pending {
         self.places.get(self.oldest).map(|place| place.waiting.deadline_ms)
     }
 
-    /// Lets a request wait under a key that is not in use. Deadlines must not fall. False: full.
-    pub fn insert(&mut self, key: Key, query: &[u8], envelope: &Envelope, deadline_ms: u64) -> bool {
+    /// Lets a request, with its question's length, wait under a key that is not in use. Deadlines must not
+    /// fall. False: full.
+    pub fn insert(
+        &mut self,
+        key: Key,
+        query: &[u8],
+        question_len: usize,
+        envelope: &Envelope,
+        deadline_ms: u64,
+    ) -> bool {
         let at = self.free;
         let Some(place) = self.places.get_mut(at) else { return false };
         debug_assert!(!self.by_key.contains_key(&key));
@@ -106,8 +110,7 @@ impl Pending {
         place.waiting.envelope = *envelope;
         place.waiting.query.clear();
         place.waiting.query.extend_from_slice(query);
-        let name_len = query.get(HEADER_LEN..).and_then(|rest| wire_len(rest).ok());
-        place.waiting.question_len = name_len.map_or(0, |len| len + TYPE_AND_CLASS_LEN);
+        place.waiting.question_len = question_len;
         place.waiting.deadline_ms = deadline_ms;
         place.waiting.key = key;
         (place.before, place.after) = (self.newest, NONE);
@@ -177,7 +180,7 @@ mod tests {
     fn filled(count: u8) -> Pending {
         let mut pending = Pending::new(4);
         for id in 0..count {
-            assert!(pending.insert(key(id.into()), &[id, 9], &Envelope::NONE, 100 + u64::from(id)));
+            assert!(pending.insert(key(id.into()), &[id, 9], 0, &Envelope::NONE, 100 + u64::from(id)));
         }
         pending
     }
@@ -185,10 +188,10 @@ mod tests {
     #[test]
     fn places_are_bounded_and_used_again() {
         let mut pending = filled(4);
-        assert!(pending.is_full() && !pending.insert(key(9), &[9], &Envelope::NONE, 200));
+        assert!(pending.is_full() && !pending.insert(key(9), &[9], 0, &Envelope::NONE, 200));
         assert_eq!(pending.take(key(2), |_| true).unwrap().query, [2, 9]);
         assert!(pending.take(key(2), |_| true).is_none(), "once");
-        assert!(pending.insert(key(9), &[9], &Envelope::NONE, 200));
+        assert!(pending.insert(key(9), &[9], 0, &Envelope::NONE, 200));
         assert_eq!(ids(&mut pending, |pending| pending.take_expired(1000)), [0, 1, 3, 9]);
         assert!(pending.is_empty() && pending.next_deadline_ms().is_none());
     }

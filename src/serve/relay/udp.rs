@@ -3,12 +3,10 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
-use crate::dns::message::{HEADER_LEN, answers, flags};
-use crate::table::respond::Answer;
+use crate::dns::message::{Query, answers};
 
-use super::super::counters::{Relayed, Request, Tally};
+use super::super::counters::{Relayed, Tally};
 use super::super::proxy;
-use super::super::rrl::{Judgement, subject_of};
 use super::super::sys::Calls;
 use super::super::sys::batch::{Batch, Envelope};
 use super::super::sys::random::Random;
@@ -96,12 +94,18 @@ impl Relay {
             self.turn(now_ms, outgoing, tally);
         }
         let key = if self.pending.is_full() { None } else { self.new_key() };
-        let fits = query.len() <= DATAGRAM_MAX - proxy::WRITTEN_MAX;
-        let Some(key) = key.filter(|_| fits) else {
+        let read = Query::read(query).ok().filter(|_| query.len() <= DATAGRAM_MAX - proxy::WRITTEN_MAX);
+        let (Some(key), Some(read)) = (key, read) else {
             outgoing.fail(query, client, tally);
             return tally.relayed(Relayed::Full);
         };
-        self.pending.insert(key, query, client, now_ms.saturating_add(u64::from(self.timeout_ms)));
+        self.pending.insert(
+            key,
+            query,
+            read.question.wire.len(),
+            client,
+            now_ms.saturating_add(u64::from(self.timeout_ms)),
+        );
         let copy = self.queries.spare();
         let head = match self.proxy {
             true => proxy::write(client.client(), proxy::Transport::Datagram, copy),
@@ -110,6 +114,11 @@ impl Relay {
         let len = head + query.len();
         copy[head..len].copy_from_slice(query);
         copy[head..head + 2].copy_from_slice(&key.id.to_be_bytes());
+        // What would be too long for us nsd shortens better than we could; but not where a signature
+        // says what was asked.
+        if let Some(edns) = read.edns.filter(|edns| !read.is_signed && edns.payload > outgoing.payload_max()) {
+            copy[head + edns.payload_at..][..2].copy_from_slice(&outgoing.payload_max().to_be_bytes());
+        }
         self.queries.push(len, &Envelope::NONE);
     }
 
@@ -137,7 +146,7 @@ impl Relay {
         self.socket = next;
     }
 
-    /// Hands on what has arrived at the sockets that are ready, and SERVFAIL to those who have waited
+    /// Hands on what has arrived at the sockets that are ready, and answers without nsd who has waited
     /// too long.
     pub fn collect(
         &mut self,
@@ -186,23 +195,8 @@ impl Relay {
                 tally.relayed(Relayed::Stray);
                 continue;
             };
-            let copy = outgoing.spare();
-            let len = reply.len().min(copy.len());
-            copy[..len].copy_from_slice(&reply[..len]);
-            copy[..2].copy_from_slice(&waiting.query[..2]);
-            let question_len = waiting.question_len;
-            let len = if cut || len < reply.len() { cut_short(copy, question_len) } else { len };
             tally.relayed(Relayed::Answered);
-            let answer = Answer { len, subject: subject_of(&copy[..len]), known_client: false };
-            match outgoing.judge(answer, &waiting.envelope) {
-                Judgement::Send => outgoing.push(len, &waiting.envelope, tally),
-                Judgement::Drop => tally.request(Request::Limited),
-                Judgement::Slip => {
-                    let len = cut_short(outgoing.spare(), question_len);
-                    outgoing.push(len, &waiting.envelope, tally);
-                    tally.request(Request::Slipped);
-                }
-            }
+            outgoing.hand_on(reply, cut, &waiting.query, &waiting.envelope, tally);
         }
     }
 
@@ -236,12 +230,4 @@ fn open(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(any)?;
     socket.connect(address)?;
     Ok(socket)
-}
-
-/// A reply that did not arrive whole, or must not leave whole, becomes header and question with TC:
-/// the client asks over TCP.
-fn cut_short(reply: &mut [u8], question_len: usize) -> usize {
-    reply[2] |= (flags::TC >> 8) as u8;
-    reply[6..HEADER_LEN].fill(0);
-    HEADER_LEN + question_len
 }

@@ -46,11 +46,31 @@ pub struct Settings {
     /// Addresses that NOTIFY leaves from, the first of the right family: a secondary knows its
     /// primary by its address. None of a family: the system chooses.
     pub sources: Vec<IpAddr>,
+    pub pace: Pace,
+}
+
+/// How long things are waited for; tests are in a hurry.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How often a secondary that is up to date is looked at.
+    pub idle: Duration,
+    /// One that has acknowledged a serial and does not serve it after this time stays behind.
+    pub patience: Duration,
+    /// How long a request waits for its turn; then SERVFAIL, and the secondary tries again by itself.
+    pub turn: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { idle: Duration::from_secs(60), patience: Duration::from_secs(60), turn: Duration::from_secs(10) }
+    }
 }
 
 #[derive(Clone, Debug)]
 pub struct ZoneSettings {
     pub origin: Name,
+    /// A catalog (RFC 9432): those who read it need not answer for it.
+    pub is_catalog: bool,
     /// Whoever one of them lets in may take the zone.
     pub allow: Vec<Allow>,
     pub notify: Vec<Notify>,
@@ -67,12 +87,16 @@ pub struct Notify {
 /// What is known of a secondary.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct View {
-    /// The serial that it serves, when it was asked last.
+    /// The serial that it served when it was asked last; `None`: never seen, or it no longer answers.
     pub serial: Option<u32>,
+    /// The serial that it has fetched last, as far as it comes from the address where it is told.
+    pub fetched: Option<u32>,
     /// The serial of the last NOTIFY that it has acknowledged.
     pub acknowledged: Option<u32>,
-    /// Exchanges that failed in a row.
+    /// NOTIFY in vain, in a row.
     pub failures: u32,
+    /// Looks in a row that found nobody.
+    pub unanswered: u32,
     /// What was wrong with the last exchange; empty: nothing.
     pub problem: String,
 }
@@ -81,8 +105,17 @@ pub struct View {
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub origin: Name,
+    pub news: News,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum News {
+    /// Something for the status.
+    Shown,
     /// It serves this serial, which is not the current one.
-    pub other_serial: Option<u32>,
+    OtherSerial(u32),
+    /// It has acknowledged the current serial, and serves an older one after [`Pace::patience`].
+    Behind,
 }
 
 /// The state that all transfers share.
@@ -104,6 +137,7 @@ struct Rules {
     keys: Keys,
     zones: HashMap<Name, ZoneSettings>,
     sources: Vec<IpAddr>,
+    pace: Pace,
 }
 
 /// A zone at a secondary.
@@ -146,7 +180,7 @@ impl Transfers {
         let zones: HashMap<Name, ZoneSettings> =
             settings.zones.into_iter().map(|zone| (zone.origin.clone(), zone)).collect();
         lock(&self.journals).retain(|origin, _| zones.contains_key(origin));
-        self.rules.store(Arc::new(Rules { keys, zones, sources: settings.sources }));
+        self.rules.store(Arc::new(Rules { keys, zones, sources: settings.sources, pace: settings.pace }));
         let mut secondaries = lock(&self.secondaries);
         secondaries.retain(|place, secondary| {
             let stays = wanted.get(place) == Some(&secondary.notify);
@@ -196,7 +230,7 @@ impl Transfers {
     }
 
     /// Answers a signed query (RFC 8945 section 5.3) at the end of `out`. `max` is what a reply may
-    /// have, in octets. False: nothing is to be sent.
+    /// have, in octets. `None`: nothing is to be sent; else whether the signature was good.
     pub fn answer_signed(
         &self,
         table: &Table,
@@ -205,13 +239,13 @@ impl Transfers {
         client: &Client,
         max: usize,
         out: &mut Vec<u8>,
-    ) -> bool {
+    ) -> Option<bool> {
         let verified = match self.verify(query) {
             Ok(Some(verified)) => verified,
-            Ok(None) => return false,
+            Ok(None) => return None,
             Err(refusal) => {
                 out.extend_from_slice(&refusal);
-                return !refusal.is_empty();
+                return (!refusal.is_empty()).then_some(false);
             }
         };
         let (message, _, mut signer) = verified.split();
@@ -219,13 +253,13 @@ impl Transfers {
         let limits = Limits { keys: false, signature_len: signer.record_len(), ..*limits };
         match respond(table, &message, &limits, client, &mut reply) {
             Response::Reply(answer) => reply.truncate(answer.len),
-            Response::Drop | Response::Relay | Response::Verify(_) => return false,
+            Response::Drop | Response::Relay | Response::Verify(_) => return None,
         }
         if !signer.sign(&mut reply) {
-            return false;
+            return None;
         }
         out.extend_from_slice(&reply);
-        true
+        Some(true)
     }
 
     /// What is known of the secondaries of a zone, by address.

@@ -39,37 +39,52 @@ impl Transfers {
             }
         };
         let Ok(Some(request)) = Request::read(&message) else { return Err(io::ErrorKind::InvalidData.into()) };
-        let begun = match self.begin(&request, peer, key.as_ref()) {
-            Ok(begun) => begun,
-            Err(no) => {
-                if no.rcode == OptRcode::REFUSED {
-                    self.refused(peer, no.why);
+        let no = match self.admit(&request, peer, key.as_ref()) {
+            Err(no) => no,
+            Ok(origin) => {
+                let patience = self.rules.load().pace.turn;
+                match self.places.enter(peer, patience).await {
+                    None => {
+                        self.totals.ended(Outcome::Failed, 0, 0);
+                        No::servfail("too many transfers")
+                    }
+                    Some(_place) => match self.begin(&origin, request.wanted).await {
+                        Ok(begun) => return self.send(stream, peer, &request, begun, signer).await,
+                        Err(no) => no,
+                    },
                 }
-                return say_no(stream, &request, no, signer.as_mut()).await;
             }
         };
-        let Some(_place) = self.places.enter(peer).await else {
-            self.totals.ended(Outcome::Failed, 0, 0);
-            return say_no(stream, &request, No::servfail("too many transfers"), signer.as_mut()).await;
-        };
-        self.send(stream, peer, &request, begun, signer).await
+        if no.rcode == OptRcode::REFUSED {
+            self.refused(peer, no.why);
+        }
+        say_no(stream, &request, no, signer.as_mut()).await
     }
 
-    fn begin(&self, request: &Request<'_>, peer: IpAddr, key: Option<&Name>) -> Result<Stream, No> {
+    /// Whether it may have the zone that it asks for.
+    fn admit(&self, request: &Request<'_>, peer: IpAddr, key: Option<&Name>) -> Result<Name, No> {
         let origin = Name::from_wire(request.query.question.name).map_err(|_| No::refused("no name"))?;
         let rules = self.rules.load();
         let zone = rules.zones.get(&origin).ok_or(No::refused("the zone is not handed out"))?;
-        if !zone.allow.iter().any(|allow| allow.lets(peer, key)) {
-            return Err(No::refused("allow-transfer does not let it"));
+        match zone.allow.iter().any(|allow| allow.lets(peer, key)) {
+            true => Ok(origin),
+            false => Err(No::refused("allow-transfer does not let it")),
         }
+    }
+
+    /// What is to be sent. For who has a place: the difference that an edit has made is looked for
+    /// through the whole zone, on a thread for that.
+    async fn begin(&self, origin: &Name, wanted: Wanted) -> Result<Stream, No> {
         // The past first: if a swap comes between, the table knows the past's future.
-        let past = match request.wanted {
-            Wanted::Since(serial) => lock(&self.journals).get(&origin).and_then(|journal| journal.since(serial)),
+        let past = match wanted {
+            Wanted::Since(serial) => lock(&self.journals).get(origin).and_then(|journal| journal.since(serial)),
             Wanted::Whole => None,
         };
         let table = std::sync::Arc::clone(&self.live.load());
-        let index = table.catalog().zone_at(&origin).ok_or(No::servfail("nothing is decided yet"))?;
-        Stream::new(table, index, request.wanted, past).ok_or(No::refused("the zone is not served whole"))
+        let index = table.catalog().zone_at(origin).ok_or(No::servfail("nothing is decided yet"))?;
+        let stream = tokio::task::spawn_blocking(move || Stream::new(table, index, wanted, past));
+        let stream = stream.await.map_err(|_| No::servfail("the difference cannot be told"))?;
+        stream.ok_or(No::refused("the zone is not served whole"))
     }
 
     async fn send<W: AsyncWrite + Unpin>(
@@ -108,11 +123,20 @@ impl Transfers {
         let zone = Name::from_wire(request.query.question.name).unwrap_or_else(|_| Name::root());
         match &ended {
             Ok(()) => {
+                self.fetched(&zone, peer, transfer.serial());
                 tracing::info!("{zone} transfer to {peer}: {words}, {} records, {octets} octets", transfer.records())
             }
             Err(error) => tracing::warn!("{zone} transfer to {peer} broke off after {octets} octets: {error}"),
         }
         ended
+    }
+
+    /// A secondary has all of this version: those who are told of changes there.
+    fn fetched(&self, origin: &Name, peer: IpAddr, serial: u32) {
+        let at_peer = |place: &super::Place| place.0 == *origin && place.1.ip().to_canonical() == peer.to_canonical();
+        for (_, secondary) in lock(&self.secondaries).iter_mut().filter(|(place, _)| at_peer(place)) {
+            secondary.view.fetched = Some(serial);
+        }
     }
 
     /// Strangers may ask as often as they like: the log hears of the first in a second.

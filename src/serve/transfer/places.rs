@@ -14,8 +14,6 @@ use super::lock;
 pub const TRANSFERS_MAX: usize = 64;
 /// Of these, transfers to one address.
 pub const TRANSFERS_PER_CLIENT: usize = 8;
-/// How long a request waits for its turn; then SERVFAIL, and the secondary tries again by itself.
-pub const TURN_WAIT: Duration = Duration::from_secs(10);
 
 pub(super) struct Places {
     all: Arc<Semaphore>,
@@ -35,8 +33,8 @@ impl Default for Places {
 }
 
 impl Places {
-    /// `None`: it was nobody's turn for too long.
-    pub async fn enter(&self, client: IpAddr) -> Option<Place> {
+    /// `None`: it was not its turn for so long.
+    pub async fn enter(&self, client: IpAddr, patience: Duration) -> Option<Place> {
         let own = {
             let mut clients = lock(&self.clients);
             // Whoever has no transfer and waits for none is forgotten.
@@ -49,6 +47,6 @@ impl Places {
             let all = self.all.clone().acquire_owned().await.ok()?;
             Some(Place { _client: client, _all: all })
         };
-        timeout(TURN_WAIT, both).await.ok().flatten()
+        timeout(patience, both).await.ok().flatten()
     }
 }

@@ -4,13 +4,16 @@
 //! ```text
 //!            new serial                 acknowledged               serves it
 //!   idle ---------------> notifying --------------------> watching ----------> idle
-//!    ^  <- - - - - - - - -  |  ^ back-off, without end       | PATIENCE over: notify again
-//!    +-- serves it already -+  +-----------------------------+
+//!    |                      |  ^ back-off, without end       |
+//!    |                      +--+                             | patience over: say so, and notify again
+//!    +-- does not serve it --> notifying <-------------------+
 //! ```
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::base::Serial;
+use domain::base::iana::Rcode;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -18,7 +21,7 @@ use crate::serve::sys::random::Random;
 use crate::table::transfer::stream;
 
 use super::exchange::{self, ExchangeError, exchange};
-use super::{Notified, Notify, Place, Seen, Transfers, View, lock};
+use super::{News, Notified, Notify, Pace, Place, Seen, Transfers, View, lock};
 
 /// After the first NOTIFY that was in vain; doubled with each one more.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
@@ -26,10 +29,8 @@ const BACKOFF_LAST: Duration = Duration::from_secs(300);
 /// The first look whether the new serial is served; the time doubles with each look more.
 const LOOK_FIRST: Duration = Duration::from_millis(100);
 const LOOK_LAST: Duration = Duration::from_secs(10);
-/// One who has acknowledged and does not serve the serial after this time is told again.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How often one who is up to date is looked at.
-const IDLE: Duration = Duration::from_secs(60);
+/// After so many looks in a row that found nobody, what was seen before says nothing any more.
+const UNANSWERED_MAX: u32 = 3;
 
 pub(super) struct Task {
     pub transfers: Arc<Transfers>,
@@ -47,7 +48,8 @@ enum Next {
 #[derive(Clone, Copy)]
 enum Step {
     Notify,
-    Look { since: Instant, after: Duration },
+    Watch { since: Instant, after: Duration },
+    Idle,
 }
 
 impl Task {
@@ -57,7 +59,7 @@ impl Task {
         loop {
             let next = match wanted {
                 // Nothing is decided yet.
-                None => Next::Wait(IDLE),
+                None => Next::Wait(self.pace().idle),
                 Some(serial) => self.step(serial, &mut step).await,
             };
             let wait = match next {
@@ -82,27 +84,30 @@ impl Task {
     async fn step(&self, serial: u32, step: &mut Step) -> Next {
         match *step {
             Step::Notify => match self.tell(serial).await {
-                true => Next::At(Step::Look { since: Instant::now(), after: LOOK_FIRST }),
+                true => Next::At(Step::Watch { since: Instant::now(), after: LOOK_FIRST }),
                 false => {
-                    // It may have found out by itself.
-                    if self.look(serial).await {
-                        *step = Step::Look { since: Instant::now(), after: IDLE };
-                        return Next::Wait(IDLE);
-                    }
+                    // It may have found out by itself; that it does not listen stays wrong.
+                    self.look(serial).await;
                     Next::Wait(backoff(self.view(|view| view.failures)))
                 }
             },
-            Step::Look { since, after } => match self.look(serial).await {
-                true => {
-                    *step = Step::Look { since: Instant::now(), after: IDLE };
-                    Next::Wait(IDLE)
+            Step::Watch { since, after } => match self.look(serial).await {
+                true => Next::At(Step::Idle),
+                false if since.elapsed() > self.pace().patience => {
+                    let served = self.view(|view| view.serial);
+                    if served.is_some_and(|served| Serial(serial) > Serial(served)) {
+                        self.changed(News::Behind);
+                    }
+                    Next::At(Step::Notify)
                 }
-                false if since.elapsed() > PATIENCE => Next::At(Step::Notify),
                 false => {
-                    let after = if after == IDLE { LOOK_FIRST } else { after };
-                    *step = Step::Look { since, after: (after * 2).min(LOOK_LAST) };
+                    *step = Step::Watch { since, after: (after * 2).min(LOOK_LAST) };
                     Next::Wait(after)
                 }
+            },
+            Step::Idle => match self.look(serial).await {
+                true => Next::Wait(self.pace().idle),
+                false => Next::At(Step::Notify),
             },
         }
     }
@@ -137,7 +142,7 @@ impl Task {
                     self.notify.address,
                     next.as_secs()
                 );
-                self.changed(None);
+                self.changed(News::Shown);
                 false
             }
         }
@@ -166,31 +171,53 @@ impl Task {
 
     /// Asks for its serial. True: it is the wanted one.
     async fn look(&self, serial: u32) -> bool {
-        let found = self.ask_serial().await;
+        let found = match self.ask_serial().await {
+            // Who reads a catalog may keep it to itself (Knot does, RFC 9432 section 7): what it has
+            // fetched is all that can be known, or, where that was before our time, acknowledged.
+            Err(refused @ ExchangeError::Rcode(Rcode::REFUSED)) if self.is_catalog() => {
+                self.view(|view| view.fetched.or(view.acknowledged)).ok_or(refused)
+            }
+            found => found,
+        };
         let before = self.view(|view| view.serial);
         match found {
             Ok(found) => {
                 self.view(|view| {
                     view.serial = Some(found);
+                    view.unanswered = 0;
                     if view.failures == 0 {
                         view.problem.clear();
                     }
                 });
-                if before != Some(found) || found != serial {
-                    self.changed(Some(found).filter(|found| *found != serial));
+                match found == serial {
+                    true if before == Some(found) => {}
+                    true => self.changed(News::Shown),
+                    false => self.changed(News::OtherSerial(found)),
                 }
                 found == serial
             }
             Err(error) => {
                 self.view(|view| {
+                    view.unanswered = view.unanswered.saturating_add(1);
+                    if view.unanswered >= UNANSWERED_MAX {
+                        view.serial = None;
+                    }
                     if view.failures == 0 {
                         view.problem = format!("SOA: {error}");
                     }
                 });
-                self.changed(None);
+                self.changed(News::Shown);
                 false
             }
         }
+    }
+
+    fn pace(&self) -> Pace {
+        self.transfers.rules.load().pace
+    }
+
+    fn is_catalog(&self) -> bool {
+        self.transfers.rules.load().zones.get(&self.place.0).is_some_and(|zone| zone.is_catalog)
     }
 
     async fn ask_serial(&self) -> Result<u32, ExchangeError> {
@@ -207,9 +234,9 @@ impl Task {
         secondaries.get_mut(&self.place).map(|secondary| change(&mut secondary.view)).unwrap_or_default()
     }
 
-    fn changed(&self, other_serial: Option<u32>) {
+    fn changed(&self, news: News) {
         // Full: the one who reads it is busy, and the next look brings it again.
-        let _ = self.transfers.seen.try_send(Seen { origin: self.place.0.clone(), other_serial });
+        let _ = self.transfers.seen.try_send(Seen { origin: self.place.0.clone(), news });
     }
 }
 

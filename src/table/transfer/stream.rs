@@ -34,6 +34,7 @@ use super::pack::{Opt, Packer, Put};
 pub struct Stream {
     table: Arc<Table>,
     zone: Arc<ZoneTable>,
+    serial: u32,
     kind: Kind,
     steps: Vec<Step>,
     step: usize,
@@ -94,6 +95,7 @@ impl Stream {
         let mut stream = Stream {
             table,
             zone,
+            serial,
             kind: Kind::Whole,
             steps: vec![Step::Soa(serial), Step::All, Step::Soa(serial)],
             step: 0,
@@ -117,6 +119,11 @@ impl Stream {
 
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// The serial of the version that is sent.
+    pub fn serial(&self) -> u32 {
+        self.serial
     }
 
     /// Records in the messages so far, SOA records included.

@@ -221,7 +221,7 @@ fn the_quick_do_not_wait_for_the_slow() {
     stream.write_all(&queries).unwrap();
     let ids: Vec<u8> = (1..20).map(|_| read_frame(&mut stream).unwrap()[1]).collect();
     assert_eq!(ids[..18], (2..20).collect::<Vec<u8>>(), "ours come first");
-    assert_eq!(ids[18], 1, "and nsd's in the end: SERVFAIL");
+    assert_eq!(ids[18], 1, "and nsd's in the end, from our own copy");
     assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
     // The same on one QUIC connection.
     all.runtime.block_on(async {
@@ -245,7 +245,7 @@ fn the_quick_do_not_wait_for_the_slow() {
             reply = &mut slow => panic!("{reply:?} comes first"),
             reply = quick => assert_eq!(reply[2 + 3] & 0x0f, 0),
         }
-        assert_eq!(slow.await[2 + 3] & 0x0f, 2, "SERVFAIL");
+        assert!(slow.await.len() > 2 + 12);
     });
 }
 

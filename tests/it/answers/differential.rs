@@ -11,6 +11,8 @@
 //!   or gives all.
 //! * **Chains that end nowhere**: each CNAME once, 16 at most (RFC 1034 section 5.2.2 leaves the end to
 //!   the resolver); nsd stops elsewhere.
+//! * **An alias into another zone of the same server**: the alias, and a referral if that zone is a delegated
+//!   one. A resolver believes nothing of what stands behind it (RFC 5452 section 6) and asks for it; nsd adds it.
 //! * **NSEC3 as the question at an alias**: the alias, as for every type (RFC 1034 section 3.6.2); nsd
 //!   says NODATA.
 //! * **Names below the owners of NSEC3 records**: these owners are no names of the zone (RFC 5155
@@ -25,19 +27,22 @@ use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use hickory_proto::op::Message;
+use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 
 use domain::base::iana::Rtype;
 
 use nsd_failover::dns::name::Name;
 use nsd_failover::dns::record::Record;
-use nsd_failover::table::respond::{Limits, Transport};
+use nsd_failover::failover::pool::{Node, Pool, Slot};
+use nsd_failover::serve::relay;
+use nsd_failover::table::respond::{Limits, Response, Transport, failure, respond};
 use nsd_failover::table::zone_table::{Mode, ZoneTable};
 use nsd_failover::table::{Catalog, Table};
 use nsd_failover::zone::Zone;
+use nsd_failover::zone::tag::Role;
 
-use super::support::{reply_octets, type_of};
+use super::support::{CLIENT, held, pool, reply_octets, type_of};
 use crate::support::nsd::Nsd;
 use crate::support::signed::{exchange, lines, query, signed};
 
@@ -62,6 +67,17 @@ const TYPES: [&str; 19] = [
     "TYPE666",
     "CAA",
 ];
+
+/// [`WRITTEN`], and RRsets that take more than the 16 KiB that a compression pointer reaches: at a name, at a
+/// wildcard, and where an alias leads.
+fn written() -> Vec<u8> {
+    let mut text = WRITTEN.to_owned();
+    for number in 0..160 {
+        text.push_str(&format!("*.big TXT \"{number:->100}\"\nlarge TXT \"{number:->101}\"\n"));
+    }
+    text.push_str("tobig CNAME anything.big\n");
+    text.into_bytes()
+}
 
 /// Wildcards in wildcards, deep empty non-terminals, loops, delegations with all kinds of glue.
 const WRITTEN: &str = r#"$TTL 3600
@@ -116,7 +132,24 @@ strange         TYPE666 \# 3 010203
 
 #[test]
 fn a_written_zone() {
-    compare(&[("example.test", WRITTEN.as_bytes().to_vec())], false);
+    compare(&[("example.test", written())], Zones::Unsigned);
+}
+
+/// Zones of one server that lead into each other, by alias and by delegation.
+#[test]
+fn zones_beside_and_below_each_other() {
+    let head = "$TTL 3600\n@ SOA ns1 hostmaster 7 3600 600 864000 900\n@ NS ns1\nns1 A 192.0.2.53\n";
+    let above = format!(
+        "{head}here A 192.0.2.1\nto CNAME there.other.test.\nlost CNAME nothere.other.test.\nmoved DNAME other.test.\n\
+         down CNAME www.sub\nsub NS ns1.sub\nns1.sub A 192.0.2.53\n\
+         sub DS 12345 8 2 0000000000000000000000000000000000000000000000000000000000000000\n\
+         *.wild CNAME there.other.test.\n@ MX 10 there.other.test.\n"
+    );
+    let below = format!("{head}www A 192.0.2.2\nup CNAME here.example.test.\nagain CNAME to.example.test.\n");
+    let beside = format!("{head}there A 192.0.2.3\nthere TXT x\nback CNAME here.example.test.\n");
+    let zones = [("example.test", above), ("sub.example.test", below), ("other.test", beside)];
+    let zones: Vec<(&str, Vec<u8>)> = zones.iter().map(|(origin, text)| (*origin, text.clone().into_bytes())).collect();
+    compare(&zones, Zones::Unsigned);
 }
 
 #[test]
@@ -125,18 +158,18 @@ fn generated_zones() {
         let zones: Vec<(String, Vec<u8>)> =
             (0..3).map(|number| (format!("z{number}.test"), generated(seed * 100 + number))).collect();
         let zones: Vec<(&str, Vec<u8>)> = zones.iter().map(|(origin, text)| (origin.as_str(), text.clone())).collect();
-        compare(&zones, false);
+        compare(&zones, Zones::Unsigned);
     }
 }
 
 #[test]
 fn a_zone_signed_with_nsec() {
-    compare(&[("example.test", signed("example.test", WRITTEN.as_bytes(), &[]))], true);
+    compare(&[("example.test", signed("example.test", &written(), &[]))], Zones::Signed);
 }
 
 #[test]
 fn a_zone_signed_with_nsec3() {
-    compare(&[("example.test", signed("example.test", WRITTEN.as_bytes(), &["-3", "aabbccdd", "-H", "5"]))], true);
+    compare(&[("example.test", signed("example.test", &written(), &["-3", "aabbccdd", "-H", "5"]))], Zones::Signed);
 }
 
 #[test]
@@ -145,13 +178,13 @@ fn a_zone_signed_with_nsec3_and_opt_out() {
     // Below here there is nothing but an unsigned delegation, and so no NSEC3 record: we prove the
     // closest encloser that has one (RFC 5155 section 7.2.2), nsd takes one that has none.
     let text = WRITTEN.replace("deep.cut.here", "deep");
-    compare(&[("example.test", signed("example.test", text.as_bytes(), &options))], true);
+    compare(&[("example.test", signed("example.test", text.as_bytes(), &options))], Zones::OptOut);
 }
 
 #[test]
 fn generated_zones_signed() {
     for (seed, options) in [(11, &[][..]), (12, &["-3", "-", "-H", "1"])] {
-        compare(&[("z.test", signed("z.test", &generated(seed), options))], true);
+        compare(&[("z.test", signed("z.test", &generated(seed), options))], Zones::Signed);
     }
 }
 
@@ -198,30 +231,61 @@ fn generated(seed: u64) -> Vec<u8> {
     text.into_bytes()
 }
 
-fn compare(zones: &[(&str, Vec<u8>)], dnssec: bool) {
+/// What all zones of a comparison are.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Zones {
+    Unsigned,
+    Signed,
+    OptOut,
+}
+
+fn compare(zones: &[(&str, Vec<u8>)], kind: Zones) {
+    let dnssec = kind != Zones::Unsigned;
     let texts: Vec<(&str, &[u8])> = zones.iter().map(|(origin, text)| (*origin, text.as_slice())).collect();
     let nsd = Nsd::start(&texts);
     let mut stream = TcpStream::connect(nsd.address()).unwrap();
-    let (mut tables, mut names) = (Vec::new(), BTreeSet::new());
+    let (mut texts, mut pools) = (Vec::new(), Vec::new());
+    let (mut zone_tables, mut overlays, mut names) = (Vec::new(), Vec::new(), BTreeSet::new());
     for (origin, text) in zones {
         let origin: Name = origin.parse().unwrap();
         let zone = Zone::parse(&origin, "zone", text.clone()).unwrap_or_else(|errors| panic!("{}", errors[0]));
-        let records: Vec<_> = zone.records().map(|found| (found.record, None)).collect();
-        let real = records.iter().filter(|(record, _)| record.rtype != Rtype::NSEC3 && !is_over_nsec3(record));
-        real.for_each(|(record, _)| around(&record.owner, &origin, &mut names));
-        tables.push(Arc::new(ZoneTable::compile(&origin, records.into_iter(), &[], Mode::Whole).unwrap()));
+        let records: Vec<Record> = zone.records().map(|found| found.record).collect();
+        let real = records.iter().filter(|record| record.rtype != Rtype::NSEC3 && !is_over_nsec3(record));
+        real.for_each(|record| around(&record.owner, &origin, &mut names));
+        for record in records.iter().filter(|_| !dnssec) {
+            pools.extend(pool_of(record));
+        }
+        texts.push((origin, records));
     }
-    let table = Table::new(Arc::new(Catalog::new(tables).unwrap()), 1, &[], &[], &[]);
-    let (mut asked, mut differences) = (0, Vec::new());
+    for (origin, records) in &texts {
+        let slot = |record: &Record| {
+            let wanted = pool_of(record)?.nodes;
+            let pool = pools.iter().position(|pool| pool.nodes == wanted)?;
+            Some(Slot { pool, role: Role::Primary })
+        };
+        let compile = |mode| {
+            let records = records.iter().map(|record| (record.clone(), slot(record)));
+            Arc::new(ZoneTable::compile(origin, records, &pools, mode).unwrap())
+        };
+        zone_tables.push(compile(Mode::Whole));
+        overlays.push(compile(Mode::Overlay));
+    }
+    let origins: Vec<Name> = texts.iter().map(|(origin, _)| origin.clone()).collect();
+    let roles = vec![held(Some(0), None); pools.len()];
+    let table = |zones| Table::new(Arc::new(Catalog::new(zones).unwrap()), 1, &roles, &[], &[]);
+    let (table, overlay) = (table(zone_tables), table(overlays));
+    let (mut asked, mut own, mut differences) = (0, 0, Vec::new());
     for name in &names {
         for rtype in TYPES {
             for dnssec_ok in [false, true].into_iter().take(if dnssec { 2 } else { 1 }) {
                 let query = query(name, type_of(rtype), dnssec_ok);
                 let ours = reply_octets(&table, &query, &Limits::new(Transport::Stream, false));
+                let (from_overlay, is_own) = in_front(&overlay, &query);
+                assert!(ours == from_overlay, "{name} {rtype}: an overlay says something else");
                 let ours = Message::from_vec(&ours).unwrap();
                 let theirs = exchange(&mut stream, &query);
-                asked += 1;
-                if !same(&ours, &theirs, name, rtype) {
+                (asked, own) = (asked + 1, own + u32::from(is_own));
+                if !same(&ours, &theirs, name, rtype, kind, &origins) {
                     let flag = if dnssec_ok { "+dnssec" } else { "" };
                     let (ours, theirs) = (show(&ours), show(&theirs));
                     let only = |these: &BTreeSet<String>, those: &BTreeSet<String>| {
@@ -237,6 +301,11 @@ fn compare(zones: &[(&str, Vec<u8>)], dnssec: bool) {
         }
     }
     assert!(asked > 1_000, "only {asked} questions");
+    // An overlay without failover records has nothing of its own.
+    assert!(
+        if dnssec { own == 0 } else { (20..asked / 4).contains(&own) },
+        "{own} of {asked} answers are the overlay's"
+    );
     let count = differences.len();
     // Some from everywhere: neighbours differ in the same way.
     let step = count.div_ceil(20).max(1);
@@ -246,6 +315,30 @@ fn compare(zones: &[(&str, Vec<u8>)], dnssec: bool) {
         number % step == 0
     });
     assert!(count == 0, "{count} of {asked} answers differ:\n{}", differences.join("\n"));
+}
+
+/// A pool whose one node has the address of this record: with its node as primary, an answer is as in the file.
+fn pool_of(record: &Record) -> Option<Pool> {
+    let ipv4 = <[u8; 4]>::try_from(&*record.rdata).ok().filter(|_| record.rtype == Rtype::A);
+    let ipv6 = <[u8; 16]>::try_from(&*record.rdata).ok().filter(|_| record.rtype == Rtype::AAAA);
+    if ipv4.is_none() && ipv6.is_none() {
+        return None;
+    }
+    let node = Node { name: "node".to_owned(), ipv4: ipv4.map(Into::into), ipv6: ipv6.map(Into::into) };
+    Some(Pool { nodes: vec![node], ..pool() })
+}
+
+/// What a client hears of an overlay whose nsd is gone, and whether the overlay would have answered anyway.
+fn in_front(overlay: &Table, query: &[u8]) -> (Vec<u8>, bool) {
+    let limits = Limits::new(Transport::Stream, true);
+    let mut out = vec![0; 65_535];
+    let (response, is_own) = match respond(overlay, query, &limits, &CLIENT, &mut out) {
+        Response::Relay => (failure(overlay, query, relay::UNANSWERED, &limits, &CLIENT, &mut out), false),
+        own => (own, true),
+    };
+    let Response::Reply(answer) = response else { panic!("{response:?}") };
+    out.truncate(answer.len);
+    (out, is_own)
 }
 
 fn is_over_nsec3(record: &Record) -> bool {
@@ -266,18 +359,32 @@ fn around(owner: &Name, origin: &Name, names: &mut BTreeSet<String>) {
     }
 }
 
-fn same(ours: &Message, theirs: &Message, name: &str, rtype: &str) -> bool {
+fn same(ours: &Message, theirs: &Message, name: &str, rtype: &str, zones: Zones, origins: &[Name]) -> bool {
     let head = |message: &Message| (message.metadata.response_code, message.metadata.authoritative);
     let (answer, nsds_answer) = (lines(&ours.answers), lines(&theirs.answers));
     let has = |wanted: &str| answer.iter().any(|line| line.split(' ').nth(2) == Some(wanted));
-    match rtype {
-        "NSEC3" if has("cname") => return true,
-        "ANY" if !answer.is_empty() => return head(ours) == head(theirs) && !nsds_answer.is_empty(),
-        _ => {}
+    let is_at_alias = ours.answers.first().is_some_and(|first| first.record_type() == RecordType::CNAME);
+    let is_at_alias = rtype == "NSEC3" && is_at_alias;
+    if is_at_alias && nsds_answer.is_empty() {
+        return head(theirs) == (ResponseCode::NoError, true) && ours.metadata.authoritative;
     }
+    if leaves_zone(ours, origins) {
+        let aa = [ours, theirs].map(|message| message.metadata.authoritative);
+        return ours.metadata.response_code == ResponseCode::NoError
+            && aa == [true; 2]
+            && answer.is_subset(&nsds_answer);
+    }
+    // Whatever else is allowed to differ.
+    if head(ours) != head(theirs) {
+        return false;
+    }
+    if rtype == "ANY" && !answer.is_empty() {
+        return !nsds_answer.is_empty();
+    }
+    let is_nodata = answer.is_empty() && ours.metadata.response_code == ResponseCode::NoError;
     let links = ours.answers.iter().filter(|record| matches!(record.record_type(), RecordType::CNAME)).count();
     if links >= 16 || loops(ours) {
-        return !nsds_answer.is_empty();
+        return !nsds_answer.is_empty() && (answer.is_superset(&nsds_answer) || nsds_answer.is_superset(&answer));
     }
     // What nsd says of the zone's own name servers beside an answer.
     let courtesy = |line: &String| !ours.answers.is_empty() && ours.metadata.authoritative && is_ns(line);
@@ -286,17 +393,43 @@ fn same(ours: &Message, theirs: &Message, name: &str, rtype: &str) -> bool {
     if authority.iter().all(|line| !is_ns(line)) {
         nsds_authority.retain(|line| !courtesy(line));
     }
-    let nsec3 = authority.iter().any(|line| line.split(' ').nth(2) == Some("nsec3"));
-    let authorities_agree = if has("dname") {
-        authority.is_superset(&nsds_authority)
-    } else if nsec3 && name.starts_with("*.") && answer.is_empty() {
-        authority.is_subset(&nsds_authority)
-    } else if nsec3 && answer.is_empty() {
-        authority.is_superset(&nsds_authority)
-    } else {
-        authority == nsds_authority
+    let only_denies = |more: &BTreeSet<String>, less: &BTreeSet<String>| {
+        more.is_superset(less) && more.difference(less).all(|line| denies(line))
     };
-    head(ours) == head(theirs) && answer == nsds_answer && authorities_agree
+    let nsec3 = authority.iter().any(|line| line.split(' ').nth(2) == Some("nsec3"));
+    let authorities_agree = authority == nsds_authority
+        || if has("dname") {
+            ours.metadata.response_code == ResponseCode::NXDomain && only_denies(&authority, &nsds_authority)
+        } else if nsec3 && name.starts_with("*.") && is_nodata {
+            only_denies(&nsds_authority, &authority)
+        } else {
+            nsec3 && (is_nodata || zones == Zones::OptOut) && only_denies(&authority, &nsds_authority)
+        };
+    answer == nsds_answer && authorities_agree
+}
+
+/// The last alias of the answer leads from its own zone into another one of these, above, below or beside it.
+fn leaves_zone(message: &Message, origins: &[Name]) -> bool {
+    let zone_of = |name: &str| {
+        let name: Name = name.parse().unwrap();
+        origins.iter().filter(|origin| name.is_within(origin)).max_by_key(|origin| origin.labels().count())
+    };
+    let last = message.answers.last().filter(|last| last.record_type() == RecordType::CNAME);
+    last.is_some_and(|last| {
+        let target = zone_of(&last.data.to_string());
+        target.is_some() && target != zone_of(&last.name.to_ascii())
+    })
+}
+
+/// A record of a denial chain, or the signature over one.
+fn denies(line: &str) -> bool {
+    let rtype = line.split(' ').nth(2);
+    matches!(rtype, Some("nsec" | "nsec3"))
+        || (is_rrsig(line) && ["anything: [0, 47,", "anything: [0, 50,"].iter().any(|covered| line.contains(covered)))
+}
+
+fn is_rrsig(line: &str) -> bool {
+    line.split(' ').nth(2) == Some("rrsig")
 }
 
 /// Some CNAME of the answer leads back to where another one came from.

@@ -10,6 +10,7 @@ mod dig;
 mod encrypted;
 mod floods;
 mod https;
+mod limited;
 mod musts;
 mod nsd;
 mod proxied;

@@ -19,6 +19,7 @@ use nsd_failover::table::respond::{Answer, Client, Limits, Response, Transport, 
 use nsd_failover::table::zone_table::Mode;
 use nsd_failover::table::{Catalog, Table};
 
+use super::super::support::nsd::free_address;
 use super::support::*;
 
 const COOKIE: u16 = 10;
@@ -347,7 +348,8 @@ fn read_frame(stream: &mut TcpStream) -> Vec<u8> {
 #[test]
 fn must_29_pipelined_queries_are_all_answered_and_the_quick_do_not_wait_for_the_slow() {
     // RFC 7766 section 6.2.1.1: an nsd that never answers holds up nobody.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free_address();
+    let (_silent, listener) = (UdpSocket::bind(address).unwrap(), std::net::TcpListener::bind(address).unwrap());
     let settings = relay::Settings { timeout_ms: 1_000, ..relay::Settings::new(listener.local_addr().unwrap()) };
     let servers = Servers::start(
         Table::new(catalog(Mode::Overlay), 1, &[held(Some(0), Some(1))], &[None], &[1000]),

@@ -2,7 +2,8 @@
 //! happens when nsd is slow, gone, or somebody pretends to be it.
 
 use crate::support::daemon::wait_for;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, ResponseCode};
@@ -77,16 +78,52 @@ fn what_is_not_ours_is_what_nsd_says() {
     }
 }
 
+/// Without nsd our own copy of the zone answers as nsd does; what is in no zone of ours is SERVFAIL.
 #[test]
 fn nsd_stopped_and_back() {
     let mut nsd = Nsd::start();
     let servers = Servers::start(overlay(), Some(settings(nsd.address, 500)), Calls::Native);
+    let questions = [
+        "example.org MX",
+        "eXample.org NS",
+        "nothere.example.org A",
+        "mail.example.org A +noedns",
+        "x.sub.example.org A",
+        "out.example.org A",
+        "alias.example.org CNAME",
+        "any.wild.example.org TXT +dnssec",
+        "ent.example.org TXT",
+        "a.moved.example.org TXT",
+        "srv.example.org SRV",
+    ];
+    let ask = |question: &str, transport: &str| {
+        let text = dig(servers.address, &format!("{question} {transport} +noall +comments +answer +authority"));
+        let records = text.lines().filter(|line| !line.starts_with(';') && !line.is_empty());
+        let mut lines: Vec<String> =
+            records.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()).collect();
+        // nsd has not got this decision's serial, and adds name servers where nobody needs them.
+        lines.retain(|line| {
+            !line.contains(" soa ") && (question.contains(" NS") || !line.starts_with("example.org. 3600 in ns "))
+        });
+        lines.sort();
+        let status = text.split("status: ").nth(1).unwrap().split(',').next().unwrap().to_owned();
+        (status, lines)
+    };
+    let asked = questions.iter().flat_map(|question| ["+notcp", "+tcp"].map(|transport| (*question, transport)));
+    let before: Vec<_> = asked.clone().map(|(question, transport)| ask(question, transport)).collect();
     nsd.stop();
-    for transport in ["+notcp", "+tcp"] {
+    for ((question, transport), before) in asked.zip(before) {
         let began = Instant::now();
-        let reply = dig(servers.address, &format!("example.org MX {transport}"));
-        assert!(reply.contains("status: SERVFAIL") && reply.contains("EDE: 22"), "{reply}");
+        assert_eq!(ask(question, transport), before, "{question} {transport}");
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    }
+    for transport in ["+notcp", "+tcp"] {
+        let reply = dig(servers.address, &format!("example.org SOA {transport}"));
+        assert!(reply.contains("flags: qr aa;") && reply.contains(" 2000 3600 "), "the decision's serial: {reply}");
+        // What is large goes the way of everything large.
+        assert!(dig(servers.address, "big.example.org TXT").contains("ANSWER: 21"));
+        let reply = dig(servers.address, &format!("www.elsewhere.test A {transport}"));
+        assert!(reply.contains("status: SERVFAIL") && reply.contains("EDE: 22"), "{reply}");
         // Ours does not depend on it.
         assert!(dig(servers.address, &format!("www.example.org A {transport}")).contains("198.51.100.20"));
     }
@@ -96,6 +133,67 @@ fn nsd_stopped_and_back() {
         assert!(dig(servers.address, &format!("example.org MX {transport}")).contains("status: NOERROR"));
     }
     servers.stop();
+}
+
+/// A question whose signature only nsd could judge, and only nsd's key could answer.
+#[test]
+fn signed_questions_are_not_answered_in_nsds_place() {
+    let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let servers = Servers::start(overlay(), Some(settings(closed, 500)), Calls::Native);
+    let mut asked = plain_query("@", 15).to_vec().unwrap();
+    asked[11] = 1;
+    asked.extend(b"\x01k\0\0\xfa\0\xff\0\0\0\0\0\x1a\x08hmac-md5\0\0\0\0\0\0\0\x01\x2c\0\0\0\x01\0\0\0\0");
+    let socket = client(servers.address);
+    socket.send(&asked).unwrap();
+    assert_eq!(receive(&socket).metadata.response_code, ResponseCode::ServFail);
+    servers.stop();
+}
+
+/// An nsd that is set to larger answers than we send: the client gets no more of it than of us.
+#[test]
+fn no_reply_of_nsd_is_larger_than_ours() {
+    let nsd = UdpSocket::bind("127.0.0.1:0").unwrap();
+    nsd.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    for calls in [Calls::Native, Calls::Plain] {
+        let servers = Servers::start(overlay(), Some(settings(nsd.local_addr().unwrap(), 10_000)), calls);
+        let socket = client(servers.address);
+        let mut large = query("@", 15);
+        large.edns.as_mut().unwrap().set_max_payload(4_096);
+        let mut small = query("@", 15).to_vec().unwrap();
+        let payload_at = small.len() - 8;
+        small[payload_at..][..2].copy_from_slice(&100u16.to_be_bytes());
+        for (asked, payload, limit) in [
+            (plain_query("@", 15).to_vec().unwrap(), None, 512),
+            (large.to_vec().unwrap(), Some(1_232u16), 1_232),
+            (small, Some(100), 512),
+        ] {
+            for len in [limit, limit + 1, 2_139, 4_096, 5_000] {
+                socket.send(&asked).unwrap();
+                let mut relayed = [0; 4_096];
+                let (relayed_len, from) = nsd.recv_from(&mut relayed).unwrap();
+                let relayed = &relayed[..relayed_len];
+                let told = payload.map(|_| u16::from_be_bytes([relayed[payload_at], relayed[payload_at + 1]]));
+                assert_eq!((relayed_len, told), (asked.len(), payload));
+                let mut reply = relayed.to_vec();
+                reply[2] |= 0x84;
+                reply.resize(len, 0);
+                nsd.send_to(&reply, from).unwrap();
+                let mut received = [0; 8_192];
+                let received_len = socket.recv(&mut received).unwrap();
+                let received = &received[..received_len];
+                if len <= limit {
+                    assert_eq!((&received[..2], &received[2..]), (&asked[..2], &reply[2..]), "{len}");
+                    continue;
+                }
+                // TC, the question, and OPT if there was one, with what we can take.
+                assert_eq!((received[2] & 0x06, &received[6..10]), (0x02, &[0; 4][..]), "{len}");
+                assert_eq!((received_len, received[11]), (asked.len(), asked[11]), "{len}");
+                let question_end = if payload.is_some() { payload_at - 3 } else { asked.len() };
+                assert_eq!(received[12..question_end], asked[12..question_end], "{len}");
+            }
+        }
+        servers.stop();
+    }
 }
 
 /// An nsd that takes everything and says nothing.
@@ -113,12 +211,13 @@ fn nsd_hangs() {
         socket.send(&message.to_vec().unwrap()).unwrap();
     }
     for _ in 0..100 {
-        assert_eq!(receive(&socket).metadata.response_code, ResponseCode::ServFail);
+        let reply = receive(&socket);
+        assert_eq!((reply.metadata.response_code, reply.answers.len()), (ResponseCode::NoError, 3), "our own copy");
     }
     let took = began.elapsed();
     assert!((300..2_000).contains(&took.as_millis()), "{took:?}");
     if listener.is_ok() {
-        assert!(dig(servers.address, "example.org MX +tcp").contains("status: SERVFAIL"));
+        assert!(dig(servers.address, "example.org MX +tcp").contains("ANSWER: 3"));
         assert_eq!(servers.counters.snapshot().relayed(Relayed::Timeout), 101);
     }
     servers.stop();
@@ -142,6 +241,59 @@ fn the_table_of_waiting_requests_is_bounded() {
     wait_for("the count", || (servers.counters.snapshot().relayed(Relayed::Full) == 3).then_some(()));
     // Not stopped but dropped: who stops it waits for those who wait for nsd.
     drop(servers);
+}
+
+/// Over TCP nobody but nsd's own host can speak; if it says what it was not asked, the client does not hear it.
+#[test]
+fn forged_replies_over_tcp_are_thrown_away() {
+    let nsd = TcpListener::bind("127.0.0.1:0").unwrap();
+    let servers = Servers::start(overlay(), Some(settings(nsd.local_addr().unwrap(), 10_000)), Calls::Native);
+    let asked = query("wWw.eLsewhere.test.", 15).to_vec().unwrap();
+    let question_end = asked.len() - 11;
+    type Change = fn(&mut Vec<u8>);
+    let changes: [(Change, bool); 8] = [
+        (|reply| reply[1] ^= 1, false),
+        (|reply| reply[2] ^= 0x80, false),
+        (|reply| reply[2] |= 0x28, false),
+        (|reply| reply[13] ^= 0x20, false),
+        (|reply| reply.truncate(20), false),
+        (|reply| reply.truncate(5), false),
+        (Vec::clear, false),
+        (|_| (), true),
+    ];
+    let mut stream = TcpStream::connect(servers.address).unwrap();
+    for (number, (change, is_true)) in changes.into_iter().enumerate() {
+        stream.write_all(&[&(asked.len() as u16).to_be_bytes()[..], &asked].concat()).unwrap();
+        // After each forgery the connection is given up.
+        let (mut upstream, _) = nsd.accept().unwrap();
+        upstream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let relayed = read_frame(&mut upstream);
+        assert_eq!(relayed[2..], asked[2..], "all but the ID is as the client sent it");
+        let mut reply = relayed[..question_end].to_vec();
+        (reply[2], reply[3], reply[11]) = (reply[2] | 0x80, 5, 0);
+        change(&mut reply);
+        upstream.write_all(&[&(reply.len() as u16).to_be_bytes()[..], &reply].concat()).unwrap();
+        let received = read_frame(&mut stream);
+        let expected = if is_true { ResponseCode::Refused } else { ResponseCode::ServFail };
+        assert_eq!(Message::from_vec(&received).unwrap().metadata.response_code, expected, "forgery {number}");
+        assert_eq!(received[..2], asked[..2]);
+        if !is_true {
+            assert_eq!(upstream.read(&mut [0]).unwrap(), 0, "closed after forgery {number}");
+        }
+    }
+    eventually("all are counted", || {
+        let counters = servers.counters.snapshot();
+        (counters.relayed(Relayed::Stray), counters.relayed(Relayed::Answered)) == (7, 1)
+    });
+    servers.stop();
+}
+
+fn read_frame(stream: &mut TcpStream) -> Vec<u8> {
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).unwrap();
+    let mut octets = vec![0; u16::from_be_bytes(length).into()];
+    stream.read_exact(&mut octets).unwrap();
+    octets
 }
 
 #[test]

@@ -23,6 +23,7 @@ use nsd_failover::serve::door::Door;
 use nsd_failover::serve::listener::{self, Gate};
 use nsd_failover::serve::rrl::Limiter;
 use nsd_failover::serve::sys::Calls;
+use nsd_failover::serve::transfer::Transfers;
 use nsd_failover::serve::{relay, tcp, udp};
 use nsd_failover::table::respond::{Answer, Client, Limits, Response, Transport, respond};
 use nsd_failover::table::zone_table::{Mode, ZoneTable};
@@ -264,6 +265,13 @@ pub fn show(message: &Message) -> String {
     text
 }
 
+/// What a server of the tests may have besides its table.
+#[derive(Default)]
+pub struct Beside {
+    pub limiter: Option<Arc<Limiter>>,
+    pub transfers: Option<Arc<Transfers>>,
+}
+
 /// The UDP and TCP servers on one port of 127.0.0.1, as the daemon runs them.
 pub struct Servers {
     pub address: SocketAddr,
@@ -283,7 +291,12 @@ impl Servers {
 
     /// With limits on answers over UDP.
     pub fn start_limited(table: Table, limiter: Arc<Limiter>) -> Servers {
-        Servers::start_all(table, None, Calls::Native, Some(limiter), |_| {})
+        Servers::start_all(table, None, Calls::Native, Beside { limiter: Some(limiter), transfers: None }, |_| {})
+    }
+
+    /// With whatever stands beside the answers.
+    pub fn start_beside(table: Table, relay: Option<relay::Settings>, calls: Calls, beside: Beside) -> Servers {
+        Servers::start_all(table, relay, calls, beside, |_| {})
     }
 
     /// `adjust` changes the TCP settings.
@@ -293,14 +306,14 @@ impl Servers {
         calls: Calls,
         adjust: impl Fn(&mut tcp::Settings),
     ) -> Servers {
-        Servers::start_all(table, relay, calls, None, adjust)
+        Servers::start_all(table, relay, calls, Beside::default(), adjust)
     }
 
     fn start_all(
         table: Table,
         relay: Option<relay::Settings>,
         calls: Calls,
-        limiter: Option<Arc<Limiter>>,
+        Beside { limiter, transfers }: Beside,
         adjust: impl Fn(&mut tcp::Settings),
     ) -> Servers {
         // No other test speaks from there.
@@ -313,7 +326,7 @@ impl Servers {
             sockets,
             &live,
             &udp::Settings { limits, relay, limiter, proxies: proxies.clone(), calls },
-            None,
+            transfers.as_ref(),
             &counters,
         )
         .unwrap();
@@ -326,7 +339,7 @@ impl Servers {
         let door = Door::new(settings.connections_max, settings.connections_per_client);
         let transport = counters::Transport::Tcp;
         let gate = Gate { transport, door: door.clone(), proxies, header_ms: settings.read_ms };
-        let answerer = Answerer::new(live.clone(), relay, None, Limits::new(Transport::Stream, false));
+        let answerer = Answerer::new(live.clone(), relay, transfers, Limits::new(Transport::Stream, false));
         let tcp = runtime.spawn(tcp::run(listener, gate, answerer, settings, block, shutdown));
         Servers {
             address,

@@ -53,6 +53,12 @@ impl Daemon {
         });
     }
 
+    /// The same, with other arguments for `run` than before.
+    pub fn start_again_with(&mut self, arguments: &[&'static str]) {
+        self.arguments = arguments.to_vec();
+        self.start_again();
+    }
+
     /// Runs a verb against this daemon.
     pub fn verb(&self, arguments: &[&str]) -> Output {
         program(&self.config).args(arguments).output().unwrap()

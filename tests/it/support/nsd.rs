@@ -1,7 +1,7 @@
 //! A real nsd on loopback in a temp folder. It and its children are killed when it is dropped.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -116,7 +116,12 @@ impl Nsd {
 
     /// Starts it again after [`Nsd::stop`], at the same address.
     pub fn start_again(&mut self) {
-        assert!(self.run(), "nsd does not start:\n{}", self.log());
+        let patience = Instant::now() + PATIENCE;
+        // The children of the one before may still hold the port for a moment.
+        while !self.run() {
+            assert!(Instant::now() < patience, "nsd does not start:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn conf(&self) -> PathBuf {
@@ -247,6 +252,25 @@ pub fn free_address() -> SocketAddr {
         }
     }
     panic!("no port is free");
+}
+
+/// Waits for the last of the processes that had this port: they die one after the other.
+pub fn wait_until_free(address: SocketAddr) {
+    let deadline = Instant::now() + PATIENCE;
+    while UdpSocket::bind(address).is_err() || TcpListener::bind(address).is_err() {
+        assert!(Instant::now() < deadline, "{address} is still taken");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// [`free_address`] over IPv6.
+pub fn free_ipv6_address() -> SocketAddr {
+    loop {
+        let address = SocketAddr::from((Ipv6Addr::LOCALHOST, free_address().port()));
+        if UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// Ports of [`free_address`].

@@ -1,4 +1,5 @@
-//! A server on loopback that plays a part: a closure for each connection, over TCP or TLS.
+//! A server on loopback that plays a part: a closure for each connection, over TCP or TLS. It is there
+//! over IPv4 and IPv6, under one port.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,31 +15,38 @@ pub trait Line: Read + Write {}
 impl<T: Read + Write> Line for T {}
 
 pub struct Scripted {
-    addr: SocketAddr,
+    port: u16,
     stop: Arc<AtomicBool>,
-    acceptor: Option<JoinHandle<()>>,
+    acceptors: Vec<(SocketAddr, JoinHandle<()>)>,
 }
 
 impl Scripted {
     /// A part over plain TCP; it also gets the raw connection, to go on with TLS.
     pub fn tcp(part: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -> Scripted {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = listener.local_addr().unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let (stopping, part) = (Arc::clone(&stop), Arc::new(part));
-        let acceptor = thread::spawn(move || {
-            for stream in listener.incoming() {
-                if stopping.load(Ordering::SeqCst) {
-                    break;
-                }
-                let Ok(stream) = stream else { continue };
-                stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-                let part = Arc::clone(&part);
-                // A client that goes away is no concern of ours.
-                thread::spawn(move || drop(part(stream)));
-            }
-        });
-        Scripted { addr, stop, acceptor: Some(acceptor) }
+        let (stop, part) = (Arc::new(AtomicBool::new(false)), Arc::new(part));
+        let listeners = on_both_loopbacks();
+        let port = listeners[0].local_addr().unwrap().port();
+        let accept = |listener: TcpListener| {
+            let (stopping, part) = (Arc::clone(&stop), Arc::clone(&part));
+            let address = listener.local_addr().unwrap();
+            (
+                address,
+                thread::spawn(move || {
+                    for stream in listener.incoming() {
+                        if stopping.load(Ordering::SeqCst) {
+                            break;
+                        }
+                        let Ok(stream) = stream else { continue };
+                        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                        let part = Arc::clone(&part);
+                        // A client that goes away is no concern of ours.
+                        thread::spawn(move || drop(part(stream)));
+                    }
+                }),
+            )
+        };
+        let acceptors = listeners.map(accept).into();
+        Scripted { port, stop, acceptors }
     }
 
     /// A part over TLS.
@@ -50,15 +58,27 @@ impl Scripted {
     }
 
     pub fn port(&self) -> u16 {
-        self.addr.port()
+        self.port
     }
 }
 
 impl Drop for Scripted {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        drop(TcpStream::connect(self.addr));
-        self.acceptor.take().unwrap().join().unwrap();
+        for (address, acceptor) in self.acceptors.drain(..) {
+            drop(TcpStream::connect(address));
+            acceptor.join().unwrap();
+        }
+    }
+}
+
+/// Listeners over IPv4 and IPv6 on the same port, which must be free over both.
+pub fn on_both_loopbacks() -> [TcpListener; 2] {
+    loop {
+        let ipv4 = TcpListener::bind("127.0.0.1:0").unwrap();
+        if let Ok(ipv6) = TcpListener::bind(("::1", ipv4.local_addr().unwrap().port())) {
+            return [ipv4, ipv6];
+        }
     }
 }
 

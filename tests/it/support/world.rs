@@ -52,7 +52,7 @@ pub fn settings(nodes: &[&str], bend: impl FnOnce(&mut Pool, &mut Check)) -> Set
 }
 
 /// Whether a target answers at this monotonic time.
-type Answers<'a> = Box<dyn Fn(&Target, u64) -> bool + 'a>;
+type Answers<'a> = Box<dyn Fn(&Target, u64) -> Option<bool> + 'a>;
 
 pub struct World<'a> {
     pub director: Director,
@@ -69,7 +69,12 @@ pub struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    pub fn new(settings: Settings, unix_ms: i64, answers: impl Fn(&Target, u64) -> bool + 'a) -> World<'a> {
+    /// `answers` says whether a probe is good (`None`: it could not say).
+    pub fn new<A: Into<Option<bool>>>(
+        settings: Settings,
+        unix_ms: i64,
+        answers: impl Fn(&Target, u64) -> A + 'a,
+    ) -> World<'a> {
         let now = Now { monotonic_ms: 0, unix_ms };
         World {
             director: Director::new(settings, None, now),
@@ -78,7 +83,7 @@ impl<'a> World<'a> {
             sequence: 0,
             slow: None,
             probes: Vec::new(),
-            answers: Box::new(answers),
+            answers: Box::new(move |target, at_ms| answers(target, at_ms).into()),
             swaps: Vec::new(),
             told: Vec::new(),
         }
@@ -97,8 +102,8 @@ impl<'a> World<'a> {
                 Some(first) if first.key().0 <= self.now.monotonic_ms => {
                     let ((_, _), target) = first.remove_entry();
                     let good = (self.answers)(&target, self.now.monotonic_ms);
-                    let word = if good { "L7OK" } else { "L4TOUT" }.to_owned();
-                    let outcome = Outcome { success: Some(good), word, duration_ms: 10, ..Outcome::default() };
+                    let word = good.map_or("UNK", |good| if good { "L7OK" } else { "L4TOUT" }).to_owned();
+                    let outcome = Outcome { success: good, word, duration_ms: 10, ..Outcome::default() };
                     Event::Probed { target, outcome }
                 }
                 _ => Event::Tick,

@@ -172,6 +172,20 @@ fn knot_takes_the_members_of_the_catalog() {
     let primary = Primary::start_with(ZONE, &format!("notify = [\"{at}\"]"), &more);
     let secondary = knot(at, primary.address, false, true);
     wait_for("the member", || serial(secondary.address, "example.org"));
+    // It answers nobody for the catalog: what it has fetched is known all the same, and nothing is wrong.
+    let member = |name: &str| {
+        let zones = primary.daemon.status()["zones"].as_array().unwrap().clone();
+        let zone = zones.into_iter().find(|zone| zone["name"] == name).unwrap();
+        (zone["serial"] == zone["secondaries"][0]["serial"]).then(|| zone["secondaries"][0]["problem"].clone())
+    };
+    assert_eq!(wait_for("the catalog", || member("catalog.example.")), "");
+    // It is told of the member again, which it did not know before.
+    wait_for("the member", || member("example.org.").filter(|problem| problem == ""));
+    let alarms = primary.metrics();
+    assert!(!alarms.lines().any(|line| line.contains("kind=\"behind\"") && line.ends_with(" 1")), "{alarms}");
+    // A catalog has no parent, and the parent of the member delegates it to the secondary.
+    let checked = String::from_utf8(primary.daemon.verb(&["check"]).stdout).unwrap();
+    assert!(checked.contains(": ok: ") && !checked.contains("must hold"), "{checked}");
     let found = zone_at(primary.address, &["catalog.example", "AXFR"]);
     assert_eq!(found.len(), 4, "{found:?}");
     assert!(found.iter().any(|line| line == "version.catalog.example. 0 IN TXT \"2\""), "{found:?}");

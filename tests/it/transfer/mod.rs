@@ -2,7 +2,9 @@
 
 mod failures;
 mod journal;
+mod patience;
 mod requests;
+mod restarts;
 mod secondaries;
 mod serials;
 mod signed;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::support::*;
 use crate::support::daemon::{address, wait_for};
-use crate::support::nsd::free_address;
+use crate::support::nsd::{free_address, free_ipv6_address};
 
 /// From an empty secondary over swaps to a secondary that has everything.
 fn follows(secondary: &Group, primary: &Primary) {
@@ -57,6 +57,16 @@ fn knot_follows_with_a_key() {
     let lines = format!("notify = [\"{at} sidecar\"]\nallow-transfer = [\"sidecar\", \"127.0.0.1\"]");
     let primary = Primary::start(ZONE, &lines);
     follows(&knot(at, primary.address, true, false), &primary);
+}
+
+/// NOTIFY, the question for the serial, and the transfers: all over IPv6.
+#[test]
+fn nsd_follows_over_ipv6() {
+    let (at, ours) = (free_ipv6_address(), free_ipv6_address());
+    let lines = format!("notify = [\"{at}\"]\nkey = \"sidecar\"");
+    let primary = Primary::start_at(ours, ZONE, &lines, "");
+    follows(&nsd(at, primary.address, true), &primary);
+    assert!(primary.daemon.log().contains("transfer to ::1: changes, "), "{}", primary.daemon.log());
 }
 
 /// Ten thousand swaps in a row, as fast as they can be ordered: the secondary has the newest, fetched

@@ -110,16 +110,50 @@ fn a_signed_zone_keeps_the_serial_of_its_signer() {
     let reload = |content, serial| vec![Event::Reloaded(Box::new(signed(content, serial)))];
     assert_eq!(serials(&mut director, reload(2, IN_FILE)), [IN_FILE], "signed anew with the same");
     assert_eq!(serials(&mut director, reload(3, IN_FILE + 1)), [IN_FILE + 1]);
-    let seen = vec![Event::SerialSeen { zone: 0, serial: 5_000 }];
+    let seen = vec![Event::SecondarySeen { zone: 0, serial: 5_000 }];
     assert_eq!(serials(&mut director, seen), [] as [u32; 0], "a secondary that is ahead stays ahead");
 }
 
 #[test]
 fn a_secondary_that_is_ahead_is_overtaken() {
     let mut director = moved_once();
-    let seen = |serial| vec![Event::SerialSeen { zone: 0, serial }];
+    let seen = |serial| vec![Event::SecondarySeen { zone: 0, serial }];
     assert_eq!(serials(&mut director, seen(IN_FILE)), [] as [u32; 0], "it is behind: it will come");
     assert_eq!(serials(&mut director, seen(5_000)), [5_001], "the state was lost");
     assert_eq!(serials(&mut director, seen(5_000)), [] as [u32; 0], "once is enough");
     assert_eq!(serials(&mut director, vec![switch("a")]), [5_002]);
+}
+
+/// It believes to have our serial and does not: the next one heals it. One that cannot be healed does
+/// not drive the serial up for ever.
+#[test]
+fn a_secondary_that_stays_behind_gets_a_new_serial_ever_more_patiently() {
+    let mut director = moved_once();
+    let mut nudged_s = Vec::new();
+    // It says so every 70 s.
+    for second in (0..20_000).step_by(70) {
+        let now = Now { monotonic_ms: second * 1_000, unix_ms: NOW.unix_ms + second as i64 * 1_000 };
+        let effects = director.handle(Event::SecondaryBehind { zone: 0 }, now);
+        nudged_s.extend(effects.iter().any(|effect| matches!(effect, Effect::Swap(_))).then_some(second));
+    }
+    assert_eq!(nudged_s, [0, 70, 210, 490, 980, 1_960, 3_920, 7_770, 15_470]);
+    // Long after it was healed it is behind again.
+    let later = |seconds: u64| Now { monotonic_ms: seconds * 1_000, ..NOW };
+    let swaps = |director: &mut Director, now| {
+        let effects = director.handle(Event::SecondaryBehind { zone: 0 }, now);
+        effects.iter().filter(|effect| matches!(effect, Effect::Swap(_))).count()
+    };
+    assert_eq!(swaps(&mut director, later(100_000)), 1);
+    assert_eq!(swaps(&mut director, later(100_059)), 0);
+    assert_eq!(swaps(&mut director, later(100_061)), 1, "a minute again");
+}
+
+/// What a secondary serves says nothing of an nsd that we look at.
+#[test]
+fn what_a_secondary_serves_is_not_nsd_s_serial() {
+    let mut director = moved_once();
+    serials(&mut director, vec![Event::SecondarySeen { zone: 0, serial: 5_000 }]);
+    assert_eq!(director.status(NOW).zones[0].serial_at_nsd, None);
+    serials(&mut director, vec![Event::SerialSeen { zone: 0, serial: 5_001 }]);
+    assert_eq!(director.status(NOW).zones[0].serial_at_nsd, Some(5_001));
 }

@@ -111,7 +111,7 @@ fn knot_with_file(text: &[u8]) -> Group {
     fs::write(folder.path().join("zone"), text).unwrap();
     let path = folder.path().join("knot.conf");
     fs::write(&path, conf).unwrap();
-    Group::start(at, folder, std::process::Command::new("knotd").arg("-c").arg(path))
+    Group::start(at, folder, command("knotd", &["-c"], &path))
 }
 
 fn followed(options: &[&str]) {

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::support::daemon::{Daemon, wait_for};
-use crate::support::nsd::{dig, free_address};
+use crate::support::nsd::{dig, free_address, wait_until_free};
 
 pub const SECRET: &str = "c2Vuc2VsZXNzIHNlY3JldCBmb3IgdGVzdHMgb25seQ==";
 pub const OTHER_SECRET: &str = "YW5vdGhlciBzZWNyZXQgdGhhdCBub2JvZHkga25vd3M=";
@@ -44,12 +44,15 @@ impl Primary {
 
     /// `more` goes to the end of the configuration.
     pub fn start_with(zone: &str, lines: &str, more: &str) -> Primary {
+        Primary::start_at(free_address(), zone, lines, more)
+    }
+
+    pub fn start_at(address: SocketAddr, zone: &str, lines: &str, more: &str) -> Primary {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("example.org.zone"), zone).unwrap();
         let key = folder.path().join("sidecar.key");
         fs::write(&key, SECRET).unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-        let address = free_address();
         let config = format!(
             r#"
             listen = ["{address}"]
@@ -128,17 +131,36 @@ pub fn zone_at(server: SocketAddr, arguments: &[&str]) -> Vec<String> {
 
 /// A process group of our own, killed when it is dropped.
 pub struct Group {
+    command: Command,
     child: Child,
     pub address: SocketAddr,
     pub folder: tempfile::TempDir,
 }
 
 impl Group {
-    pub fn start(address: SocketAddr, folder: tempfile::TempDir, command: &mut Command) -> Group {
+    pub fn start(address: SocketAddr, folder: tempfile::TempDir, mut command: Command) -> Group {
         let log = fs::File::create(folder.path().join("stderr")).unwrap();
         command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().expect("the program is installed");
-        Group { child, address, folder }
+        Group { command, child, address, folder }
+    }
+
+    /// Ends it in good order.
+    pub fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again after [`Group::stop`].
+    pub fn start_again(&mut self) {
+        wait_until_free(self.address);
+        self.child = self.command.spawn().expect("the program is installed");
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).unwrap();
+        // It leads a group of its own, where all its children are.
+        let _ = kill_process_group(Pid::from_raw(id).unwrap(), signal);
     }
 
     pub fn log(&self) -> String {
@@ -149,14 +171,19 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let id = i32::try_from(self.child.id()).unwrap();
-        // It leads a group of its own, where all its children are.
-        let _ = kill_process_group(Pid::from_raw(id).unwrap(), Signal::KILL);
+        self.signal(Signal::KILL);
         let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("the secondary's log:\n{}", self.log());
         }
     }
+}
+
+/// A program with its configuration.
+pub fn command(program: &str, arguments: &[&str], conf: &std::path::Path) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).arg(conf);
+    command
 }
 
 /// nsd as a secondary of `example.org`. `key`: signs, and wants NOTIFY signed.
@@ -168,21 +195,21 @@ pub fn nsd(at: SocketAddr, primary: SocketAddr, key: bool) -> Group {
 pub fn nsd_with(at: SocketAddr, primary: SocketAddr, key: bool, line: &str) -> Group {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().display();
-    let (port, name) = (at.port(), if key { "sidecar" } else { "NOKEY" });
+    let (ip, port, name) = (at.ip(), at.port(), if key { "sidecar" } else { "NOKEY" });
     let text = format!(
-        "server:\n ip-address: 127.0.0.1@{port}\n server-count: 1\n username: \"\"\n chroot: \"\"\n database: \"\"\n \
+        "server:\n ip-address: {ip}@{port}\n server-count: 1\n username: \"\"\n chroot: \"\"\n database: \"\"\n \
          zonesdir: {dir}\n pidfile: {dir}/nsd.pid\n xfrdfile: {dir}/xfrd.state\n zonelistfile: {dir}/zone.list\n \
          xfrdir: {dir}\n rrl-ratelimit: 0\n verbosity: 3\n logfile: {dir}/nsd.log\n {line}\n\
          remote-control:\n control-enable: no\n\
          key:\n name: sidecar\n algorithm: hmac-sha256\n secret: \"{SECRET}\"\n\
          zone:\n name: example.org\n zonefile: {dir}/secondary.zone\n \
-         request-xfr: {}@{} {name}\n allow-notify: 127.0.0.1 {name}\n provide-xfr: 127.0.0.1 NOKEY\n",
+         request-xfr: {}@{} {name}\n allow-notify: {ip} {name}\n provide-xfr: {ip} NOKEY\n",
         primary.ip(),
         primary.port(),
     );
     let conf = folder.path().join("nsd.conf");
     fs::write(&conf, text).unwrap();
-    Group::start(at, folder, Command::new("nsd").args(["-d", "-c"]).arg(conf))
+    Group::start(at, folder, command("nsd", &["-d", "-c"], &conf))
 }
 
 /// Knot as a secondary, of `example.org` or of the members of a catalog.
@@ -211,5 +238,5 @@ pub fn knot(at: SocketAddr, primary: SocketAddr, key: bool, catalog: bool) -> Gr
     );
     let conf = folder.path().join("knot.conf");
     fs::write(&conf, text).unwrap();
-    Group::start(at, folder, Command::new("knotd").arg("-c").arg(conf))
+    Group::start(at, folder, command("knotd", &["-c"], &conf))
 }

@@ -1,0 +1,47 @@
+//! Whether the daemon, as the user that it will be, could replace the zone files: looked at before
+//! a failover needs it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use rustix::process::geteuid;
+
+use crate::config::Config;
+use crate::publish::files;
+
+use super::account::Account;
+use super::failure::Failure;
+use super::load::{Loaded, LoadedZone};
+
+/// What `check` and `init` say, a line each. Started by root, this becomes the `user` of the
+/// configuration, for good: nothing else shows what that one may do. Somebody else cannot, and
+/// hears nothing of what only concerns that user.
+pub fn remarks(config: &Config, loaded: &Loaded) -> Result<Vec<String>, Failure> {
+    if geteuid().is_root() {
+        if let Some(account) = Account::find(&config.process)? {
+            account.assume()?;
+        }
+    } else if Account::find(&config.process).is_err() {
+        return Ok(Vec::new());
+    }
+    let mut told = BTreeSet::new();
+    let mut lines = Vec::new();
+    for zone in &loaded.zones {
+        let refused = written_files(zone).into_iter().find_map(|file| files::check_replaceable(&file).err());
+        // Zones of one folder have one answer.
+        if let Some(reason) = refused.filter(|reason| told.insert(reason.clone())) {
+            lines.push(format!("zone {}: warning: an export would be refused: {reason}", zone.config.origin));
+        }
+    }
+    Ok(lines)
+}
+
+/// The files that exports of a zone replace.
+fn written_files(zone: &LoadedZone) -> Vec<PathBuf> {
+    let (Some(target), Some(parsed)) = (&zone.config.export_file, &zone.exported) else { return Vec::new() };
+    let mut files = vec![target.clone()];
+    if *target == zone.config.file {
+        files.extend(parsed.zone.editable_files().into_iter().map(|file| Path::new(file).to_owned()));
+    }
+    files
+}

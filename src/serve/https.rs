@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::base::iana::Rcode;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Body, Bytes, Incoming};
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -40,6 +40,8 @@ const HEADER_MAX: usize = 16 * 1024;
 /// What a client may send unasked, in octets: for one request, and for all of a connection.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
+/// So much of a body is read, wanted or not, in octets; then the request is cut off.
+const BODY_MAX: usize = 2 * MESSAGE_MAX;
 /// What may wait for a client to read it, in octets, for one request.
 const SEND_BUFFER: usize = 64 * 1024;
 
@@ -154,17 +156,21 @@ impl Connection {
         reply.map_or_else(refused, found)
     }
 
-    /// The DNS message in a request.
+    /// The DNS message in a request. The body is read even where it is not wanted: a client that is
+    /// told to stop in the middle of it may miss why.
     async fn query(&self, request: Request<Incoming>) -> Result<Bytes, Refusal> {
-        if request.uri().path() != ENDPOINT {
+        let (head, body) = request.into_parts();
+        let body = timeout(self.service.settings.read(), in_body(body)).await;
+        let body = body.unwrap_or(Err((StatusCode::REQUEST_TIMEOUT, "the query did not arrive in time")));
+        if head.uri.path() != ENDPOINT {
             return Err((StatusCode::NOT_FOUND, "DNS queries are taken at /dns-query"));
         }
-        match *request.method() {
-            Method::GET => in_address(request.uri().query().unwrap_or_default()),
-            Method::POST => {
-                let body = timeout(self.service.settings.read(), in_body(request)).await;
-                body.unwrap_or(Err((StatusCode::REQUEST_TIMEOUT, "the query did not arrive in time")))
+        match head.method {
+            Method::GET => in_address(head.uri.query().unwrap_or_default()),
+            Method::POST if !is_dns(head.headers.get(CONTENT_TYPE)) => {
+                Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type is to be application/dns-message"))
             }
+            Method::POST => body,
             _ => Err((StatusCode::METHOD_NOT_ALLOWED, "use GET or POST")),
         }
     }
@@ -205,18 +211,17 @@ fn in_address(query: &str) -> Result<Bytes, Refusal> {
     decoded.map(Bytes::from).map_err(|_| (StatusCode::BAD_REQUEST, "?dns= is base64url without padding"))
 }
 
+fn is_dns(content_type: Option<&HeaderValue>) -> bool {
+    let text = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    text.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(MEDIA_TYPE)
+}
+
 /// The query of a POST.
-async fn in_body(request: Request<Incoming>) -> Result<Bytes, Refusal> {
+async fn in_body(body: Incoming) -> Result<Bytes, Refusal> {
     const TOO_LARGE: Refusal = (StatusCode::PAYLOAD_TOO_LARGE, "a DNS message has 65535 octets at most");
-    let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(MEDIA_TYPE) {
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type is to be application/dns-message"));
-    }
-    if request.body().size_hint().lower() > MESSAGE_MAX as u64 {
-        return Err(TOO_LARGE);
-    }
-    match Limited::new(request.into_body(), MESSAGE_MAX).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
+    match Limited::new(body, BODY_MAX).collect().await.map(|body| body.to_bytes()) {
+        Ok(body) if body.len() > MESSAGE_MAX => Err(TOO_LARGE),
+        Ok(body) => Ok(body),
         Err(error) if error.is::<LengthLimitError>() => Err(TOO_LARGE),
         Err(_) => Err((StatusCode::BAD_REQUEST, "the query is cut off")),
     }

@@ -18,12 +18,15 @@ use crate::control::api::Handle;
 use crate::control::listen::{ControlSocket, serve_http, serve_socket};
 use crate::control::metrics;
 use crate::health::family::Family;
+use crate::serve::answerer::Answerer;
 use crate::serve::counters::{BOUNDS_NS, BOUNDS_OCTETS, Counters, Durations, Relayed, Snapshot, Transport};
-use crate::serve::encrypted::{Certificate, Sockets};
+use crate::serve::door::{Counts, Door};
+use crate::serve::encrypted::{Acceptor, Certificate, Sockets};
+use crate::serve::listener::{self, Gate};
 use crate::serve::rrl::{self, Limiter};
 use crate::serve::sys::Calls;
 use crate::serve::transfer::Transfers;
-use crate::serve::{encrypted, relay, tcp, udp};
+use crate::serve::{https, quic, relay, tcp, udp};
 use crate::table::Live;
 use crate::table::respond::{self, Limits};
 
@@ -42,6 +45,7 @@ pub struct Serving {
     encrypted: Sockets,
     certificate: Option<Arc<Certificate>>,
     counters: Arc<Counters>,
+    door: Arc<Door>,
     http: Option<TcpListener>,
     control: Option<ControlSocket>,
     servers: Vec<udp::Server>,
@@ -64,17 +68,19 @@ impl Serving {
             // With port 0 the system has chosen: TCP gets the same.
             let address = sockets[0].local_addr()?;
             udp.extend(sockets);
-            tcp.push(listener("DNS over TCP", address, inherited)?);
+            tcp.push(listen("DNS over TCP", address, inherited)?);
         }
         let encrypted = bind_encrypted(config, inherited)?;
-        let http = config.http.map(|address| listener("http", address, inherited));
+        let http = config.http.map(|address| listen("http", address, inherited));
         let control = ControlSocket::bind(&config.control, owner).map_err(|error| Failure::usage(error.to_string()))?;
+        let limits = tcp_settings(config);
         Ok(Serving {
             udp,
             tcp,
             encrypted,
             certificate: None,
             counters: Arc::default(),
+            door: Door::new(limits.connections_max, limits.connections_per_client),
             http: http.transpose()?,
             control: Some(control),
             servers: Vec::new(),
@@ -111,34 +117,58 @@ impl Serving {
         self.servers.push(started.map_err(|error| Failure::failed(format!("cannot serve UDP: {error}")))?);
 
         let upstream = relay.map(|relay| Arc::new(relay::tcp::Relay::new(&relay)));
+        let limits = limits(respond::Transport::Stream);
+        let answerer = Answerer::new(live.clone(), upstream, Some(transfers.clone()), limits);
+        let settings = tcp_settings(config);
+        let gate =
+            Gate { transport: Transport::Tcp, door: Arc::clone(&self.door), proxies, header_ms: settings.read_ms };
         for listener in std::mem::take(&mut self.tcp) {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            let family = family_of(listener.local_addr()?);
-            let block = counters.block(Transport::Tcp, family);
-            let settings = tcp_settings(config, limits(respond::Transport::Stream));
-            let (relay, transfers, proxies) = (upstream.clone(), Some(transfers.clone()), proxies.clone());
-            let beside = tcp::Beside { relay, transfers, proxies };
-            self.tasks.spawn(tcp::run(listener, live.clone(), beside, settings, block, self.stopped()));
+            let block = counters.block(gate.transport, family_of(listener.local_addr()?));
+            let (gate, answerer) = (gate.clone(), answerer.clone());
+            self.tasks.spawn(tcp::run(listener, gate, answerer, settings, block, self.stopped()));
         }
         if let Some(certificate) = certificate.map(|certified| Arc::new(Certificate::new(certified))) {
             self.certificate = Some(Arc::clone(&certificate));
-            let (sockets, live, counters) = (std::mem::take(&mut self.encrypted), live.clone(), counters.clone());
-            let (limits, stopped) = (limits(respond::Transport::Stream), self.stopped());
-            // Nobody speaks the PROXY protocol in front of TLS.
-            let beside = tcp::Beside { relay: upstream, transfers: Some(transfers.clone()), proxies: Arc::default() };
-            self.tasks.spawn(async move {
-                let ended = encrypted::run(sockets, certificate, live, beside, limits, &counters, stopped).await;
-                if let Err(error) = ended {
-                    tracing::error!("the encrypted transports have ended: {error}");
-                }
-            });
+            self.start_encrypted(&certificate, &gate, &answerer, settings, &counters)?;
         }
         Ok(())
     }
 
     /// What is counted on the query path, from the start on.
     pub fn counted(&self, transfers: &Arc<Transfers>) -> Counted {
-        Counted { counters: Arc::clone(&self.counters), transfers: Arc::clone(transfers) }
+        Counted { counters: Arc::clone(&self.counters), door: Arc::clone(&self.door), transfers: Arc::clone(transfers) }
+    }
+
+    fn start_encrypted(
+        &mut self,
+        certificate: &Arc<Certificate>,
+        gate: &Gate,
+        answerer: &Answerer,
+        settings: tcp::Settings,
+        counters: &Counters,
+    ) -> Result<(), Failure> {
+        let Sockets { tls, https, quic } = std::mem::take(&mut self.encrypted);
+        for listener in tls {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let gate = Gate { transport: Transport::Tls, ..gate.clone() };
+            let block = counters.block(gate.transport, family_of(listener.local_addr()?));
+            let (acceptor, answerer) = (Acceptor::for_dns(certificate), answerer.clone());
+            self.tasks.spawn(tcp::run_tls(listener, gate, acceptor, answerer, settings, block, self.stopped()));
+        }
+        for listener in https {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let gate = Gate { transport: Transport::Https, ..gate.clone() };
+            let block = counters.block(gate.transport, family_of(listener.local_addr()?));
+            let (acceptor, answerer) = (Acceptor::for_http(certificate), answerer.clone());
+            self.tasks.spawn(https::run(listener, gate, acceptor, answerer, settings, block, self.stopped()));
+        }
+        for socket in quic {
+            let block = counters.block(Transport::Quic, family_of(socket.local_addr()?));
+            let (door, certificate, answerer) = (gate.door.clone(), certificate.clone(), answerer.clone());
+            self.tasks.spawn(quic::run(socket, door, certificate, answerer, settings, block, self.stopped()));
+        }
+        Ok(())
     }
 
     /// What a reload may replace the certificate of.
@@ -188,8 +218,8 @@ impl Serving {
 }
 
 /// A listener for TCP: the one that was handed over, or one of our own.
-fn listener(what: &str, address: SocketAddr, inherited: &mut Inherited) -> Result<TcpListener, Failure> {
-    let bound = inherited.tcp(address).map_or_else(|| tcp::bind(address), Ok);
+fn listen(what: &str, address: SocketAddr, inherited: &mut Inherited) -> Result<TcpListener, Failure> {
+    let bound = inherited.tcp(address).map_or_else(|| listener::bind(address), Ok);
     bound.map_err(|error| explain(what, address, &error))
 }
 
@@ -197,13 +227,13 @@ fn bind_encrypted(config: &Config, inherited: &mut Inherited) -> Result<Sockets,
     let mut sockets = Sockets::default();
     let Some(tls) = &config.tls else { return Ok(sockets) };
     for address in &tls.listen_tls {
-        sockets.tls.push(listener("DNS over TLS", *address, inherited)?);
+        sockets.tls.push(listen("DNS over TLS", *address, inherited)?);
     }
     for address in &tls.listen_https {
-        sockets.https.push(listener("DNS over HTTPS", *address, inherited)?);
+        sockets.https.push(listen("DNS over HTTPS", *address, inherited)?);
     }
     for address in &tls.listen_quic {
-        let bound = inherited.udp(*address).pop().map_or_else(|| encrypted::bind_quic(*address), Ok);
+        let bound = inherited.udp(*address).pop().map_or_else(|| quic::bind(*address), Ok);
         sockets.quic.push(bound.map_err(|error| explain("DNS over QUIC", *address, &error))?);
     }
     Ok(sockets)
@@ -213,7 +243,7 @@ fn relay_settings(nsd: &Nsd) -> relay::Settings {
     relay::Settings { proxy: nsd.proxy_protocol, ..relay::Settings::new(nsd.address) }
 }
 
-fn tcp_settings(config: &Config, limits: Limits) -> tcp::Settings {
+fn tcp_settings(config: &Config) -> tcp::Settings {
     let dns = &config.dns;
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     tcp::Settings {
@@ -221,7 +251,7 @@ fn tcp_settings(config: &Config, limits: Limits) -> tcp::Settings {
         connections_per_client: count(dns.tcp_per_client),
         queries_max: dns.tcp_queries,
         idle_ms: dns.tcp_timeout_ms,
-        ..tcp::Settings::new(limits)
+        ..tcp::Settings::default()
     }
 }
 
@@ -239,6 +269,7 @@ fn limiter_settings(rrl: &Rrl) -> rrl::Settings {
 /// What is counted on the query path, for the metrics.
 pub struct Counted {
     counters: Arc<Counters>,
+    door: Arc<Door>,
     transfers: Arc<Transfers>,
 }
 
@@ -250,8 +281,10 @@ impl Counted {
     /// The counters as metric families, read at each call.
     pub fn families(&self) -> crate::control::api::Counters {
         let (counters, transfers) = (Arc::clone(&self.counters), Arc::clone(&self.transfers));
+        let door = Arc::clone(&self.door);
         Arc::new(move || {
             let mut all = families(&counters.snapshot());
+            all.extend(connections(&door.counts()));
             all.extend(transfers::families(&transfers));
             all
         })
@@ -296,6 +329,23 @@ fn families(snapshot: &Snapshot) -> Vec<metrics::Family> {
         answered.add(&[("transport", transport.as_str())], histogram(durations));
     }
     vec![requests, rcodes, truncated, sizes, relayed, swaps, answered]
+}
+
+fn connections(counts: &[(Transport, Counts)]) -> Vec<metrics::Family> {
+    let mut open = metrics::Family::gauge("dns_connections_open", "DNS connections that are open");
+    let mut accepted = metrics::Family::counter("dns_connections_accepted", "DNS connections that were accepted");
+    let help = "DNS connections that were closed at once, as all places were taken";
+    let mut refused = metrics::Family::counter("dns_connections_refused", help);
+    let help = "DNS connections that were closed to make room for others";
+    let mut evicted = metrics::Family::counter("dns_connections_evicted", help);
+    for (transport, counts) in counts {
+        let labels = [("transport", transport.as_str())];
+        open.add(&labels, metrics::Value::Number(counts.open as f64));
+        accepted.add(&labels, metrics::Value::Count(counts.accepted));
+        refused.add(&labels, metrics::Value::Count(counts.refused));
+        evicted.add(&labels, metrics::Value::Count(counts.evicted));
+    }
+    vec![open, accepted, refused, evicted]
 }
 
 fn histogram(durations: &Durations) -> metrics::Value {

@@ -68,6 +68,15 @@ pub fn read(octets: &[u8]) -> Header {
     Header::Whole { len, client }
 }
 
+/// How many octets more a header needs that [`read`] calls partial, as far as one can tell: to read
+/// it, and nothing behind it.
+pub fn missing(octets: &[u8]) -> usize {
+    match octets.first_chunk::<HEAD_LEN>() {
+        None => HEAD_LEN - octets.len(),
+        Some([.., l0, l1]) => (HEAD_LEN + usize::from(u16::from_be_bytes([*l0, *l1]))).saturating_sub(octets.len()),
+    }
+}
+
 /// Writes a header that names `client` to `out` (at least [`WRITTEN_MAX`] octets); returns its length.
 pub fn write(client: SocketAddr, transport: Transport, out: &mut [u8]) -> usize {
     let mut header = [0; WRITTEN_MAX];
@@ -122,6 +131,7 @@ mod tests {
             let len = message.len();
             for cut in 0..len {
                 assert_eq!(read(&message[..cut]), Header::Partial, "{cut}");
+                assert!((1..=len - cut).contains(&missing(&message[..cut])), "{cut}");
             }
             message.extend(b"query");
             assert_eq!(read(&message), Header::Whole { len, client: Some(client.parse().unwrap()) });

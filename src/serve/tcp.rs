@@ -1,5 +1,5 @@
-//! DNS over TCP (RFC 7766): many queries on a connection, each answered as soon as its answer is
-//! there; limits and deadlines for all that a client can hold on to.
+//! DNS over TCP (RFC 7766), and over TLS on top of it (RFC 7858): many queries on a connection, each
+//! answered as soon as its answer is there; limits and deadlines for all that a client can hold on to.
 
 use std::future::Future;
 use std::io;
@@ -7,35 +7,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::server::TlsStream;
 
-use crate::dns::message::MESSAGE_MAX;
 use crate::dns::transfer;
-use crate::table::Live;
-use crate::table::respond::{Client, Limits, Response, failure, respond};
+use crate::table::respond::Limits;
 
+use super::answerer::{Answerer, Outcome, REPLY_ROOM};
 use super::counters::{Block, Relayed, Request, Tally};
-use super::door::{Door, Place};
-use super::proxy;
-use super::relay::{
-    UNANSWERED,
-    tcp::{Relay, Upstream},
-};
-use super::transfer::Transfers;
-use super::udp::now_s;
+use super::door::Place;
+use super::encrypted::Acceptor;
+use super::listener::{self, Gate, Guest};
+use super::relay::tcp::Upstream;
 
-/// Connections that the system keeps for us until we accept them.
-const BACKLOG: i32 = 511;
-/// Pause when the process is out of descriptors or memory: connections end meanwhile.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Room for one answer; the rare larger one is made again in a larger buffer.
-const REPLY_ROOM: usize = 4_096;
 /// Answers are written once so many octets of them have been made.
 const WRITE_AT: usize = 16_384;
 /// Queries of one connection that may wait for nsd at a time; while so many do, nothing is read.
@@ -43,10 +31,9 @@ const RELAYED_MAX: usize = 8;
 /// Octets read at once while the length of a query is not known.
 const READ_ROOM: usize = 1_024;
 
-/// What clients may do.
+/// What clients may do, over every transport that has connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    pub limits: Limits,
     /// Connections in all; when a further one comes, the one that has asked nothing for the longest
     /// time has to go.
     pub connections_max: usize,
@@ -62,11 +49,9 @@ pub struct Settings {
     pub write_ms: u32,
 }
 
-impl Settings {
-    /// The defaults. `limits` should be those of a stream.
-    pub fn new(limits: Limits) -> Settings {
+impl Default for Settings {
+    fn default() -> Settings {
         Settings {
-            limits,
             connections_max: 1_000,
             connections_per_client: 50,
             queries_max: 0,
@@ -77,168 +62,177 @@ impl Settings {
     }
 }
 
-/// Binds a listener; must be called within the runtime that will serve it.
-pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        // 0.0.0.0 has its own socket.
-        socket.set_only_v6(true)?;
+impl Settings {
+    pub(super) fn idle(&self) -> Duration {
+        Duration::from_millis(self.idle_ms.into())
     }
-    // Connections of the last run that are still closing do not keep us from starting.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
 
-/// What stands beside our own answers.
-#[derive(Clone, Default)]
-pub struct Beside {
-    /// Where questions that are not ours go; absent: they are refused.
-    pub relay: Option<Arc<Relay>>,
-    /// Who hands out zones and judges signatures.
-    pub transfers: Option<Arc<Transfers>>,
-    /// Load balancers, which must speak the PROXY protocol.
-    pub proxies: Arc<[IpNet]>,
+    pub(super) fn read(&self) -> Duration {
+        Duration::from_millis(self.read_ms.into())
+    }
+
+    pub(super) fn write(&self) -> Duration {
+        Duration::from_millis(self.write_ms.into())
+    }
+
+    pub(super) fn is_enough(&self, asked: u32) -> bool {
+        self.queries_max != 0 && asked >= self.queries_max
+    }
 }
 
 /// Serves until `shutdown` is ready; then no connection is accepted any more, and each ends after
 /// the answers that it is owed, or its write deadline.
 pub async fn run(
     listener: TcpListener,
-    live: Arc<Live>,
-    beside: Beside,
+    gate: Gate,
+    answerer: Answerer,
     settings: Settings,
     block: Arc<Block>,
     shutdown: impl Future<Output = ()>,
 ) {
-    let Beside { relay, transfers, proxies } = beside;
-    // What the client is told of (RFC 7828) is what holds.
-    let idle_ds = u16::try_from(settings.idle_ms / 100).unwrap_or(u16::MAX);
-    let limits = Limits { relay: relay.is_some(), idle_ds: Some(idle_ds), ..settings.limits };
-    let settings = Settings { limits, ..settings };
-    let (stop, stopping) = watch::channel(());
-    let door = Door::new(settings.connections_max, settings.connections_per_client);
-    let mut connections = JoinSet::new();
-    tokio::pin!(shutdown);
-    loop {
-        let accepted = tokio::select! {
-            () = &mut shutdown => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                // Full: closed at once, which the client sees, and which costs us nothing more.
-                let Some(place) = door.enter(peer.ip()) else { continue };
-                let connection = Connection {
-                    stream,
-                    client: peer,
-                    is_proxy: proxies.iter().any(|network| network.contains(&peer.ip())),
-                    live: live.clone(),
-                    relay: relay.clone(),
-                    transfers: transfers.clone(),
-                    relayed: JoinSet::new(),
-                    upstreams: Vec::new(),
-                    settings,
-                    block: block.clone(),
-                    room: Vec::new(),
-                    asked: 0,
-                    writes: 0,
-                    tally: Tally::default(),
-                    place,
-                };
-                connections.spawn(connection.run(stopping.clone()));
-            }
-            // The client gave up before we got to it: that says nothing about the next one.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(_) => tokio::select! {
-                () = &mut shutdown => break,
-                () = sleep(ACCEPT_PAUSE) => {}
-            },
-        }
-    }
-    drop(listener);
-    drop(stop);
-    while connections.join_next().await.is_some() {}
+    let service = Service::new(&answerer, settings, block);
+    listener::run(listener, gate, move |guest| service.clone().plain(guest), shutdown).await;
 }
 
-struct Connection {
-    stream: TcpStream,
+/// The same over TLS.
+pub async fn run_tls(
+    listener: TcpListener,
+    gate: Gate,
+    acceptor: Acceptor,
+    answerer: Answerer,
+    settings: Settings,
+    block: Arc<Block>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let service = Service::new(&answerer.with(|limits| Limits { encrypted: true, ..limits }), settings, block);
+    listener::run(listener, gate, move |guest| service.clone().encrypted(guest, acceptor.clone()), shutdown).await;
+}
+
+/// What all connections of a listener share.
+struct Service {
+    answerer: Answerer,
+    settings: Settings,
+    block: Arc<Block>,
+}
+
+impl Service {
+    fn new(answerer: &Answerer, settings: Settings, block: Arc<Block>) -> Arc<Service> {
+        // What the client is told of (RFC 7828) is what holds.
+        let idle_ds = u16::try_from(settings.idle_ms / 100).unwrap_or(u16::MAX);
+        let answerer = answerer.with(|limits| Limits { idle_ds: Some(idle_ds), ..limits });
+        Arc::new(Service { answerer, settings, block })
+    }
+
+    async fn plain(self: Arc<Service>, guest: Guest) {
+        let Guest { stream, client, place, mut stopping } = guest;
+        // A client that breaks off is no event.
+        let _ = Connection::new(stream, client, place, self).serve(&mut stopping).await;
+    }
+
+    async fn encrypted(self: Arc<Service>, guest: Guest, acceptor: Acceptor) {
+        let Guest { stream, client, place, mut stopping } = guest;
+        let Some(stream) = acceptor.accept(stream).await else { return };
+        let patience = self.settings.write();
+        let mut connection = Connection::new(stream, client, place, self);
+        if connection.serve(&mut stopping).await.is_ok() {
+            // So that the client knows that nobody has cut it off (RFC 8446 section 6.1).
+            let _ = timeout(patience, connection.stream.shutdown()).await;
+        }
+    }
+}
+
+/// What messages travel on.
+trait Stream: AsyncRead + AsyncWrite + Unpin {
+    /// From now on nothing that is written waits for the client's acknowledgement.
+    fn no_delay(&self);
+}
+
+impl Stream for TcpStream {
+    fn no_delay(&self) {
+        let _ = self.set_nodelay(true);
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    /// It has been so since before the handshake.
+    fn no_delay(&self) {}
+}
+
+struct Connection<S> {
+    stream: S,
     client: SocketAddr,
-    /// A load balancer, which says who the client is before anything else.
-    is_proxy: bool,
-    live: Arc<Live>,
-    relay: Option<Arc<Relay>>,
-    transfers: Option<Arc<Transfers>>,
+    place: Place,
+    service: Arc<Service>,
     /// Queries that wait for nsd.
     relayed: JoinSet<FromNsd>,
     /// Connections to nsd that nobody uses at the moment.
     upstreams: Vec<Upstream>,
-    settings: Settings,
-    block: Arc<Block>,
-    /// Where `respond` writes; empty until the first query.
+    /// Where answers are made; empty until the first query.
     room: Vec<u8>,
     asked: u32,
     writes: u32,
     tally: Tally,
-    place: Place,
 }
 
-/// A query that was relayed, what came of it, and the way it took.
+/// What came of a query that was relayed, and the way it took.
 struct FromNsd {
-    query: Vec<u8>,
-    outcome: Result<Vec<u8>, Relayed>,
+    reply: Option<Vec<u8>>,
+    result: Relayed,
     upstream: Upstream,
 }
 
-impl Connection {
-    /// Until the client leaves, a deadline passes, another one needs the place, or the server stops
-    /// (`stopping` is closed).
-    async fn run(mut self, mut stopping: watch::Receiver<()>) {
-        let evicted = self.place.evicted();
-        tokio::select! {
-            // A client that breaks off is no event.
-            _ = self.serve(&mut stopping) => {}
-            () = evicted => {}
+impl<S: Stream> Connection<S> {
+    fn new(stream: S, client: SocketAddr, place: Place, service: Arc<Service>) -> Connection<S> {
+        Connection {
+            stream,
+            client,
+            place,
+            service,
+            relayed: JoinSet::new(),
+            upstreams: Vec::new(),
+            room: Vec::new(),
+            asked: 0,
+            writes: 0,
+            tally: Tally::default(),
         }
-        self.block.add(&mut self.tally);
     }
 
+    /// Until the client leaves, a deadline passes, or the server stops (`stopping` is closed).
     async fn serve(&mut self, stopping: &mut watch::Receiver<()>) -> io::Result<()> {
+        let (settings, block) = (self.service.settings, self.service.block.clone());
         let (mut inbox, mut replies) = (Vec::new(), Vec::new());
-        if self.is_proxy {
-            let patience = Duration::from_millis(self.settings.read_ms.into());
-            timeout(patience, self.read_header(&mut inbox)).await??;
-        }
         let mut frame_began = Instant::now();
         let mut open = true;
         loop {
-            let received = if inbox.is_empty() { None } else { self.block.batch_received() };
+            let received = if inbox.is_empty() { None } else { block.batch_received() };
             let done = self.answer(&inbox, &mut replies).await?;
             self.write(&mut replies).await?;
-            self.block.batch_sent(received);
-            self.block.add(&mut self.tally);
+            block.batch_sent(received);
+            block.add(&mut self.tally);
             if done > 0 {
                 inbox.drain(..done);
                 frame_began = Instant::now();
             }
-            open &= self.settings.queries_max == 0 || self.asked < self.settings.queries_max;
+            open &= !settings.is_enough(self.asked);
             if !open && self.relayed.is_empty() {
                 return Ok(());
             }
             let deadline = match inbox.is_empty() {
-                true => Instant::now() + Duration::from_millis(self.settings.idle_ms.into()),
-                false => frame_began + Duration::from_millis(self.settings.read_ms.into()),
+                true => Instant::now() + settings.idle(),
+                false => frame_began + settings.read(),
             };
             let was_empty = inbox.is_empty();
             inbox.reserve(missing(&inbox));
             let readable = open && self.relayed.len() < RELAYED_MAX;
             let read = tokio::select! {
-                _ = stopping.changed() => return Ok(()),
-                Some(Ok(done)) = self.relayed.join_next(), if !self.relayed.is_empty() => {
-                    self.hand_on(done, &mut replies);
+                Some(done) = self.relayed.join_next(), if !self.relayed.is_empty() => {
+                    // One that has panicked has said so itself.
+                    done.into_iter().for_each(|done| self.hand_on(done, &mut replies));
+                    continue;
+                }
+                // Nothing more is read; what nsd has been asked for is still waited for.
+                _ = stopping.changed(), if open => {
+                    open = false;
                     continue;
                 }
                 read = timeout_at(deadline, self.stream.read_buf(&mut inbox)), if readable => read,
@@ -256,36 +250,20 @@ impl Connection {
         }
     }
 
-    /// Reads what a load balancer says of the client.
-    async fn read_header(&mut self, inbox: &mut Vec<u8>) -> io::Result<()> {
-        loop {
-            match proxy::read(inbox) {
-                proxy::Header::Whole { len, client } => {
-                    inbox.drain(..len);
-                    self.client = client.unwrap_or(self.client);
-                    return Ok(());
-                }
-                proxy::Header::Invalid => return Err(io::ErrorKind::InvalidData.into()),
-                proxy::Header::Partial if self.stream.read_buf(inbox).await? == 0 => {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                proxy::Header::Partial => {}
-            }
-        }
-    }
-
     /// Answers the whole queries in `inbox` and returns how many octets they took. Stops early where
     /// no more may wait for nsd.
     async fn answer(&mut self, inbox: &[u8], replies: &mut Vec<u8>) -> io::Result<usize> {
+        let service = self.service.clone();
+        // RFC 9103 asks more of zone transfers over TLS than to encrypt them: there they are refused.
+        let transfers = service.answerer.transfers().filter(|_| !service.answerer.limits().encrypted);
         let mut done = 0;
         while let Some(query) = first_frame(&inbox[done..]) {
-            if self.relayed.len() >= RELAYED_MAX || self.has_asked_enough() {
+            if self.relayed.len() >= RELAYED_MAX || service.settings.is_enough(self.asked) {
                 break;
             }
             done += 2 + query.len();
-            if let (Some(transfers), Ok(Some(_))) = (&self.transfers, transfer::Request::read(query)) {
-                let transfers = transfers.clone();
-                self.asked = self.asked.saturating_add(1);
+            self.asked = self.asked.saturating_add(1);
+            if let (Some(transfers), Ok(Some(_))) = (transfers, transfer::Request::read(query)) {
                 self.tally.request(Request::Answered);
                 self.write(replies).await?;
                 self.place.asked();
@@ -294,15 +272,14 @@ impl Connection {
                 transfers.serve(&mut self.stream, self.client.ip(), query).await?;
                 continue;
             }
-            self.asked = self.asked.saturating_add(1);
             self.place.asked();
-            match self.respond(query, replies) {
-                Response::Reply(_) | Response::Verify(_) => self.tally.request(Request::Answered),
-                Response::Relay => {
-                    self.tally.request(Request::Relayed);
-                    self.relay(query);
-                }
-                Response::Drop => self.tally.request(Request::Dropped),
+            match service.answerer.respond(query, self.client.ip(), &mut self.room, &mut self.tally) {
+                Outcome::Reply(len) => put_frame(replies, &self.room[..len], &mut self.tally),
+                Outcome::Relay => self.relay(query),
+                Outcome::Drop => {}
+            }
+            if self.room.len() > REPLY_ROOM {
+                self.room = Vec::new();
             }
             if replies.len() >= WRITE_AT {
                 self.write(replies).await?;
@@ -311,70 +288,22 @@ impl Connection {
         Ok(done)
     }
 
-    fn has_asked_enough(&self) -> bool {
-        self.settings.queries_max != 0 && self.asked >= self.settings.queries_max
-    }
-
-    /// Our own answer, behind its length, at the end of `replies`.
-    fn respond(&mut self, query: &[u8], replies: &mut Vec<u8>) -> Response {
-        let table = self.live.load();
-        let keys = self.transfers.as_ref().is_some_and(|transfers| transfers.has_keys());
-        let limits = Limits { keys, ..self.settings.limits };
-        let client = Client { address: self.client.ip(), now_s: now_s() };
-        self.room.resize(REPLY_ROOM, 0);
-        let mut response = respond(&table, query, &limits, &client, &mut self.room);
-        if let (Response::Verify(max), Some(transfers)) = (response, &self.transfers) {
-            let mut reply = Vec::new();
-            if transfers.answer_signed(&table, query, &limits, &client, max, &mut reply).is_none() {
-                return Response::Drop;
-            }
-            put_frame(replies, &reply, &mut self.tally);
-            return response;
-        }
-        let truncated = |response, room: &[u8]| matches!(response, Response::Reply(_)) && room[2] & 0x02 != 0;
-        if truncated(response, &self.room) {
-            self.room.resize(MESSAGE_MAX, 0);
-            response = respond(&table, query, &limits, &client, &mut self.room);
-        }
-        if let Response::Reply(answer) = response {
-            put_frame(replies, &self.room[..answer.len], &mut self.tally);
-        }
-        if self.room.len() > REPLY_ROOM {
-            self.room = Vec::new();
-        }
-        response
-    }
-
     /// Has nsd asked beside everything else: on a connection of its own, as nsd answers one query of
     /// a connection after the other.
     fn relay(&mut self, query: &[u8]) {
-        let Some(relay) = self.relay.clone() else { return };
-        let (query, client) = (query.to_vec(), self.client);
+        let (query, client, service) = (query.to_vec(), self.client, self.service.clone());
         let mut upstream = self.upstreams.pop().unwrap_or_default();
         self.relayed.spawn(async move {
-            let outcome = relay.ask(&mut upstream, &query, client).await;
-            FromNsd { query, outcome, upstream }
+            let (reply, result) = service.answerer.relayed(&mut upstream, &query, client).await;
+            FromNsd { reply, result, upstream }
         });
     }
 
     fn hand_on(&mut self, done: FromNsd, replies: &mut Vec<u8>) {
         self.upstreams.push(done.upstream);
-        match done.outcome {
-            Ok(reply) => {
-                put_frame(replies, &reply, &mut self.tally);
-                self.tally.relayed(Relayed::Answered);
-            }
-            Err(why) => {
-                self.tally.relayed(why);
-                let (table, limits) = (self.live.load(), &self.settings.limits);
-                let client = Client { address: self.client.ip(), now_s: now_s() };
-                self.room.resize(MESSAGE_MAX, 0);
-                let response = failure(&table, &done.query, UNANSWERED, limits, &client, &mut self.room);
-                if let Response::Reply(answer) = response {
-                    put_frame(replies, &self.room[..answer.len], &mut self.tally);
-                }
-                self.room = Vec::new();
-            }
+        self.tally.relayed(done.result);
+        if let Some(reply) = done.reply {
+            put_frame(replies, &reply, &mut self.tally);
         }
     }
 
@@ -383,21 +312,30 @@ impl Connection {
             return Ok(());
         }
         self.no_delay();
-        timeout(Duration::from_millis(self.settings.write_ms.into()), self.stream.write_all(replies)).await??;
+        let written = async {
+            self.stream.write_all(replies).await?;
+            self.stream.flush().await
+        };
+        timeout(self.service.settings.write(), written).await??;
         replies.clear();
         replies.shrink_to(WRITE_AT);
         Ok(())
     }
-}
 
-impl Connection {
     /// From the second write on, nothing waits for the client's acknowledgement. Before the first it
     /// would be a system call for nothing: nothing is on its way yet.
     fn no_delay(&mut self) {
         self.writes = self.writes.saturating_add(1);
         if self.writes == 2 {
-            let _ = self.stream.set_nodelay(true);
+            self.stream.no_delay();
         }
+    }
+}
+
+impl<S> Drop for Connection<S> {
+    /// However it ends, what it has counted counts.
+    fn drop(&mut self) {
+        self.service.block.add(&mut self.tally);
     }
 }
 

@@ -199,11 +199,11 @@ impl Worker {
             if self.relay.as_ref().is_none_or(Relay::is_idle) {
                 self.receive(true);
             } else {
-                let ready = self.wait_for_any();
+                let ready = self.wait_for_any(Some(&self.socket));
                 if ready.has(0) {
                     self.receive(false);
                 }
-                self.collect(ready);
+                self.collect(|socket| ready.has(1 + socket));
             }
             self.block.add(&mut self.tally);
         }
@@ -211,6 +211,11 @@ impl Worker {
             if !self.receive(false) {
                 break;
             }
+        }
+        // What nsd has been asked for is still waited for, within its deadline.
+        while self.relay.as_ref().is_some_and(|relay| !relay.is_idle()) {
+            let ready = self.wait_for_any(None);
+            self.collect(|socket| ready.has(socket));
         }
         self.block.add(&mut self.tally);
     }
@@ -285,8 +290,8 @@ impl Worker {
         true
     }
 
-    /// Hands on what nsd has answered.
-    fn collect(&mut self, ready: Ready) {
+    /// Hands on what nsd has answered, at those of its sockets that are ready.
+    fn collect(&mut self, is_ready: impl Fn(usize) -> bool) {
         let now_ms = self.now_ms();
         let Worker { socket, live, limits, calls, relay: Some(relay), limiter, outbox, tally, .. } = self else {
             return;
@@ -301,16 +306,16 @@ impl Worker {
             limiter: limiter.as_deref(),
             now_s: now_s(),
         };
-        relay.collect(|socket| ready.has(1 + socket), now_ms, outgoing, tally);
+        relay.collect(is_ready, now_ms, outgoing, tally);
         outgoing.flush();
     }
 
-    /// Until a client (place 0) or nsd (the others) says something, or the next request has waited
-    /// long enough.
-    fn wait_for_any(&self) -> Ready {
+    /// Until a client (place 0, if they are waited for) or nsd (the others) says something, or the
+    /// next request has waited long enough.
+    fn wait_for_any(&self, clients: Option<&UdpSocket>) -> Ready {
         let Some(relay) = &self.relay else { return Ready::default() };
         let until_ms = relay.next_timeout_ms(self.now_ms()).unwrap_or(0).min(TICK_MS.into());
-        let sockets = std::iter::once(&self.socket).chain(relay.sockets());
+        let sockets = clients.into_iter().chain(relay.sockets());
         // At most TICK_MS, which fits. One more: a deadline is reached, not almost.
         sys::wait(sockets, until_ms as u16 + 1).unwrap_or_else(|_| {
             thread::sleep(Duration::from_millis(ERROR_PAUSE_MS));

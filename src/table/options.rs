@@ -25,7 +25,8 @@ pub(super) struct Options<'p> {
     pub known_client: bool,
     /// How long a stream may be idle, in units of 100 ms (RFC 7828).
     keepalive: Option<u16>,
-    padding: bool,
+    /// To be padded, counting so many octets that will be added behind the message.
+    padding: Option<usize>,
     extended_error: Option<ExtendedErrorCode>,
 }
 
@@ -35,7 +36,7 @@ pub(super) struct Malformed;
 
 impl<'p> Options<'p> {
     pub const NONE: Options<'static> =
-        Options { nsid: &[], cookie: None, known_client: false, keepalive: None, padding: false, extended_error: None };
+        Options { nsid: &[], cookie: None, known_client: false, keepalive: None, padding: None, extended_error: None };
 
     /// Reads what is asked for. Options that we do not know are passed over, and of one that is
     /// given twice the last counts.
@@ -60,7 +61,7 @@ impl<'p> Options<'p> {
                     _ => return Err(Malformed),
                 },
                 // RFC 7830 section 4: only where an observer sees nothing but the length.
-                OptionCode::PADDING => options.padding = limits.encrypted,
+                OptionCode::PADDING => options.padding = limits.encrypted.then_some(limits.signature_len),
                 _ => {}
             }
         }
@@ -110,8 +111,8 @@ impl<'p> Options<'p> {
         if let Some(code) = self.extended_error {
             writer.option(OptionCode::EXTENDED_ERROR, &code.to_int().to_be_bytes());
         }
-        if self.padding {
-            let end = at + writer.len + HEAD_LEN;
+        if let Some(behind) = self.padding {
+            let end = at + writer.len + HEAD_LEN + behind;
             let wanted = end.next_multiple_of(PADDING_BLOCK) - end;
             // A message that is full has no room for it, and needs none.
             if let Some(room) = writer.out.len().checked_sub(writer.len + HEAD_LEN) {

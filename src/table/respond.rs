@@ -32,6 +32,8 @@ pub struct Limits {
     pub idle_ds: Option<u16>,
     /// Nobody on the way can read along: replies are padded for who asks (RFC 7830).
     pub encrypted: bool,
+    /// Octets of the TSIG record that will be added behind the reply: padding counts them in.
+    pub signature_len: usize,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -52,7 +54,15 @@ pub struct Client {
 impl Limits {
     /// The default limits of a transport.
     pub fn new(transport: Transport, relay: bool) -> Limits {
-        Limits { transport, payload_max: PAYLOAD_MAX, relay, keys: false, idle_ds: None, encrypted: false }
+        Limits {
+            transport,
+            payload_max: PAYLOAD_MAX,
+            relay,
+            keys: false,
+            idle_ds: None,
+            encrypted: false,
+            signature_len: 0,
+        }
     }
 
     /// Largest reply to this query.

@@ -16,7 +16,7 @@ table! {
         version: Text => "text", Says("name and version of this program"), r#""2026""#;
         /// Refuse to tell the version.
         hide_version: Spanned<bool> => "true or false", Is("false"), "true";
-        /// Load balancers: who sends from these networks must speak the PROXY protocol, version 2.
+        /// Load balancers: who sends from these networks must speak the PROXY protocol, version 2, over UDP, TCP, TLS and HTTPS.
         proxy_from: Spanned<Vec<Text>> => "list of networks", Is("[]"), r#"["192.0.2.0/24"]"#;
         /// DNS cookies (RFC 7873); not together with `relay`.
         cookies: Spanned<bool> => "true or false", Says("true, but false with `relay`"), "true";
@@ -28,13 +28,13 @@ table! {
         /// The order of several addresses of one name: as in the zone file, or beginning with another one each
         /// time.
         rrset_order: Text => r#""fixed" or "rotate""#, Is(r#""fixed""#), r#""rotate""#;
-        /// TCP connections at a time; then the one that has asked nothing for the longest time goes.
+        /// Connections at a time, over TCP, TLS, HTTPS and QUIC together; then the one that has asked nothing for the longest time goes.
         tcp_connections: Spanned<u32> => "number", Is("1000"), "5000";
-        /// TCP connections of one IPv4 address or IPv6 /64.
+        /// Connections of one IPv4 address or IPv6 /64, over TCP, TLS, HTTPS and QUIC together.
         tcp_per_client: Spanned<u32> => "number", Is("50"), "10";
-        /// Questions on one TCP connection; 0: any number.
+        /// Questions on one connection; 0: any number.
         tcp_queries: Spanned<u32> => "number", Is("0"), "1000";
-        /// Longest silence on a TCP connection, 100 ms to 6553 s; told to who asks (RFC 7828).
+        /// Longest silence on a connection, 100 ms to 6553 s; told to who asks over TCP or TLS (RFC 7828).
         tcp_timeout: Text => "duration", Is(r#""10s""#), r#""30s""#;
     }
 }

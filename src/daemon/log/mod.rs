@@ -26,9 +26,6 @@ use syslog::Syslog;
 const LINES_MAX: usize = 4_096;
 /// How long the end may wait for what is not written yet.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
-/// hickory-server has a line for each query, with name and client: nobody's business by default.
-const USUAL: &str = "info,hickory_server=error";
-
 /// The way in, and the thread behind it. On drop what waits is written, for a second at the most.
 pub struct Log {
     lines: Lines,
@@ -192,7 +189,7 @@ pub fn plain() {
 fn filter() -> EnvFilter {
     let chosen = std::env::var("RUST_LOG").ok().filter(|chosen| !chosen.is_empty());
     let filter = EnvFilter::builder().with_default_directive(Level::INFO.into());
-    filter.parse_lossy(chosen.as_deref().unwrap_or(USUAL))
+    filter.parse_lossy(chosen.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -250,7 +250,8 @@ impl Transfers {
         };
         let (message, _, mut signer) = verified.split();
         let mut reply = vec![0; max.saturating_sub(tsig::RECORD_MAX)];
-        match respond(table, &message, &Limits { keys: false, ..*limits }, client, &mut reply) {
+        let limits = Limits { keys: false, signature_len: signer.record_len(), ..*limits };
+        match respond(table, &message, &limits, client, &mut reply) {
             Response::Reply(answer) => reply.truncate(answer.len),
             Response::Drop | Response::Relay | Response::Verify(_) => return None,
         }

@@ -151,6 +151,14 @@ impl Verified {
 }
 
 impl Signer {
+    /// Octets of the record that [`Signer::sign`] adds to a reply that reports no error (RFC 8945
+    /// section 4.2): two names, nothing of them compressed, the MAC, and 26 octets of fixed fields.
+    pub fn record_len(&self) -> usize {
+        let key = self.0.wrapped_key();
+        let names = key.name().len() + key.algorithm().to_name().as_octets().len();
+        names + key.signing_len() + 26
+    }
+
     /// Adds a TSIG record to the next reply. False: it does not fit into a message.
     pub fn sign(&mut self, reply: &mut Vec<u8>) -> bool {
         let mut builder = Written::builder(std::mem::take(reply));

@@ -98,6 +98,27 @@ fn a_load_balancer_in_front_over_tcp() {
     servers.stop();
 }
 
+/// A load balancer has as many connections as it has clients; each client has its share.
+#[test]
+fn connections_are_counted_by_whom_they_come_for() {
+    let servers =
+        Servers::start_with(table(Mode::Whole), None, Calls::Native, |settings| settings.connections_per_client = 1);
+    let query = framed(&query("www", 1).to_vec().unwrap());
+    let connect = |client: &str| {
+        let mut balancer = tcp(BALANCER, servers.address);
+        balancer.write_all(&[header(client, Transport::Stream), query.clone()].concat()).unwrap();
+        balancer
+    };
+    let mut inside: Vec<TcpStream> = (1..9).map(|client| connect(&format!("198.51.100.{client}:53"))).collect();
+    for stream in &mut inside {
+        assert_eq!(read_frame(stream)[6..8], [0, 1]);
+    }
+    assert!(!matches!(connect("198.51.100.1:54").read(&mut [0; 1]), Ok(1)), "that one is there already");
+    let counts = servers.door.counts()[0].1;
+    assert_eq!((counts.open >= 8, counts.refused), (true, 1));
+    servers.stop();
+}
+
 #[test]
 fn nsd_is_told_who_asks() {
     let (datagrams, listener) = loop {

@@ -201,8 +201,8 @@ fn so_many_queries_on_a_connection() {
     servers.stop();
 }
 
-/// A daemon that may open 64 files, and 200 clients: it waits instead of spinning, UDP is served
-/// meanwhile, and when the clients go, TCP is too.
+/// A daemon that may open 64 files, and 200 clients over each transport in turn: it waits instead of
+/// spinning, UDP is served meanwhile, and when the clients go, all are.
 #[test]
 fn out_of_descriptors() {
     use std::os::unix::process::CommandExt;
@@ -212,8 +212,11 @@ fn out_of_descriptors() {
     let address = crate::support::nsd::free_address();
     std::fs::write(path("zone"), "$ORIGIN example.org.\n@ 300 SOA a b 1 2 3 4 5\n@ 300 NS a\na 300 A 192.0.2.1\n")
         .unwrap();
+    super::encrypted::certificate(folder.path());
+    let [tls, https] = [(); 2].map(|()| crate::support::nsd::free_address());
     let config = format!(
-        "version = 1\nlisten = [\"{address}\"]\ncontrol = \"control\"\nstate-dir = \"state\"\n[dns]\n\
+        "listen = [\"{address}\"]\ncontrol = \"control\"\nstate-dir = \"state\"\n[tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n\
+         listen-tls = [\"{tls}\"]\nlisten-https = [\"{https}\"]\n[dns]\n\
          tcp-per-client = 1000\ntcp-timeout = \"60s\"\n[zone.\"example.org\"]\nfile = \"zone\"\n"
     );
     std::fs::write(path("c.toml"), config).unwrap();
@@ -232,16 +235,22 @@ fn out_of_descriptors() {
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     };
-    let clients: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(address).unwrap()).collect();
-    // Long enough for a spin to show: it would take every tick of the two seconds.
-    std::thread::sleep(Duration::from_millis(200));
-    let before = cpu_ticks();
-    std::thread::sleep(Duration::from_secs(2));
-    let spent = cpu_ticks() - before;
-    assert!(spent < 50, "{spent} ticks of 200");
-    assert!(dig("+notcp"), "UDP is served all the same");
-    drop(clients);
-    eventually("TCP is served again", || dig("+tcp"));
+    let served = |transport: &str, server| match transport {
+        "+tcp" => dig("+tcp"),
+        _ => super::encrypted::kdig(server, transport, &path("cert.pem"), "a.example.org A").contains("192.0.2.1"),
+    };
+    for (transport, server) in [("+tcp", address), ("+tls", tls), ("+https", https)] {
+        let clients: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(server).unwrap()).collect();
+        // Long enough for a spin to show: it would take every tick of the two seconds.
+        std::thread::sleep(Duration::from_millis(200));
+        let before = cpu_ticks();
+        std::thread::sleep(Duration::from_secs(2));
+        let spent = cpu_ticks() - before;
+        assert!(spent < 50, "{transport}: {spent} ticks of 200");
+        assert!(dig("+notcp"), "UDP is served all the same");
+        drop(clients);
+        eventually(transport, || served(transport, server));
+    }
     daemon.kill().unwrap();
     daemon.wait().unwrap();
 }

@@ -17,7 +17,10 @@ use nsd_failover::dns::name::Name;
 use nsd_failover::dns::record::Record;
 use nsd_failover::failover::pool::{Families, Node, Pool, PoolRoles, Preempt, Roles, Rotate, Slot, WhenAllDown};
 use nsd_failover::health::family::{Family, PerFamily};
+use nsd_failover::serve::answerer::Answerer;
 use nsd_failover::serve::counters::{self, Counters};
+use nsd_failover::serve::door::Door;
+use nsd_failover::serve::listener::{self, Gate};
 use nsd_failover::serve::rrl::Limiter;
 use nsd_failover::serve::sys::Calls;
 use nsd_failover::serve::transfer::Transfers;
@@ -278,6 +281,7 @@ pub struct Servers {
     pub address: SocketAddr,
     pub live: Arc<Live>,
     pub counters: Arc<Counters>,
+    pub door: Arc<Door>,
     udp: Option<udp::Server>,
     runtime: Option<Runtime>,
     stop: Option<oneshot::Sender<()>>,
@@ -330,21 +334,33 @@ impl Servers {
             &counters,
         )
         .unwrap();
-        let mut settings = tcp::Settings::new(Limits::new(Transport::Stream, relay.is_some()));
+        let mut settings = tcp::Settings::default();
         adjust(&mut settings);
         let block = counters.block(counters::Transport::Tcp, Family::Ipv4);
         let relay = relay.map(|relay| Arc::new(relay::tcp::Relay::new(&relay)));
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async { drop(stopped.await) };
-        let beside = tcp::Beside { relay, transfers, proxies };
-        let tcp = runtime.spawn(tcp::run(listener, live.clone(), beside, settings, block, shutdown));
-        Servers { address, live, counters, udp: Some(udp), runtime: Some(runtime), stop: Some(stop), tcp: Some(tcp) }
+        let door = Door::new(settings.connections_max, settings.connections_per_client);
+        let transport = counters::Transport::Tcp;
+        let gate = Gate { transport, door: door.clone(), proxies, header_ms: settings.read_ms };
+        let answerer = Answerer::new(live.clone(), relay, transfers, Limits::new(Transport::Stream, false));
+        let tcp = runtime.spawn(tcp::run(listener, gate, answerer, settings, block, shutdown));
+        Servers {
+            address,
+            live,
+            counters,
+            door,
+            udp: Some(udp),
+            runtime: Some(runtime),
+            stop: Some(stop),
+            tcp: Some(tcp),
+        }
     }
 
     /// Stops both and waits for them.
     pub fn stop(mut self) {
-        self.udp.take().unwrap().stop();
         drop(self.stop.take());
+        self.udp.take().unwrap().stop();
         self.runtime.as_ref().unwrap().block_on(self.tcp.take().unwrap()).unwrap();
     }
 }
@@ -362,7 +378,7 @@ fn bind_both(runtime: &Runtime) -> (SocketAddr, Vec<UdpSocket>, TcpListener) {
     for _ in 0..100 {
         let sockets = udp::bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
         let address = sockets[0].local_addr().unwrap();
-        let listener = runtime.block_on(async { tcp::bind(address).and_then(TcpListener::from_std) });
+        let listener = runtime.block_on(async { listener::bind(address).and_then(TcpListener::from_std) });
         if let Ok(listener) = listener {
             return (address, sockets, listener);
         }

@@ -54,7 +54,8 @@ fn load(bytes: &[u8]) -> Document {
 /// there is to say can be said, and every record of a zone that was taken can be made.
 pub fn document(bytes: &[u8]) {
     let document = load(bytes);
-    assert!(bytes.starts_with(document.to_bytes()));
+    let own = bytes.split_inclusive(|&octet| octet == 0).next().unwrap_or_default();
+    assert_eq!(document.to_bytes(), own);
     assert_eq!(document.lines().len(), document.entries().len());
     for line in document.lines() {
         let _ = line.file();
@@ -147,10 +148,9 @@ fn pool() -> Pool {
 /// One line as the type and RDATA of a record, read by us and by `domain`: where both take it, the
 /// octets are the same.
 pub fn records(bytes: &[u8]) {
-    let line =
-        bytes.split(|octet| matches!(octet, b'\n' | b'\r' | b'(' | b')' | b';' | b'"')).next().unwrap_or_default();
+    let line = bytes.split(|octet| matches!(octet, b'\n' | b'\r')).next().unwrap_or_default();
     // `domain` takes an origin sign in RDATA for a label.
-    if line.contains(&b'@') {
+    if line.split(|octet| b" \t();\"".contains(octet)).any(|word| word == b"@") {
         return;
     }
     let head = "example.org. 60 IN ";

@@ -41,6 +41,7 @@ pub struct Serving {
     tcp: Vec<TcpListener>,
     encrypted: Sockets,
     certificate: Option<Arc<Certificate>>,
+    counters: Arc<Counters>,
     http: Option<TcpListener>,
     control: Option<ControlSocket>,
     servers: Vec<udp::Server>,
@@ -73,6 +74,7 @@ impl Serving {
             tcp,
             encrypted,
             certificate: None,
+            counters: Arc::default(),
             http: http.transpose()?,
             control: Some(control),
             servers: Vec::new(),
@@ -81,15 +83,15 @@ impl Serving {
         })
     }
 
-    /// Starts to answer DNS.
+    /// Starts to answer DNS. What has arrived before is answered first.
     pub fn start(
         &mut self,
         live: &Arc<Live>,
         transfers: &Arc<Transfers>,
         config: &Config,
         certificate: Option<Arc<CertifiedKey>>,
-    ) -> Result<Counted, Failure> {
-        let counters = Arc::new(Counters::default());
+    ) -> Result<(), Failure> {
+        let counters = Arc::clone(&self.counters);
         let relay = config.nsd.as_ref().filter(|nsd| nsd.relay).map(relay_settings);
         let proxies: Arc<[IpNet]> = config.dns.proxy_from.as_slice().into();
         let limits =
@@ -131,7 +133,12 @@ impl Serving {
                 }
             });
         }
-        Ok(Counted { counters, transfers: transfers.clone() })
+        Ok(())
+    }
+
+    /// What is counted on the query path, from the start on.
+    pub fn counted(&self, transfers: &Arc<Transfers>) -> Counted {
+        Counted { counters: Arc::clone(&self.counters), transfers: Arc::clone(transfers) }
     }
 
     /// What a reload may replace the certificate of.

@@ -59,7 +59,7 @@ fn a_notify_is_sent_until_it_is_acknowledged() {
     let log = primary.daemon.log();
     assert!(log.contains("answers REFUSED (2 in a row); again in 2 s"), "{log}");
     let text = String::from_utf8(primary.daemon.verb(&["status"]).stdout).unwrap();
-    assert!(text.contains(&format!("serial not seen at {at}")), "{text}");
+    assert!(text.contains(&format!("not seen at {at}")), "{text}");
 }
 
 /// It holds one place until its deadline; the others are served.

@@ -1,43 +1,52 @@
 //! What a secondary waits for: the whole of a large zone, from us and from nsd and Knot; a difference;
 //! and a swap, from the order until nsd serves it.
-//! `cargo bench --bench transfer [whole|difference|swap]`; needs nsd and Knot.
+//! `cargo bench --bench transfer [whole|difference|swap]`; needs nsd and Knot. Ends with 1 where the whole
+//! zone comes later than from the faster of the two, or a swap takes more than nsd's own throttle and
+//! 100 ms.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 #[path = "../tests/it/support/mod.rs"]
 mod support;
 #[path = "../tests/it/transfer/support.rs"]
 mod transfer;
+#[path = "shared/verdict.rs"]
+mod verdict;
 
 use support::nsd::free_address;
 use transfer::{Group, Primary, ZONE, command};
+use verdict::Verdict;
 
 const RECORDS: usize = 500_000;
 const ROUNDS: usize = 7;
 const SWAPS: usize = 10;
 /// What nsd waits between two reloads with its default `xfrd-reload-timeout: 1`.
 const THROTTLE: Duration = Duration::from_secs(1);
+/// What a swap may take besides that.
+const SWAP_MAX: Duration = Duration::from_millis(100);
 
-fn main() {
+fn main() -> ExitCode {
+    let mut verdict = Verdict::default();
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let wants = |name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
     if wants("whole") {
-        whole();
+        whole(&mut verdict);
     }
     if wants("difference") {
         difference();
     }
     if wants("swap") {
-        swap();
+        swap(&mut verdict);
     }
+    verdict.exit_code()
 }
 
 /// AXFR of the same zone from three servers in turn; one process of each, a client that only counts.
-fn whole() {
+fn whole(verdict: &mut Verdict) {
     let text = large_zone(RECORDS);
     let ours = Primary::start(&text, "allow-transfer = [\"127.0.0.1\"]");
     let nsd = nsd_primary(&text, None);
@@ -58,6 +67,8 @@ fn whole() {
         let (records, messages, octets) = sent[at];
         println!("{name:>14} {:>6.1} ms {records:>10} {messages:>9} {octets:>11}", milliseconds(median(&mut took[at])));
     }
+    let [ours, nsd, knot] = took.each_mut().map(|took| milliseconds(median(took)));
+    verdict.at_most("AXFR, beside the faster of nsd and Knot", ours, nsd.min(knot), " ms");
 }
 
 /// A swap of ten names in a zone of a million: what IXFR sends, and how long it takes. The first one
@@ -85,7 +96,7 @@ fn difference() {
 
 /// From an order to the answer of a secondary nsd: swaps far apart, and swaps in a hurry. Beside it an
 /// nsd whose file is written anew and that notifies another nsd.
-fn swap() {
+fn swap(verdict: &mut Verdict) {
     let text = format!("{ZONE}{}", names(10_000));
     let at = free_address();
     let primary = Primary::start(&text, &format!("notify = [\"{at}\"]"));
@@ -104,7 +115,10 @@ fn swap() {
     row("swaps 2 s apart", &mut apart);
     row("one upon the other", &mut hurried);
     row("nsd to nsd, 2 s apart", &mut nsd_to_nsd(&text));
-    println!("nsd's own throttle is {} ms at most; to hold: 100 ms more", THROTTLE.as_millis());
+    let limit = milliseconds(THROTTLE + SWAP_MAX);
+    for (what, took) in [("swaps 2 s apart", &mut apart), ("swaps one upon the other", &mut hurried)] {
+        verdict.at_most(&format!("{what}, median until nsd serves them"), milliseconds(median(took)), limit, " ms");
+    }
 }
 
 fn one_swap(primary: &Primary, secondary: &Group, round: usize) -> Duration {

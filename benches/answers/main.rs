@@ -4,8 +4,10 @@
 //!
 //! ```text
 //! cargo bench --bench answers [-- [--rounds N] [--seconds N] [--names N,N] [--only NAME,NAME] [PART...]]
-//! PART: udp, relay, tcp, swap; without any, all
+//! PART: udp, relay, tcp, swap, verdict; without any, all
 //! ```
+//!
+//! Below each table stands what is to hold, and whether it does; exit status 1 if anything does not.
 //!
 //! The server is bound to the first core and the client to the second, where `taskset` is there.
 //! CPU time is what the scheduler has counted for all threads and children of the server, over the
@@ -22,6 +24,7 @@ mod load;
 mod peers;
 mod streams;
 mod swap;
+mod verdict;
 mod zone;
 
 use load::Load;
@@ -53,21 +56,54 @@ fn main() -> ExitCode {
     }
     let options = Options::read(&arguments);
     let scratch = Scratch::new();
+    let mut holds = Holds::default();
     if options.wants("udp") {
         for names in options.names.clone() {
-            udp(&options, &scratch, names);
+            udp(&options, &scratch, names, &mut holds);
         }
     }
     if options.wants("relay") {
-        relay(&options, &scratch);
+        relay(&options, &scratch, &mut holds);
     }
     if options.wants("tcp") {
-        streams::run(&options, &scratch);
+        streams::run(&options, &scratch, &mut holds);
     }
     if options.wants("swap") {
-        swap::run(&scratch);
+        swap::run(&scratch, &mut holds);
     }
-    ExitCode::SUCCESS
+    if options.wants("verdict") {
+        verdict::run(&scratch, &mut holds);
+    }
+    if holds.broken { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// What is to hold, and whether all of it has.
+#[derive(Default)]
+struct Holds {
+    broken: bool,
+}
+
+impl Holds {
+    /// `value` is to be at most `limit`.
+    fn at_most(&mut self, what: &str, value: f64, limit: f64) {
+        let held = value <= limit;
+        self.broken |= !held;
+        println!("{:>10}: {what}: {value:.2}, at most {limit:.2}", if held { "held" } else { "NOT held" });
+    }
+}
+
+/// Medians of one server.
+struct Cost {
+    name: &'static str,
+    cpu_us: f64,
+    answers_per_s: f64,
+    resident_mib: u64,
+}
+
+/// The ratio of two servers by what `of` takes from each, if both were measured.
+fn ratio(costs: &[Cost], ours: &str, theirs: &str, of: impl Fn(&Cost) -> f64) -> Option<f64> {
+    let find = |name: &str| costs.iter().find(|cost| cost.name == name).map(&of);
+    Some(find(ours)? / find(theirs)?)
 }
 
 impl Options {
@@ -103,7 +139,7 @@ impl Options {
 type Maker = fn(&Scratch, &zone::Files) -> Peer;
 
 /// CPU per answer over UDP.
-fn udp(options: &Options, scratch: &Scratch, names: usize) {
+fn udp(options: &Options, scratch: &Scratch, names: usize, holds: &mut Holds) {
     let zone = zone::write(&scratch.folder(&format!("zone-{names}")), names);
     let queries = zone::queries(&scratch.folder(&format!("zone-{names}")), names);
     let makers: &[(&str, Maker)] = &[
@@ -119,11 +155,19 @@ fn udp(options: &Options, scratch: &Scratch, names: usize) {
     let peers: Vec<Peer> = wanted.map(|(_, make)| make(scratch, &zone)).collect();
     let load = Load { queries: &queries, seconds: options.seconds, mode: "udp" };
     println!("\nUDP, {names} names: A, AAAA, NODATA, NXDOMAIN, apex, with EDNS");
-    measure(options, &load, &peers, "echo");
+    let costs = measure(options, &load, &peers, "echo");
+    for (theirs, limit) in [("echo", 1.15), ("nsd", 1.0), ("gdnsd", 1.0), ("knot", 1.0)] {
+        if let Some(ratio) = ratio(&costs, "ours", theirs, |cost| cost.cpu_us) {
+            holds.at_most(&format!("CPU of an answer by that of {theirs}"), ratio, limit);
+        }
+    }
+    if let Some(ratio) = ratio(&costs, "ours", "nsd", |cost| cost.resident_mib as f64).filter(|_| names >= 1_000_000) {
+        holds.at_most("memory by that of nsd", ratio, 1.0);
+    }
 }
 
 /// CPU of a relayed query, the relay's own share.
-fn relay(options: &Options, scratch: &Scratch) {
+fn relay(options: &Options, scratch: &Scratch, holds: &mut Holds) {
     let folder = scratch.folder("zone-relay");
     let zone = zone::write(&folder, 1_000);
     let queries = zone::queries(&folder, 1_000);
@@ -131,11 +175,14 @@ fn relay(options: &Options, scratch: &Scratch) {
     let peers = [peers::relay(scratch, &zone, nsd.address), peers::dnsdist(scratch, nsd.address)];
     let load = Load { queries: &queries, seconds: options.seconds, mode: "udp" };
     println!("\nRelay to nsd over UDP, 1000 names");
-    measure(options, &load, &peers, "dnsdist");
+    let costs = measure(options, &load, &peers, "dnsdist");
+    if let Some(ratio) = ratio(&costs, "relay", "dnsdist", |cost| cost.cpu_us) {
+        holds.at_most("CPU of a relayed query by that of dnsdist", ratio, 0.6);
+    }
 }
 
 /// Rounds over all peers, and the table; ratios are against `base`.
-fn measure(options: &Options, load: &Load<'_>, peers: &[Peer], base: &str) {
+fn measure(options: &Options, load: &Load<'_>, peers: &[Peer], base: &str) -> Vec<Cost> {
     let mut costs = vec![Vec::new(); peers.len()];
     let mut rates = vec![Vec::new(); peers.len()];
     // The first round warms caches and is not counted.
@@ -155,17 +202,17 @@ fn measure(options: &Options, load: &Load<'_>, peers: &[Peer], base: &str) {
         "{:>14} {:>12} {:>8} {:>8} {:>12} {:>10} {:>8}",
         "server", "CPU us/answer", "min", "max", "ratio", "answers/s", "memory"
     );
-    for (at, peer) in peers.iter().enumerate() {
-        let cost_us = median(&mut costs[at]);
-        let ratio = base_us.map_or(String::new(), |base_us| format!("{:.2} x {base}", cost_us / base_us));
+    let row = |(at, peer): (usize, &Peer)| {
+        let (cpu_us, answers_per_s) = (median(&mut costs[at]), median(&mut rates[at]));
+        let ratio = base_us.map_or(String::new(), |base_us| format!("{:.2} x {base}", cpu_us / base_us));
         let (min, max) = (costs[at][0], costs[at][costs[at].len() - 1]);
+        let (name, resident_mib) = (peer.name, peer.resident_mib());
         println!(
-            "{:>14} {cost_us:>12.2} {min:>8.2} {max:>8.2} {ratio:>14} {:>10.0} {:>5} MiB",
-            peer.name,
-            median(&mut rates[at]),
-            peer.resident_mib(),
+            "{name:>14} {cpu_us:>12.2} {min:>8.2} {max:>8.2} {ratio:>14} {answers_per_s:>10.0} {resident_mib:>5} MiB"
         );
-    }
+        Cost { name, cpu_us, answers_per_s, resident_mib }
+    };
+    peers.iter().enumerate().map(row).collect()
 }
 
 fn median(values: &mut [f64]) -> f64 {

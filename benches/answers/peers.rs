@@ -88,6 +88,26 @@ pub fn relay(scratch: &Scratch, zone: &Files, nsd: SocketAddr) -> Peer {
     ours_with(scratch, &zone.zone, "serve = \"overlay\"\nexport = \"off\"", &nsd, "relay")
 }
 
+/// This program on all cores, with a check of nodes at 127.0.0.11 and 127.0.0.12: a page at this port.
+pub fn checking(scratch: &Scratch, zone: &Files, port: u16) -> Peer {
+    let folder = scratch.fresh("checking");
+    let address = free_address();
+    let (folder_text, zone) = (folder.display(), zone.tagged.display());
+    let config = format!(
+        "version = 1\nlisten = [\"{address}\"]\ncontrol = \"{folder_text}/control.sock\"\nstate-dir = \"{folder_text}\"\n\
+         [node.one]\nipv4 = \"127.0.0.11\"\n[node.two]\nipv4 = \"127.0.0.12\"\n\
+         [check.page]\nhttp = \"http://{{node}}:{port}/\"\nfamilies = [\"ipv4\"]\ninterval = \"400ms\"\n\
+         fast-interval = \"100ms\"\ntimeout = \"400ms\"\nrise = 1\nfall = 1\n\
+         [pool.web]\nnodes = [\"one\", \"two\"]\nchecks = [\"page\"]\npreempt = \"never\"\n\
+         [zone.\"{ORIGIN}\"]\nfile = \"{zone}\"\npool = \"web\"\nserve = \"zone\"\n"
+    );
+    let path = folder.join("config.toml");
+    fs::write(&path, config).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nsd-failover"));
+    command.args(["run", "--config"]).arg(path);
+    Peer::start("checking", address, command)
+}
+
 fn ours_with(scratch: &Scratch, zone: &Path, serve: &str, nsd: &str, name: &'static str) -> Peer {
     let folder = scratch.fresh(name);
     let address = free_address();

@@ -3,6 +3,8 @@
 # Renews each certificate on the host that its name points to: only that one the authority reaches.
 # acme-client ends with 0 when a certificate is new, with 2 when the old one is good for a while.
 set -u
+# cron looks in few places.
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin
 status=0
 node=${NODE:-$(hostname)}
 reload=

@@ -3,6 +3,8 @@
 # (`systemctl disable --now certbot.timer`): a pre hook that fails does not stop it.
 # `renew` does nothing while a certificate is good for a while.
 set -u
+# cron looks in few places.
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin
 node=${NODE:-$(hostname -f)}
 status=0
 for name in ${NAMES:-www.example.org}; do

@@ -3,6 +3,8 @@
 # `--domain` takes one certificate out of domains.txt's order; nothing is done while it is good for
 # a while (RENEW_DAYS). HOOK= in its configuration reloads the web server.
 set -u
+# cron looks in few places.
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin
 node=${NODE:-$(hostname -f)}
 status=0
 for name in ${NAMES:-www.example.org}; do

@@ -2,6 +2,8 @@
 # lego, daily from cron or a timer on both hosts. `renew` does nothing while there are more than
 # 30 days left.
 set -u
+# cron looks in few places.
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin
 node=${NODE:-$(hostname -f)}
 name=${NAME:-www.example.org}
 mail=${MAIL:-hostmaster@example.org}

@@ -96,6 +96,8 @@ pub struct Nsd {
 #[derive(Clone, Debug)]
 pub struct Zone {
     pub origin: Name,
+    /// Nothing but the name of the file tells the origin.
+    pub by_file_name: bool,
     /// The zone file; the configuration file where that declares the zone.
     pub file: PathBuf,
     /// The zone as text where the configuration itself declares it (`names`).

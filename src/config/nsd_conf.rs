@@ -23,7 +23,8 @@ const ZONES_DIR: &str = if cfg!(target_os = "openbsd") { "/var/nsd/zones" } else
 /// What an nsd.conf says of its zones.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NsdConf {
-    /// Relative zone files and `$INCLUDE` names count from here.
+    /// Relative zone files and `$INCLUDE` names count from here: `zonesdir:`, `/` where that is
+    /// empty.
     pub zones_dir: PathBuf,
     /// What nsd listens on (`ip-address:` with `@PORT`, else with `port:`), as written; empty: every
     /// address. Interface names are passed over.
@@ -220,7 +221,9 @@ impl Reader {
         let named = match &mut self.section {
             Section::Server => {
                 match keyword {
-                    "zonesdir:" if !value.is_empty() => self.zones_dir = Some(self.folder.join(value)),
+                    // Empty: nsd stays where it was started, and a service is started in the root.
+                    "zonesdir:" if value.is_empty() => self.zones_dir = Some(PathBuf::from("/")),
+                    "zonesdir:" => self.zones_dir = Some(self.folder.join(value)),
                     "port:" => self.port = value.parse().ok(),
                     "ip-address:" | "interface:" => {
                         let (ip, port) =
@@ -420,6 +423,14 @@ zone:
                 "last. -",
             ]
         );
+    }
+
+    /// nsd.conf(5): "the empty string to disable the change of working directory".
+    #[test]
+    fn an_empty_zonesdir_is_the_folder_that_nsd_was_started_in() {
+        let (_folder, conf) = load(&[("nsd.conf", "server:\n zonesdir: \"\"\nzone:\n name: a\n zonefile: z/%s\n")]);
+        let conf = conf.unwrap();
+        assert_eq!((conf.zones_dir, conf.zones[0].file.clone()), ("/".into(), Some("/z/a".into())));
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::zone::document::DOCUMENT_MAX;
 use crate::zone::origin::{OriginFrom, origin_of};
 use crate::zone::source::{Included, Source};
 
+/// Longest name of a file, in octets (PATH_MAX of Linux): what is longer is shown to nobody.
+const PATH_MAX: usize = 4_096;
 /// Most zone files that one pattern may find.
 const FOUND_MAX: usize = 100_000;
 
@@ -62,9 +64,14 @@ impl FileSource {
 
 impl Source for FileSource {
     fn read(&mut self, name: &str, limit: usize) -> Result<Included, String> {
+        if name.len() > PATH_MAX {
+            return Err(format!("no file has a name of more than {PATH_MAX} octets"));
+        }
         let path = self.base.join(name);
-        let bytes = read_file(&path, limit).map_err(|error| format!("{}: {error}", path.display()))?;
-        let real = fs::canonicalize(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        // The reason first: a path may be so long that a message shows only its start.
+        let failed = |error: io::Error| format!("{error} ({})", path.display());
+        let bytes = read_file(&path, limit).map_err(failed)?;
+        let real = fs::canonicalize(&path).map_err(failed)?;
         let file = match &self.own {
             Some((own, name)) if *own == real => name.clone(),
             _ => real.display().to_string(),
@@ -83,7 +90,7 @@ pub struct Found {
 
 /// The zone files that a pattern matches, in order of their names, or why one of them is none.
 /// Hidden files are left out.
-pub fn find(pattern: &Path) -> Result<Vec<Result<Found, String>>, String> {
+pub fn find(pattern: &Path) -> Result<Vec<Result<Found, Unfit>>, String> {
     let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
     let text = pattern.to_str().ok_or("the pattern is not UTF-8 text")?;
     let paths = glob::glob_with(text, options).map_err(|error| format!("bad pattern: {error}"))?;
@@ -101,12 +108,21 @@ pub fn find(pattern: &Path) -> Result<Vec<Result<Found, String>>, String> {
     Ok(found)
 }
 
-fn look_at(path: PathBuf) -> Result<Found, String> {
-    let bytes = read_file(&path, DOCUMENT_MAX).map_err(|error| format!("{}: {error}", path.display()))?;
+/// Why a file that was found is no zone file, and what to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unfit {
+    pub reason: String,
+    pub hint: &'static str,
+}
+
+fn look_at(path: PathBuf) -> Result<Found, Unfit> {
+    let unfit = |reason: String, hint| Unfit { reason: format!("{}: {reason}", path.display()), hint };
+    let bytes = read_file(&path, DOCUMENT_MAX)
+        .map_err(|error| unfit(error.to_string(), "mend it or its permissions, or write a pattern without it"))?;
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     match origin_of(name, &bytes) {
         Some((origin, from)) => Ok(Found { origin, from, file: path }),
-        None => Err(format!("{}: no $ORIGIN, SOA or file name tells its origin", path.display())),
+        None => Err(unfit("no $ORIGIN, SOA or file name tells its origin".to_owned(), "start the file with $ORIGIN")),
     }
 }
 
@@ -144,6 +160,7 @@ mod tests {
         assert_eq!(source.read("near", 9).unwrap().file, source.read("in", 9).unwrap().file);
         assert_eq!(source.read("../other", 9).unwrap().remark, None, "said in the name");
         assert!(source.read("none", 9).unwrap_err().contains("zones/none"));
+        assert!(source.read(&"x/".repeat(1 << 20), 9).unwrap_err().len() < 100);
     }
 
     #[test]
@@ -163,7 +180,7 @@ mod tests {
             .into_iter()
             .map(|found| match found {
                 Ok(found) => format!("{} {}", found.origin, found.from),
-                Err(reason) => reason.rsplit('/').next().unwrap_or_default().to_owned(),
+                Err(unfit) => unfit.reason.rsplit('/').next().unwrap_or_default().to_owned(),
             })
             .collect();
         assert_eq!(

@@ -14,7 +14,10 @@ use super::Exit;
 use super::api::{Answer, Outcome, REPLY_LIMIT, ZoneBody};
 use super::log::Entry;
 
-/// A little more than the daemon allows itself.
+/// For what is only read. A daemon that turns answers in milliseconds; who asks is a person in a hurry,
+/// or a monitor with a limit of its own.
+const READ_LIMIT: Duration = Duration::from_secs(5);
+/// For orders: a little more than the daemon allows itself.
 const LIMIT: Duration = Duration::from_secs(REPLY_LIMIT.as_secs() + 5);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
@@ -59,7 +62,7 @@ impl Client {
     pub async fn explain(&self, pool: &str) -> Result<Answer, ClientError> {
         let mut url = reqwest::Url::parse(&url("explain")).expect("it is written above");
         url.query_pairs_mut().append_pair("pool", pool);
-        self.change(self.http.get(url)).await
+        self.change(self.http.get(url).timeout(READ_LIMIT)).await
     }
 
     pub async fn order(&self, order: &Order) -> Result<Answer, ClientError> {
@@ -88,7 +91,7 @@ impl Client {
 
     /// Sends a request whose good answer is of type `T`.
     async fn read<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
-        let (status, body) = self.exchange(request).await?;
+        let (status, body) = self.exchange(request.timeout(READ_LIMIT)).await?;
         if !status.is_success() {
             return Err(ClientError::Answer(format!("{status}: {}", String::from_utf8_lossy(&body).trim())));
         }
@@ -107,14 +110,18 @@ impl Client {
     }
 
     async fn exchange(&self, request: RequestBuilder) -> Result<(reqwest::StatusCode, Vec<u8>), ClientError> {
+        let request = request.build().expect("the address is written here, and the body is plain data");
+        let limit = request.timeout().copied().unwrap_or(LIMIT);
         let failed = |error: reqwest::Error| {
             if error.is_connect() {
                 ClientError::Unreachable(self.socket.clone(), root_cause(&error))
+            } else if error.is_timeout() {
+                ClientError::Late(self.socket.clone(), limit)
             } else {
                 ClientError::Answer(root_cause(&error))
             }
         };
-        let response = request.send().await.map_err(failed)?;
+        let response = self.http.execute(request).await.map_err(failed)?;
         let status = response.status();
         let body = response.bytes().await.map_err(failed)?;
         Ok((status, body.to_vec()))
@@ -149,6 +156,11 @@ pub fn exit(answer: &Answer) -> Exit {
 pub enum ClientError {
     #[error("no daemon answers at {path}: {1}; is it running, and may you open the socket?", path = .0.display())]
     Unreachable(PathBuf, String),
+    #[error(
+        "connected to {path}, but no answer in {s} s: the daemon hangs, or is stopped; answers to DNS may go on; its log says more, a restart helps",
+        path = .0.display(), s = .1.as_secs()
+    )]
+    Late(PathBuf, Duration),
     #[error("{0}")]
     Answer(String),
 }
@@ -156,7 +168,7 @@ pub enum ClientError {
 impl ClientError {
     pub fn exit(&self) -> Exit {
         match self {
-            ClientError::Unreachable(..) => Exit::Unreachable,
+            ClientError::Unreachable(..) | ClientError::Late(..) => Exit::Unreachable,
             ClientError::Answer(_) => Exit::Failed,
         }
     }

@@ -307,13 +307,20 @@ fn perfdata(status: &Status) -> Family {
 }
 
 fn zones(status: &Status, totals: &Totals, now_unix_ms: i64) -> [Family; 3] {
-    let mut serial =
-        Family::gauge("zone_serial", "Serial of the zone, as decided here and as served by nsd and each secondary");
+    let mut serial = Family::gauge(
+        "zone_serial",
+        "Serial of the zone, as decided here and as served by nsd, each of its addresses and each secondary",
+    );
     let mut age = Family::gauge("export_age_seconds", "Time since nsd was last seen to serve the zone as decided");
     for zone in &status.zones {
         serial.number(&[("zone", &zone.name), ("server", "sidecar")], f64::from(zone.serial));
         if let Some(at_nsd) = zone.serial_at_nsd {
             serial.number(&[("zone", &zone.name), ("server", "nsd")], f64::from(at_nsd));
+        }
+        for server in &zone.servers {
+            if let Some(at_server) = server.serial {
+                serial.number(&[("zone", &zone.name), ("server", &server.server)], f64::from(at_server));
+            }
         }
         for secondary in &zone.secondaries {
             if let Some(at_secondary) = secondary.serial {

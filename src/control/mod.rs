@@ -11,7 +11,9 @@ pub mod log;
 pub mod metrics;
 pub mod nagios;
 pub mod page;
+pub mod report;
 pub mod text;
+mod view;
 pub mod watch;
 
 /// How a verb ends, for the shell.

@@ -2,7 +2,7 @@
 //!
 //! The states are those of the alarms: critical, warning; a notice (an order with an end) is ok.
 
-use crate::director::alarm::{self, Kind, Severity};
+use crate::director::alarm::{self, Severity};
 use crate::director::status::{CertDays, Status};
 
 use super::text;
@@ -30,18 +30,15 @@ pub enum State {
 
 /// What a status comes to.
 pub fn report(status: &Status, now_unix_ms: i64) -> Report {
-    let mut alarms = alarm::alarms(status, now_unix_ms);
-    let state = match alarms.first().map(|alarm| alarm.severity) {
+    let alarms = alarm::alarms(status, now_unix_ms);
+    let state = match alarm::worst(&alarms) {
         Some(Severity::Critical) => State::Critical,
         Some(Severity::Warning) => State::Warning,
         Some(Severity::Notice) | None => State::Ok,
     };
     let mut words: Vec<String> = Vec::new();
-    // Before all others: none of them is about what is served.
-    alarms.sort_by_key(|alarm| alarm.kind != Kind::Shadow);
     for alarm in alarms.iter().take(ALARMS_MAX) {
-        let colon = if alarm.subject.is_empty() { "" } else { ": " };
-        words.push(format!("{}{colon}{}", alarm.subject, alarm.text));
+        words.push(text::alarm_words(alarm));
     }
     if alarms.len() > ALARMS_MAX {
         words.push(format!("and {} more", alarms.len() - ALARMS_MAX));
@@ -95,7 +92,7 @@ fn perfdata(status: &Status, alarms: &[alarm::Alarm], now_unix_ms: i64) -> Strin
     let up = checks().filter(|check| check.verdict == "up").count();
     let all_down = status.pools.iter().filter(|pool| alarm::is_all_down(&pool.rule)).count();
     let count = |severity| alarms.iter().filter(|alarm| alarm.severity == severity).count();
-    let behind = status.zones.iter().filter(|zone| zone.export && zone.serial_at_nsd != Some(zone.serial)).count();
+    let behind = status.zones.iter().filter(|zone| zone.is_behind()).count();
     let mut words = vec![
         format!("pools={};;;0", status.pools.len()),
         format!("pools_all_down={all_down};;0;0;{}", status.pools.len()),

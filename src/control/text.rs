@@ -1,46 +1,13 @@
-//! The same as text for people: status, log lines, answers. What comes from outside (a probe saw
+//! Words for people: log lines, answers, alarms, times. What comes from outside (a probe saw
 //! it, a file said it) cannot move the cursor: control characters are replaced.
 
-use std::fmt::Write;
-
-use crate::director::alarm;
+use crate::director::alarm::{Alarm, Severity};
 use crate::director::effect::Transition;
 use crate::director::event::{Action, ExportReport, Order};
-use crate::director::explain::Explanation;
-use crate::director::status::{
-    CheckStatus, NodeStatus, OverrideStatus, PoolFamilyStatus, PoolStatus, Status, ZoneStatus,
-};
+use crate::director::status::{CheckStatus, OverrideStatus, PoolFamilyStatus, PoolStatus, Status};
 
 use super::api::Answer;
 use super::log::{Entry, result_word};
-
-/// Runs of probes that `explain` shows for each target.
-const RUNS_SHOWN: usize = 5;
-
-/// The whole status, problems marked with `!`.
-pub fn status(status: &Status, now_unix_ms: i64) -> String {
-    let mut text = Text(String::new());
-    text.line(format_args!(
-        "nsd-failover {}, generation {}, up {}{}",
-        status.version,
-        status.generation,
-        span(now_unix_ms.saturating_sub(status.started_unix_ms)),
-        if status.ready { "" } else { ", first round of probes not done yet" }
-    ));
-    if status.shadow {
-        text.line(format_args!("! {}", alarm::SHADOW));
-    }
-    for pool in &status.pools {
-        text.pool(pool, now_unix_ms);
-    }
-    if !status.nodes.is_empty() {
-        text.nodes(&status.nodes, now_unix_ms);
-    }
-    if !status.zones.is_empty() {
-        text.zones(&status.zones, now_unix_ms);
-    }
-    text.0
-}
 
 /// One line for one entry of the log, with its time.
 pub fn log_line(entry: &Entry) -> String {
@@ -77,23 +44,27 @@ pub fn order_words(order: &Order) -> String {
 
 /// A transition in one line: what moved, and why.
 pub fn transition_line(transition: &Transition) -> String {
-    if transition.shadow {
-        return format!("shadow: {}", transition_line(&Transition { shadow: false, ..transition.clone() }));
-    }
+    let words = transition_words(transition, &format!("{}, generation {}", transition.rule, transition.generation));
+    if transition.shadow { format!("shadow: {words}") } else { words }
+}
+
+/// One that was not made: it has no generation.
+pub fn unmade_transition_line(transition: &Transition) -> String {
+    transition_words(transition, &transition.rule)
+}
+
+fn transition_words(transition: &Transition, led: &str) -> String {
     let families: Vec<&str> = transition.families.iter().map(|family| family.as_str()).collect();
     if families.is_empty() {
-        let (pool, reason, rule) = (&transition.pool, &transition.reason, &transition.rule);
-        return clean(&format!("{pool}: {reason} [{rule}, generation {}]", transition.generation));
+        return clean(&format!("{}: {} [{led}]", transition.pool, transition.reason));
     }
     clean(&format!(
-        "{} {}: {} -> {}: {} [{}, generation {}]",
+        "{} {}: {} -> {}: {} [{led}]",
         transition.pool,
         families.join("+"),
         transition.from.as_deref().unwrap_or("nobody"),
         transition.to.as_deref().unwrap_or("nobody"),
         transition.reason,
-        transition.rule,
-        transition.generation
     ))
 }
 
@@ -186,149 +157,27 @@ pub fn progress(check: &CheckStatus) -> String {
     format!("{}/{} to {other}", check.against, check.needed)
 }
 
-/// Why a pool is as it is: the decision, the probes that led to it, those of now, and what would
-/// change it.
-pub fn explanation(told: &Explanation, now_unix_ms: i64) -> String {
-    let mut text = Text(String::new());
-    text.pool(&told.pool, now_unix_ms);
-    text.line(format_args!("  {:<14} {}", "order", told.pool.order.join(", ")));
-    for drained in &told.drained {
-        text.line(format_args!("! {:<14} {} {}", "drained", drained.node, override_words(&drained.order)));
-    }
-    if let Some(ttl_max_s) = told.ttl_max_s {
-        text.line(format_args!("  {:<14} at most {ttl_max_s} s", "TTL"));
-    }
-    if !told.probes.is_empty() {
-        text.heading("probes that led to it");
-        told.probes.iter().for_each(|line| text.line(format_args!("  {line}")));
-    }
-    text.heading("probes of now");
-    for target in told.targets.iter().chain(&told.anchors) {
-        let (node, check, family) = (&target.node, &target.check, target.family);
-        text.line(format_args!("  {node} {family} {check}: {} ({})", target.verdict.as_str(), target.tally));
-        for run in target.runs.iter().rev().take(RUNS_SHOWN) {
-            let ago = span(now_unix_ms.saturating_sub(run.last_unix_ms));
-            let lasted = span(run.last_unix_ms.saturating_sub(run.first_unix_ms));
-            let count = if run.count == 1 { "once".to_owned() } else { format!("{} times in {lasted}", run.count) };
-            text.line(format_args!(
-                "    {ago:>11} ago  {:<8} {count}, {} ms: {}",
-                run.word, run.duration_ms, run.detail
-            ));
-        }
-    }
-    if !told.what_if.is_empty() {
-        text.heading("what would change it");
-        told.what_if.iter().for_each(|line| text.line(format_args!("  {line}")));
-    }
-    text.0
+/// An alarm in one line, without its severity.
+pub fn alarm_words(alarm: &Alarm) -> String {
+    let colon = if alarm.subject.is_empty() { "" } else { ": " };
+    format!("{}{colon}{}", alarm.subject, alarm.text)
 }
 
-struct Text(String);
-
-impl Text {
-    fn line(&mut self, line: std::fmt::Arguments<'_>) {
-        let line = clean(&line.to_string());
-        writeln!(self.0, "{}", line.trim_end()).expect("a String takes every write");
+/// How it is all in all: "All is well", "1 critical, 2 warnings".
+pub fn tally(alarms: &[Alarm]) -> String {
+    let count = |severity| alarms.iter().filter(|alarm| alarm.severity == severity).count();
+    match (count(Severity::Critical), count(Severity::Warning)) {
+        (0, 0) => "All is well".to_owned(),
+        (0, warnings) => count_of(warnings, "warning"),
+        (critical, 0) => format!("{critical} critical"),
+        (critical, warnings) => format!("{critical} critical, {}", count_of(warnings, "warning")),
     }
+}
 
-    fn heading(&mut self, words: &str) {
-        self.0.push('\n');
-        self.line(format_args!("{words}"));
-    }
-
-    fn pool(&mut self, pool: &PoolStatus, now_unix_ms: i64) {
-        self.0.push('\n');
-        self.line(format_args!("pool {}", pool.name));
-        for (role, node) in holders(pool) {
-            self.line(format_args!("  {role:<14} {node}"));
-        }
-        if let Some(unix_ms) = pool.since_unix_ms {
-            self.line(format_args!("  {:<14} {}", "changed", since(unix_ms, now_unix_ms)));
-        }
-        self.line(format_args!("  {:<14} {} [{}]", "why", pool.reason, pool.rule));
-        for alarm in pool.alarms.iter().filter(|alarm| **alarm != pool.reason) {
-            self.line(format_args!("! {:<14} {alarm}", "alarm"));
-        }
-        if let Some(held) = &pool.hold {
-            let node = held.node.as_deref().unwrap_or("?");
-            self.line(format_args!("! {:<14} {node} {}", "held on", override_words(held)));
-        }
-        if let Some(unix_ms) = pool.next_rotation_unix_ms {
-            let left = span(unix_ms.saturating_sub(now_unix_ms));
-            self.line(format_args!("  {:<14} {} (in {left})", "next rotation", utc(unix_ms)));
-        }
-    }
-
-    fn nodes(&mut self, nodes: &[NodeStatus], now_unix_ms: i64) {
-        self.0.push('\n');
-        let width = nodes.iter().map(|node| node.name.chars().count()).max().unwrap_or(0);
-        let names = nodes.iter().flat_map(|node| &node.checks).map(|check| check.check.chars().count());
-        let names = names.max().unwrap_or(0);
-        for node in nodes {
-            if let Some(drain) = &node.drain {
-                self.line(format_args!("! node {:<width$}  drained {}", node.name, override_words(drain)));
-            }
-            if node.checks.is_empty() {
-                self.line(format_args!("  node {:<width$}  no checks", node.name));
-            }
-            for check in &node.checks {
-                let mark = if check.verdict == "up" { ' ' } else { '!' };
-                let ago = match check.last_probe_unix_ms {
-                    Some(unix_ms) => format!("{} ago", span(now_unix_ms.saturating_sub(unix_ms))),
-                    None => "not probed yet".to_owned(),
-                };
-                let took = check.duration_ms.map(|ms| format!("{ms} ms, ")).unwrap_or_default();
-                self.line(format_args!(
-                    "{mark} node {:<width$}  {:<names$} {}  {:<7} {:<6} {} ({took}{ago}) {}",
-                    node.name,
-                    check.check,
-                    check.family,
-                    check.verdict,
-                    check.word,
-                    check.detail,
-                    progress(check)
-                ));
-            }
-        }
-    }
-
-    fn zones(&mut self, zones: &[ZoneStatus], now_unix_ms: i64) {
-        self.0.push('\n');
-        let width = zones.iter().map(|zone| zone.name.chars().count()).max().unwrap_or(0);
-        for zone in zones {
-            let at_nsd = match (zone.serial_at_nsd, zone.secondaries.is_empty()) {
-                (Some(serial), true) => format!(", {serial} at nsd"),
-                (None, true) => ", not seen at nsd".to_owned(),
-                (_, false) => String::new(),
-            };
-            let behind = zone.export && zone.serial_at_nsd != Some(zone.serial);
-            let export = zone.last_export.as_ref().map_or(String::new(), |report| {
-                let ago = span(now_unix_ms.saturating_sub(report.unix_ms));
-                format!("; export {} {ago} ago: {}", result_word(report.result), report.detail)
-            });
-            let held = match zone.export_held {
-                true => format!("; held since a rollback, `export {}` ends that", zone.name),
-                false => String::new(),
-            };
-            let mark = if behind || zone.export_held { '!' } else { ' ' };
-            self.line(format_args!(
-                "{mark} zone {:<width$}  serial {} here{at_nsd}{held}{export}",
-                zone.name, zone.serial
-            ));
-            if let Some(reason) = zone.next_refused.as_ref().filter(|_| zone.export) {
-                self.line(format_args!("!      {:<width$}  the next failover would be refused: {reason}", ""));
-            }
-            for secondary in &zone.secondaries {
-                let mark = if secondary.serial == Some(zone.serial) { ' ' } else { '!' };
-                let serial = secondary.serial.map_or("not seen".to_owned(), |serial| serial.to_string());
-                let problem = if secondary.problem.is_empty() { "" } else { ": " };
-                self.line(format_args!(
-                    "{mark}      {:<width$}  serial {serial} at {}{problem}{}",
-                    "", secondary.server, secondary.problem
-                ));
-            }
-        }
-    }
+/// What a status is about: "1 pool, 2 nodes, 1 zone".
+pub fn counted(status: &Status) -> String {
+    let (pools, nodes, zones) = (status.pools.len(), status.nodes.len(), status.zones.len());
+    [count_of(pools, "pool"), count_of(nodes, "node"), count_of(zones, "zone")].join(", ")
 }
 
 #[cfg(test)]

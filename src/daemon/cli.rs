@@ -52,6 +52,10 @@ pub enum Verb {
         origin: Name,
         /// The zone file
         file: PathBuf,
+        /// Where relative $INCLUDE names count from; by default what the configuration says of this
+        /// file, else the file's own folder
+        #[arg(long, value_name = "DIR")]
+        include_dir: Option<PathBuf>,
         /// Write the file back to stdout, byte for byte as it was read
         #[arg(long, conflicts_with = "json")]
         print: bool,
@@ -301,9 +305,15 @@ pub struct Init {
     /// Replace the file if it is there
     #[arg(long)]
     pub force: bool,
-    /// Who answers on port 53: nsd ("file"), or we with nsd behind us ("front")
+    /// Who answers on port 53: nsd ("file"), we with nsd behind us ("front"), nsd with zones that it fetches from us ("transfer"), or each on its own address, we for a subzone ("delegated")
     #[arg(long, value_enum, default_value_t = Placement::File)]
     pub placement: Placement,
+    /// The zone that is delegated to us
+    #[arg(long, value_name = "NAME", required_if_eq("placement", "delegated"))]
+    pub subzone: Option<Name>,
+    /// An address of our own for the subzone, with port 53 free; may be repeated
+    #[arg(long, value_name = "ADDR", required_if_eq("placement", "delegated"))]
+    pub address: Vec<IpAddr>,
     /// The page that each host must serve; `{node}` is the host
     #[arg(long, value_name = "URL")]
     pub http: Option<String>,
@@ -322,6 +332,8 @@ pub struct Init {
 pub enum Placement {
     File,
     Front,
+    Transfer,
+    Delegated,
 }
 
 /// `NAME=ADDR[,ADDR]`.

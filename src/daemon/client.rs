@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::control::api::Answer;
 use crate::control::client::{Client, ClientError, exit};
-use crate::control::{Exit, nagios, text};
+use crate::control::{Exit, nagios, report, text};
 use crate::director::event::{Action, Order};
 
 use super::cli::{Form, OrderArgs, ReasonArgs};
@@ -27,7 +27,7 @@ pub async fn status(client: &Client, form: Form) -> Result<(), Failure> {
     let status = client.status().await?;
     match form.json {
         true => output::json(&status),
-        false => output::text(&text::status(&status, unix_ms())),
+        false => output::text(&report::status(&status, unix_ms())),
     }
 }
 
@@ -65,7 +65,7 @@ pub async fn explain(client: &Client, pool: &str, form: Form) -> Result<(), Fail
     match answer.explanation.as_ref().filter(|_| exit(&answer) == Exit::Ok) {
         None => answered(Ok(answer), form),
         Some(told) if form.json => output::json(told),
-        Some(told) => output::text(&text::explanation(told, unix_ms())),
+        Some(told) => output::text(&report::explanation(told, unix_ms())),
     }
 }
 

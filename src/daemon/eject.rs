@@ -2,9 +2,11 @@
 //! and what is left to do by hand is printed. With the daemon running it does the exporting; else
 //! its saved state tells the roles.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +19,7 @@ use crate::director::effect::Decision;
 use crate::director::event::{Event, ExportResult};
 use crate::director::state::State;
 use crate::director::status::Status;
+use crate::export::serial;
 use crate::failover::pool::{Pool, PoolRoles, Roles};
 use crate::health::family::PerFamily;
 
@@ -26,15 +29,23 @@ use super::failure::Failure;
 use super::persist::StateDir;
 use super::{client, exports, load, run};
 
+/// What is to be handed over.
+struct Found {
+    decision: Decision,
+    /// The newest serial of each zone that was decided, or seen anywhere; by [`Config::zones`].
+    serials: Vec<Option<u32>>,
+}
+
 /// Writes, reloads, verifies; then says what to remove. `folder` takes the zones that nsd does not
-/// have yet.
+/// have yet, or has from us.
 pub async fn run(file: &Path, folder: &Path) -> Result<(), Failure> {
     let config = Config::load(file)?;
     let daemon = Client::new(&config.control);
-    let decision = match daemon.status().await {
-        Ok(status) => {
+    let found = match daemon.status().await {
+        Ok(_) => {
             client::answered(daemon.export(None).await, Form { json: false })?;
-            decision_of(&config.pools, &status)
+            // What the exports have changed is in it.
+            found_in(&config, &daemon.status().await?)
         }
         Err(ClientError::Unreachable(..)) => {
             println!("the daemon does not run: its saved state tells the roles");
@@ -43,8 +54,11 @@ pub async fn run(file: &Path, folder: &Path) -> Result<(), Failure> {
         Err(error) => return Err(error.into()),
     };
     let mut written = Vec::new();
-    for zone in config.zones.iter().filter(|zone| zone.export_file.is_none() && zone.serve != Serve::Off) {
-        let bytes = exports::complete(zone, &config.pools, &decision, None).map_err(Failure::failed)?;
+    for (zone, seen) in config.zones.iter().zip(&found.serials) {
+        if zone.export_file.is_some() || zone.serve == Serve::Off {
+            continue;
+        }
+        let bytes = exports::handed_over(zone, &config.pools, &found.decision, *seen).map_err(Failure::failed)?;
         let path = folder.join(file_name(zone));
         write(&path, &bytes)?;
         println!("{}: written to {}", zone.origin, path.display());
@@ -55,7 +69,7 @@ pub async fn run(file: &Path, folder: &Path) -> Result<(), Failure> {
 }
 
 /// Exports every zone as of the last decision that was saved.
-async fn export_all(config: &Config) -> Result<Decision, Failure> {
+async fn export_all(config: &Config) -> Result<Found, Failure> {
     let state_dir = StateDir::open(&config.state_dir)?;
     let publisher = run::publisher(config);
     if let Some(publisher) = &publisher {
@@ -88,14 +102,15 @@ async fn export_all(config: &Config) -> Result<Decision, Failure> {
             _ => failed.push(line),
         }
     }
-    match failed.is_empty() {
-        true => Ok(Decision::clone(&decision)),
-        false => Err(Failure::new(Exit::Failed, failed)),
+    if !failed.is_empty() {
+        return Err(Failure::new(Exit::Failed, failed));
     }
+    // Its serials go beyond those that may be in service without having been written down.
+    Ok(Found { serials: decision.serials.iter().copied().map(Some).collect(), decision: Decision::clone(&decision) })
 }
 
-/// The roles that a status tells of.
-fn decision_of(pools: &[Pool], status: &Status) -> Decision {
+/// The roles and serials that a status tells of.
+fn found_in(config: &Config, status: &Status) -> Found {
     let roles = |pool: &Pool| -> PoolRoles {
         let told = status.pools.iter().find(|told| told.name == pool.name);
         let place = |name: &Option<String>| pool.nodes.iter().position(|node| Some(&node.name) == name.as_ref());
@@ -104,7 +119,15 @@ fn decision_of(pools: &[Pool], status: &Status) -> Decision {
             told.map_or(Roles::default(), |told| Roles { primary: place(&told.primary), standby: place(&told.standby) })
         })
     };
-    Decision { pools: pools.iter().map(roles).collect(), ..Decision::default() }
+    let newest = |zone: &config::Zone| {
+        let told = status.zones.iter().find(|told| told.name == zone.origin.to_string())?;
+        let at_secondaries = told.secondaries.iter().filter_map(|secondary| secondary.serial);
+        Some(told.serial_at_nsd.into_iter().chain(at_secondaries).fold(told.serial, serial::newest))
+    };
+    Found {
+        decision: Decision { pools: config.pools.iter().map(roles).collect(), ..Decision::default() },
+        serials: config.zones.iter().map(newest).collect(),
+    }
 }
 
 fn file_name(zone: &config::Zone) -> PathBuf {
@@ -128,21 +151,65 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     })
 }
 
-/// What is left to do by hand, in order.
+/// What was done, and what is left to do by hand, in order.
 fn remains(config: &Config, written: &[(&config::Zone, PathBuf)]) -> String {
+    let steps = written_steps(written).into_iter().chain(last_steps(config));
+    let exports = config.zones.iter().any(|zone| zone.export_file.is_some());
+    let done = match (exports, written.is_empty()) {
+        (true, true) => "nsd has the current roles.",
+        (true, false) => {
+            "nsd has the current roles of the zones that are exported to it; those written here are still ours."
+        }
+        (false, false) => "The files written here have the current roles; nsd was told nothing yet.",
+        (false, true) => "There is no zone to hand over.",
+    };
+    let mut text = format!("{done} What is left to do:\n");
+    for (number, step) in (1..).zip(steps) {
+        let _ = writeln!(text, "  {number}. {step}");
+    }
+    text
+}
+
+/// What nsd.conf has to say of the zones that were written.
+fn written_steps(written: &[(&config::Zone, PathBuf)]) -> Vec<String> {
+    let (fetched, ours): (Vec<_>, Vec<_>) = written.iter().partition(|(zone, _)| zone.transfer.is_some());
     let mut steps = Vec::new();
-    if !written.is_empty() {
+    if !ours.is_empty() {
         let mut step = "add to nsd.conf, and run `nsd-control reconfig`:".to_owned();
-        for (zone, path) in written {
-            let origin = zone.origin.to_string();
-            let origin = if zone.origin.is_root() { "." } else { origin.trim_end_matches('.') };
-            let _ = write!(step, "\n     zone:\n       name: \"{origin}\"\n       zonefile: \"{}\"", path.display());
+        for (zone, path) in ours {
+            let (origin, path) = (bare(zone), path.display());
+            let _ = write!(step, "\n     zone:\n       name: \"{origin}\"\n       zonefile: \"{path}\"");
         }
         steps.push(step);
-        steps.push(
-            "where a parent delegates one of these zones to nsd-failover: name nsd's own server there".to_owned(),
-        );
+        let parents = "where a parent delegates one of these zones to nsd-failover: name nsd's own server there";
+        steps.push(parents.to_owned());
     }
+    let Some((first, _)) = fetched.first() else { return steps };
+    let mut step = "choose the server that becomes primary. In its nsd.conf each of these zones has an entry \
+                    already: put the line shown here in the place of its `request-xfr`, `allow-notify` and \
+                    `zonefile` lines, and restart nsd (`nsd-control reconfig` does not read another file):"
+        .to_owned();
+    for (zone, path) in &fetched {
+        let _ = write!(step, "\n     zone \"{}\":\n       zonefile: \"{}\"", bare(zone), path.display());
+    }
+    steps.push(step);
+    let told = fetched.iter().flat_map(|(zone, _)| &zone.transfer).flat_map(|transfer| &transfer.notify);
+    let servers: BTreeSet<IpAddr> = told.map(|notify| notify.address.ip()).collect();
+    if servers.len() > 1 {
+        let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+        steps.push(format!(
+            "the others of {} fetch from that one now: `request-xfr` and `allow-notify` there, `provide-xfr` and \
+             `notify` in the entry of {} and the like",
+            servers.join(", "),
+            first.origin
+        ));
+    }
+    steps
+}
+
+/// From the port to the last file.
+fn last_steps(config: &Config) -> Vec<String> {
+    let mut steps = Vec::new();
     match &config.nsd {
         Some(nsd) if nsd.relay => {
             let mut step =
@@ -157,11 +224,18 @@ fn remains(config: &Config, written: &[(&config::Zone, PathBuf)]) -> String {
         }
         _ => steps.push("stop nsd-failover".to_owned()),
     }
+    if let Some(catalog) = &config.catalog {
+        steps.push(format!("secondaries that found their zones in the catalog {} need them by name", catalog.origin));
+    }
     let (file, state) = (config.file.display(), config.state_dir.display());
     steps.push(format!("remove {file} and {state}; the tags in the zone files are comments and may stay"));
-    let mut text = "nsd has the current roles. What is left to do:\n".to_owned();
-    for (number, step) in (1..).zip(steps) {
-        let _ = writeln!(text, "  {number}. {step}");
+    steps
+}
+
+/// The origin as nsd.conf has it.
+fn bare(zone: &config::Zone) -> String {
+    match zone.origin.is_root() {
+        true => ".".to_owned(),
+        false => zone.origin.to_string().trim_end_matches('.').to_owned(),
     }
-    text
 }

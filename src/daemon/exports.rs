@@ -146,14 +146,27 @@ pub struct Text {
 }
 
 /// The zone as one text that includes no file, with these roles in it.
-pub fn complete(
+fn complete(zone: &config::Zone, pools: &[Pool], decision: &Decision, serial: Option<u32>) -> Result<Vec<u8>, String> {
+    let (parsed, edited) = edited(zone, pools, decision, serial)?;
+    whole(zone, &parsed, edited)
+}
+
+/// The zone as one text for whoever serves it in our place: with these roles, and a serial newer than
+/// the file's and those that were `seen` in service, so that every secondary takes it. What is signed
+/// stays as its signer made it.
+pub fn handed_over(
     zone: &config::Zone,
     pools: &[Pool],
     decision: &Decision,
-    serial: Option<u32>,
+    seen: Option<u32>,
 ) -> Result<Vec<u8>, String> {
-    let (parsed, edited) = edited(zone, pools, decision, serial)?;
-    whole(zone, &parsed, edited)
+    let parsed = load::parse(zone, pools).map_err(|lines| lines.join("\n"))?;
+    if parsed.zone.records_of(&[Rtype::RRSIG]).next().is_some() {
+        return whole(zone, &parsed, Edited::default());
+    }
+    let serial = next_serial(zone.serial, parsed.zone.serial(), seen, None);
+    let copied = export::copy(&parsed.zone, &parsed.binding, pools, &decision.pools, serial);
+    whole(zone, &parsed, copied.map_err(|error| error.to_string())?)
 }
 
 /// A zone as it is, and what these roles change in it.

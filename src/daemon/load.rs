@@ -236,7 +236,14 @@ pub fn parse(zone: &config::Zone, pools: &[Pool]) -> Result<Parsed, Vec<String>>
 /// A text that was read already, with the files that it includes. The error as with [`parse`].
 pub fn read_bytes(zone: &config::Zone, bytes: Vec<u8>) -> Result<Zone, Vec<String>> {
     let mut source = FileSource::new(&zone.include_dir, &zone.file);
-    Zone::load(&zone.origin, &file_name(zone), bytes, &mut source).map_err(|found| errors_of(&found))
+    Zone::load(&zone.origin, &file_name(zone), bytes, &mut source).map_err(|found| {
+        let mut lines = errors_of(&found);
+        if let Some(first) = lines.first_mut().filter(|_| zone.by_file_name) {
+            // Whoever meant another zone looks for a mistake in the wrong place.
+            *first += &format!(" (the origin {} is from the file's name; another one is told by $ORIGIN)", zone.origin);
+        }
+        lines
+    })
 }
 
 /// Finds the pools of a zone's tags, and what is to be said about them.
@@ -343,6 +350,7 @@ fn catalog_zone(config: &Config, catalog: &config::Catalog) -> config::Zone {
     let members = config.zones.iter().filter(|zone| zone.transfer.is_some()).map(|zone| &zone.origin);
     config::Zone {
         origin: catalog.origin.clone(),
+        by_file_name: false,
         file: config.file.clone(),
         text: Some(transfers::catalog_text(members).into()),
         include_dir: config.file.parent().map(Path::to_owned).unwrap_or_default(),

@@ -25,11 +25,13 @@ mod persist;
 mod plan;
 mod probing;
 mod progress;
+pub mod record;
 mod recorder;
-mod replay;
+pub mod replay;
 mod rights;
 pub mod run;
 mod saver;
+mod servers;
 mod serves;
 mod serving;
 mod shadow;
@@ -73,7 +75,10 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     let file = cli.config;
     match cli.verb {
         Verb::Check { form } => verbs::check(&file, form),
-        Verb::CheckZone { origin, file, print, form } => verbs::check_zone(&origin, &file, print, form),
+        Verb::CheckZone { origin, file: zone, include_dir, print, form } => {
+            let base = include_dir.unwrap_or_else(|| verbs::include_dir(&file, &origin, &zone));
+            verbs::check_zone(&origin, &zone, &base, print, form)
+        }
         Verb::Render { zone, primary, serial } => verbs::render(&file, &zone, &primary, serial),
         Verb::Init(args) => init::run(&args),
         Verb::Completions { shell } => shell::completions(shell),

@@ -8,12 +8,18 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::text;
 use crate::director::state::{State, VERSION};
 
+use super::clock::unix_ms;
 use super::failure::Failure;
 
 const STATE: &str = "state.json";
+/// The save before: what is left when the newest is broken.
+const BEFORE: &str = "state.json.old";
 const LOCK: &str = "lock";
+/// Times further ahead than this are of a clock that was wrong, or is, in milliseconds.
+const AHEAD_MAX_MS: i64 = 3_600_000;
 
 /// A state directory that this process alone writes to.
 pub struct StateDir {
@@ -59,26 +65,29 @@ impl StateDir {
     }
 
     /// The saved state; absent at the first start. A file that cannot be read as state, or is of a
-    /// newer version, is kept aside and told: the roles in the zone files are the way back then.
+    /// newer version, is kept aside and told: the save before gives the orders back then, and the zone
+    /// files the roles.
     pub fn load(&self) -> Option<State> {
         let path = self.path.join(STATE);
         match read(&path) {
-            Ok(state) => state,
+            Ok(state) => {
+                let ahead = state.as_ref().and_then(|state| ahead(state, unix_ms()));
+                ahead.iter().for_each(|words| tracing::warn!("{}: {words}", path.display()));
+                state
+            }
             Err(Unusable::Unreadable(error)) => {
                 tracing::warn!("cannot read {}: {error}; going on with the roles in the zone files", path.display());
                 None
             }
             Err(Unusable::NoState(why)) => {
                 let aside = self.path.join("state.json.bad");
-                tracing::warn!(
-                    "{}: {why}; kept as {}, going on with the roles in the zone files",
-                    path.display(),
-                    aside.display()
-                );
+                let before = before(&self.path);
+                let left = left(before.as_ref());
+                tracing::warn!("{}: {why}; kept as {}, going on with {left}", path.display(), aside.display());
                 if let Err(error) = fs::rename(&path, &aside) {
                     tracing::warn!("cannot rename {}: {error}", path.display());
                 }
-                None
+                before.map(State::outdated)
             }
         }
     }
@@ -90,6 +99,13 @@ impl StateDir {
         let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o640).open(&temporary)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
+        let newest = self.path.join(STATE);
+        if newest.exists() {
+            let before = self.path.join(BEFORE);
+            // Without it nothing is wrong, as long as nothing else is.
+            let _ = fs::remove_file(&before);
+            let _ = fs::hard_link(&newest, &before);
+        }
         fs::rename(&temporary, self.path.join(STATE))?;
         File::open(&self.path)?.sync_all()
     }
@@ -99,11 +115,40 @@ impl StateDir {
 /// read the state hears nothing.
 pub fn remark(folder: &Path) -> Option<String> {
     let path = folder.join(STATE);
-    let Err(Unusable::NoState(why)) = read(&path) else { return None };
-    Some(format!(
-        "{}: warning: {why}; a start would set it aside and go on with the roles in the zone files",
-        path.display()
-    ))
+    let words = match read(&path) {
+        Ok(state) => ahead(&state?, unix_ms())?,
+        Err(Unusable::Unreadable(_)) => return None,
+        Err(Unusable::NoState(why)) => {
+            format!("{why}; a start would set it aside and go on with {}", left(before(folder).as_ref()))
+        }
+    };
+    Some(format!("{}: warning: {words}", path.display()))
+}
+
+/// The save before the newest, if it can be read.
+fn before(folder: &Path) -> Option<State> {
+    read(&folder.join(BEFORE)).ok().flatten()
+}
+
+/// What there is to go on with when the newest state is broken.
+fn left(before: Option<&State>) -> String {
+    match before {
+        Some(state) => {
+            format!("the orders of {BEFORE} ({}) and the roles in the zone files", text::utc(state.saved_unix_ms))
+        }
+        None => "the roles in the zone files; all orders are lost".to_owned(),
+    }
+}
+
+/// A state from the future.
+fn ahead(state: &State, now_unix_ms: i64) -> Option<String> {
+    let latest = state.latest_unix_ms();
+    (latest.saturating_sub(now_unix_ms) > AHEAD_MAX_MS).then(|| {
+        format!(
+            "it holds times from the future ({}): the clock was wrong then, or it is now; they count as now",
+            text::utc(latest)
+        )
+    })
 }
 
 /// Why there is no state although there is a file.
@@ -158,10 +203,50 @@ mod tests {
             fs::write(dir.path().join(STATE), &bad).unwrap();
             let told = remark(dir.path()).unwrap();
             assert!(told.contains(why) && told.contains("state.json: warning: "), "{told}");
+            assert!(told.contains("all orders are lost"), "{told}");
             assert_eq!(dir.load(), None);
             assert_eq!(fs::read_to_string(dir.path().join("state.json.bad")).unwrap(), bad);
             assert_eq!((dir.load(), remark(dir.path())), (None, None), "and it is gone from its place");
         }
+    }
+
+    #[test]
+    fn the_save_before_gives_the_orders_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(folder.path()).unwrap();
+        let hold = r#"{"holds":{"web":{"primary":{"ipv4":"a","ipv6":"a"},"reason":null,"since_unix_ms":1,"until_unix_ms":null}},"drains":{}}"#;
+        let roles = r#"{"web":{"roles":null,"moved_unix_ms":{"ipv4":null,"ipv6":null},"rotated_week":{"ipv4":null,"ipv6":null},"since_unix_ms":null,"rule":"","reason":""}}"#;
+        let state = State {
+            version: VERSION,
+            is_final: true,
+            generation: 7,
+            saved_unix_ms: 1_700_000_000_000,
+            orders: serde_json::from_str(hold).unwrap(),
+            pools: serde_json::from_str(roles).unwrap(),
+            ..State::default()
+        };
+        dir.save(&state).unwrap();
+        dir.save(&State { generation: 8, orders: Default::default(), ..state.clone() }).unwrap();
+        fs::write(dir.path().join(STATE), "{\"version\":1,").unwrap();
+        let told = remark(dir.path()).unwrap();
+        assert!(told.contains("the orders of state.json.old (2023-11-14 22:13:20 UTC) and the roles"), "{told}");
+        let loaded = dir.load().unwrap();
+        assert_eq!((&loaded.orders, loaded.is_final, loaded.generation), (&state.orders, false, 7 + 64));
+        // What is broken never becomes the save before.
+        dir.save(&state).unwrap();
+        fs::write(dir.path().join(STATE), "").unwrap();
+        assert_eq!(dir.load().unwrap().orders, state.orders);
+    }
+
+    #[test]
+    fn a_state_from_the_future_is_told_and_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(folder.path()).unwrap();
+        let state = State { version: VERSION, saved_unix_ms: 2_871_763_200_000, ..State::default() };
+        dir.save(&state).unwrap();
+        let told = remark(dir.path()).unwrap();
+        assert!(told.contains("state.json: warning: it holds times from the future (2061-01-01"), "{told}");
+        assert_eq!(dir.load(), Some(state));
     }
 
     #[test]

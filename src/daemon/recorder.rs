@@ -1,19 +1,22 @@
-//! What the probes have found, in `probes.jsonl` in the state directory: a line for each run of
-//! equal results of a target, for `replay`. Written beside the loop; at most two files' worth.
+//! Writes the record (see [`super::record`]), beside the loop; at most two files' worth.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use serde::{Deserialize, Serialize};
-
-use crate::director::event::Target;
+use crate::director::effect::Transition;
+use crate::director::event::{Order, Target};
+use crate::director::state::State;
 use crate::health::check::Outcome;
 use crate::health::history::Run;
+
+use super::record::Line;
 
 /// At this size, in octets, the file is set aside as `probes.jsonl.1` and a new one begun.
 const FILE_MAX: u64 = 16 << 20;
@@ -22,27 +25,33 @@ const RUN_MAX_MS: i64 = 10 * 60_000;
 /// Lines that may wait for the disk; what comes beyond is dropped: a slow disk stops nothing.
 const LINES_MAX: usize = 65_536;
 
-/// One line of the record.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Recorded {
-    #[serde(flatten)]
-    pub target: Target,
-    #[serde(flatten)]
-    pub run: Run,
-}
-
 pub struct Recorder {
     runs: HashMap<Target, Run>,
-    lines: Option<SyncSender<Recorded>>,
+    lines: Option<SyncSender<Line>>,
     writer: Option<thread::JoinHandle<()>>,
+    /// A file has begun that does not say how everything stands.
+    is_new: Arc<AtomicBool>,
 }
 
 impl Recorder {
     pub fn start(folder: &Path) -> Recorder {
         let (lines, waiting) = sync_channel(LINES_MAX);
         let path = folder.join("probes.jsonl");
-        let writer = thread::spawn(move || write(&path, &waiting));
-        Recorder { runs: HashMap::new(), lines: Some(lines), writer: Some(writer) }
+        let is_new = Arc::new(AtomicBool::new(true));
+        let rotated = Arc::clone(&is_new);
+        let writer = thread::spawn(move || write(&path, &waiting, &rotated));
+        Recorder { runs: HashMap::new(), lines: Some(lines), writer: Some(writer), is_new }
+    }
+
+    /// Whether [`Recorder::begin`] is wanted.
+    pub fn is_new(&self) -> bool {
+        self.is_new.load(Ordering::Relaxed)
+    }
+
+    /// Writes how everything stands.
+    pub fn begin(&self, state: State) {
+        self.is_new.store(false, Ordering::Relaxed);
+        self.put(Line::Start { start: Box::new(state) });
     }
 
     pub fn observe(&mut self, target: &Target, outcome: &Outcome, unix_ms: i64) {
@@ -53,14 +62,26 @@ impl Recorder {
         let is_long = unix_ms.saturating_sub(run.first_unix_ms) > RUN_MAX_MS;
         if is_long || !run.take(outcome, unix_ms) {
             let run = std::mem::replace(run, Run::new(outcome, unix_ms));
-            self.put(target.clone(), run);
+            self.put(Line::Probed { target: target.clone(), run });
         }
     }
 
-    fn put(&self, target: Target, run: Run) {
+    pub fn ordered(&self, order: &Order, unix_ms: i64) {
+        self.put(Line::Ordered { unix_ms, order: order.clone() });
+    }
+
+    /// A primary has moved. The runs that have led to it are written at once: whoever wants to know
+    /// why, wants to know it now.
+    pub fn moved(&mut self, moved: &Transition, has_led: impl Fn(&Target) -> bool) {
+        let led: Vec<(Target, Run)> = self.runs.extract_if(|target, _| has_led(target)).collect();
+        led.into_iter().for_each(|(target, run)| self.put(Line::Probed { target, run }));
+        self.put(Line::Moved { moved: Box::new(moved.clone()) });
+    }
+
+    fn put(&self, line: Line) {
         if let Some(lines) = &self.lines {
             // Full, or the disk is: the probes go on without a record.
-            let _ = lines.try_send(Recorded { target, run });
+            let _ = lines.try_send(line);
         }
     }
 }
@@ -69,7 +90,7 @@ impl Drop for Recorder {
     /// Writes what is under way.
     fn drop(&mut self) {
         for (target, run) in std::mem::take(&mut self.runs) {
-            self.put(target, run);
+            self.put(Line::Probed { target, run });
         }
         self.lines = None;
         if let Some(writer) = self.writer.take() {
@@ -79,7 +100,7 @@ impl Drop for Recorder {
     }
 }
 
-fn write(path: &PathBuf, lines: &Receiver<Recorded>) {
+fn write(path: &PathBuf, lines: &Receiver<Line>, rotated: &AtomicBool) {
     let mut file = None;
     while let Ok(first) = lines.recv() {
         let mut done = || -> std::io::Result<()> {
@@ -93,6 +114,7 @@ fn write(path: &PathBuf, lines: &Receiver<Recorded>) {
             }
             let written = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
             if written.metadata()?.len() > FILE_MAX {
+                rotated.store(true, Ordering::Relaxed);
                 return fs::rename(path, path.with_extension("jsonl.1"));
             }
             file = Some(written);
@@ -119,13 +141,20 @@ mod tests {
         let target = Target { check: "web".into(), node: "a".into(), family: Family::Ipv4 };
         let outcome = |good| Outcome { success: Some(good), word: "L7".into(), ..Outcome::default() };
         let mut recorder = Recorder::start(folder.path());
+        assert!(recorder.is_new());
+        recorder.begin(State { version: 1, generation: 7, ..State::default() });
+        assert!(!recorder.is_new());
         for (at, good) in [true, true, true, false, true].into_iter().enumerate() {
             recorder.observe(&target, &outcome(good), at as i64 * 1_000);
         }
         drop(recorder);
         let text = fs::read_to_string(folder.path().join("probes.jsonl")).unwrap();
-        let lines: Vec<Recorded> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let runs: Vec<_> = lines.iter().map(|line| (line.run.success, line.run.count, line.run.last_unix_ms)).collect();
-        assert_eq!(runs, [(Some(true), 3, 2_000), (Some(false), 1, 3_000), (Some(true), 1, 4_000)]);
+        let lines: Vec<Line> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(matches!(&lines[0], Line::Start { start } if start.generation == 7), "{text}");
+        let runs = lines.iter().filter_map(|line| match line {
+            Line::Probed { run, .. } => Some((run.success, run.count, run.last_unix_ms)),
+            _ => None,
+        });
+        assert_eq!(runs.collect::<Vec<_>>(), [(Some(true), 3, 2_000), (Some(false), 1, 3_000), (Some(true), 1, 4_000)]);
     }
 }

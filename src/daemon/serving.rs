@@ -44,6 +44,8 @@ pub struct Serving {
     tcp: Vec<TcpListener>,
     encrypted: Sockets,
     certificate: Option<Arc<Certificate>>,
+    counters: Arc<Counters>,
+    door: Arc<Door>,
     http: Option<TcpListener>,
     control: Option<ControlSocket>,
     servers: Vec<udp::Server>,
@@ -70,12 +72,15 @@ impl Serving {
         }
         let encrypted = bind_encrypted(config, inherited)?;
         let http = config.http.map(|address| listen("http", address, inherited));
+        let settings = tcp_settings(config);
         let control = ControlSocket::bind(&config.control, owner).map_err(|error| Failure::usage(error.to_string()))?;
         Ok(Serving {
             udp,
             tcp,
             encrypted,
             certificate: None,
+            counters: Arc::default(),
+            door: Door::new(settings.connections_max, settings.connections_per_client),
             http: http.transpose()?,
             control: Some(control),
             servers: Vec::new(),
@@ -84,15 +89,15 @@ impl Serving {
         })
     }
 
-    /// Starts to answer DNS.
+    /// Starts to answer DNS. What has arrived before is answered first.
     pub fn start(
         &mut self,
         live: &Arc<Live>,
         transfers: &Arc<Transfers>,
         config: &Config,
         certificate: Option<Arc<CertifiedKey>>,
-    ) -> Result<Counted, Failure> {
-        let counters = Arc::new(Counters::default());
+    ) -> Result<(), Failure> {
+        let counters = Arc::clone(&self.counters);
         let relay = config.nsd.as_ref().filter(|nsd| nsd.relay).map(relay_settings);
         let proxies: Arc<[IpNet]> = config.dns.proxy_from.as_slice().into();
         let limits =
@@ -115,8 +120,8 @@ impl Serving {
         let limits = limits(respond::Transport::Stream);
         let answerer = Answerer::new(live.clone(), upstream, Some(transfers.clone()), limits);
         let settings = tcp_settings(config);
-        let door = Door::new(settings.connections_max, settings.connections_per_client);
-        let gate = Gate { transport: Transport::Tcp, door: door.clone(), proxies, header_ms: settings.read_ms };
+        let door = Arc::clone(&self.door);
+        let gate = Gate { transport: Transport::Tcp, door, proxies, header_ms: settings.read_ms };
         for listener in std::mem::take(&mut self.tcp) {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let block = counters.block(gate.transport, family_of(listener.local_addr()?));
@@ -127,7 +132,13 @@ impl Serving {
             self.certificate = Some(Arc::clone(&certificate));
             self.start_encrypted(&certificate, &gate, &answerer, settings, &counters)?;
         }
-        Ok(Counted { counters, door, transfers: transfers.clone() })
+        Ok(())
+    }
+
+    /// What is counted on the query path, from the start on.
+    pub fn counted(&self, transfers: &Arc<Transfers>) -> Counted {
+        let (counters, door) = (Arc::clone(&self.counters), Arc::clone(&self.door));
+        Counted { counters, door, transfers: Arc::clone(transfers) }
     }
 
     fn start_encrypted(

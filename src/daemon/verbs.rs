@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::config::zones::{FileSource, read_file};
+use crate::config::zones::{FileSource, link_remark, read_file};
 use crate::config::{self, Config};
 use crate::director::effect::Decision;
 use crate::dns::name::Name;
@@ -121,24 +121,37 @@ struct ZoneFileReport<'a> {
     text: &'a str,
 }
 
-/// `check-zone`: one file. With `print`, the file goes to stdout as it was read, and what there is
-/// to say to stderr.
-pub fn check_zone(origin: &Name, file: &Path, print: bool, form: Form) -> Result<(), Failure> {
+/// Where relative `$INCLUDE` names of a zone file count from: as the configuration has it if that names
+/// this file for this zone, else from the file's folder.
+pub fn include_dir(config: &Path, origin: &Name, file: &Path) -> PathBuf {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    // Whoever checks one file needs no configuration, let alone one without a mistake.
+    let zones = Config::load(config).map_or_else(|_| Vec::new(), |config| config.zones);
+    let named = zones.into_iter().find(|zone| zone.origin == *origin && real(&zone.file) == real(file));
+    let folder = || file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    named.map_or_else(|| folder().to_owned(), |zone| zone.include_dir)
+}
+
+/// `check-zone`: one file, whose relative `$INCLUDE` names count from `base`. With `print`, the file
+/// goes to stdout as it was read, and what there is to say to stderr.
+pub fn check_zone(origin: &Name, file: &Path, base: &Path, print: bool, form: Form) -> Result<(), Failure> {
     let waiting = Waiting::start(format!("reading {}", file.display()));
     let bytes = read_file(file, DOCUMENT_MAX)
         .map_err(|error| Failure::failed(format!("{}: error: cannot read: {error}", file.display())))?;
-    // As for a zone of the configuration, names in $INCLUDE lines count from the file's folder.
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut source = FileSource::new(folder, file);
-    let checked = check::check(origin, &file.display().to_string(), bytes, &mut source);
+    let mut source = FileSource::new(base, file);
+    let mut checked = check::check(origin, &file.display().to_string(), bytes, &mut source);
     drop(waiting);
+    let remark = link_remark(file).map(|remark| format!("{}: warning: {remark}", file.display()));
+    if let Some(remark) = &remark {
+        checked.text.insert_str(0, &format!("{remark}\n"));
+    }
     let failed = |lines| if checked.ok { Ok(()) } else { Err(Failure::new(Exit::Failed, lines)) };
     if form.json {
         output::json(&ZoneFileReport {
             ok: checked.ok,
             origin: origin.to_string(),
             file: file.display().to_string(),
-            diagnostics: checked.diagnostics.iter().map(ToString::to_string).collect(),
+            diagnostics: remark.into_iter().chain(checked.diagnostics.iter().map(ToString::to_string)).collect(),
             serial: checked.zone.as_ref().map(Zone::serial),
             text: &checked.text,
         })?;

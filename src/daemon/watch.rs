@@ -20,8 +20,6 @@ use super::{client, output, run};
 
 /// How often the daemon is asked and the screen is drawn anew.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// A daemon that takes longer to answer is not heard.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the daemon said.
 type News = Result<(Status, Vec<Entry>), ClientError>;
@@ -95,9 +93,7 @@ fn ask(client: Client) -> mpsc::Receiver<News> {
         loop {
             beat.tick().await;
             let both = async { Ok((client.status().await?, client.log(LOG_MAX).await?)) };
-            let heard = tokio::time::timeout(PATIENCE, both).await;
-            let late = |_| Err(ClientError::Answer(format!("no answer within {} s", PATIENCE.as_secs())));
-            if sender.send(heard.unwrap_or_else(late)).await.is_err() {
+            if sender.send(both.await).await.is_err() {
                 return;
             }
         }

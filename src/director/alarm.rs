@@ -1,6 +1,8 @@
 //! What somebody should know about: found in a [`Status`], the same for the page, the metrics and
 //! Nagios.
 
+use jiff::Timestamp;
+
 use super::event::ExportResult;
 use super::status::{CertDays, NodeStatus, OverrideStatus, PoolStatus, Status, ZoneStatus};
 
@@ -105,7 +107,8 @@ impl Kind {
     }
 }
 
-/// Everything that is not as it should be, the most urgent first.
+/// Everything that is not as it should be, the most urgent first; but before all that the daemon is a
+/// shadow, for then nothing of the rest is about what is served.
 pub fn alarms(status: &Status, now_unix_ms: i64) -> Vec<Alarm> {
     let mut found = Vec::new();
     let age_ms = now_unix_ms.saturating_sub(status.unix_ms);
@@ -120,12 +123,17 @@ pub fn alarms(status: &Status, now_unix_ms: i64) -> Vec<Alarm> {
         let text = "the first round of probes is not done yet: nothing moves by itself".to_owned();
         found.push(alarm(Severity::Warning, Kind::Starting, "", text));
     }
-    status.pools.iter().for_each(|pool| of_pool(pool, &mut found));
+    status.pools.iter().for_each(|pool| of_pool(pool, now_unix_ms, &mut found));
     status.nodes.iter().for_each(|node| of_node(node, status.cert_days, now_unix_ms, &mut found));
     found.extend(status.zones.iter().filter_map(of_zone));
     // Stable: within one severity the order of the status stays.
-    found.sort_by_key(|alarm| (alarm.severity, alarm.kind));
+    found.sort_by_key(|alarm| (alarm.kind != Kind::Shadow, alarm.severity, alarm.kind));
     found
+}
+
+/// How bad it is all in all.
+pub fn worst(alarms: &[Alarm]) -> Option<Severity> {
+    alarms.iter().map(|alarm| alarm.severity).min()
 }
 
 /// Whether a pool's rule says that nobody is up, or that nobody can know.
@@ -168,7 +176,7 @@ fn alarm(severity: Severity, kind: Kind, subject: &str, text: String) -> Alarm {
     Alarm { severity, kind, subject: subject.to_owned(), text }
 }
 
-fn of_pool(pool: &PoolStatus, found: &mut Vec<Alarm>) {
+fn of_pool(pool: &PoolStatus, now_unix_ms: i64, found: &mut Vec<Alarm>) {
     if is_all_down(&pool.rule) {
         let kind = if pool.rule == BLIND { Kind::Blind } else { Kind::AllDown };
         found.push(alarm(Severity::Critical, kind, &pool.name, pool.reason.clone()));
@@ -185,15 +193,15 @@ fn of_pool(pool: &PoolStatus, found: &mut Vec<Alarm>) {
     }
     if let Some(hold) = &pool.hold {
         let text = format!("held on {}", hold.node.as_deref().unwrap_or("the withdrawn answer"));
-        found.push(override_alarm(Kind::Hold, &pool.name, text, hold));
+        found.push(override_alarm(Kind::Hold, &pool.name, text, hold, now_unix_ms));
     }
 }
 
 /// An order without an end is easily forgotten, and then there is no failover.
-fn override_alarm(kind: Kind, subject: &str, mut text: String, order: &OverrideStatus) -> Alarm {
+fn override_alarm(kind: Kind, subject: &str, mut text: String, order: &OverrideStatus, now_unix_ms: i64) -> Alarm {
     let severity = if order.until_unix_ms.is_some() { Severity::Notice } else { Severity::Warning };
     match order.until_unix_ms {
-        Some(_) => text.push_str(" by order, for a limited time"),
+        Some(until) => text.push_str(&format!(" by order, until {}", until_words(until, now_unix_ms))),
         None => text.push_str(" by order, until somebody takes it back"),
     }
     if let Some(reason) = &order.reason {
@@ -203,9 +211,27 @@ fn override_alarm(kind: Kind, subject: &str, mut text: String, order: &OverrideS
     alarm(severity, kind, subject, text)
 }
 
+/// "18:42 UTC (in 1 h 59 min)"; with the date where it is not today's.
+fn until_words(until_unix_ms: i64, now_unix_ms: i64) -> String {
+    let left_min = until_unix_ms.saturating_sub(now_unix_ms).max(0) / 60_000;
+    let left = match (left_min / 1_440, left_min / 60 % 24, left_min % 60) {
+        (0, 0, 0) => "less than a minute".to_owned(),
+        (0, 0, min) => format!("{min} min"),
+        (0, h, min) => format!("{h} h {min} min"),
+        (d, h, _) => format!("{d} d {h} h"),
+    };
+    let is_today = until_unix_ms.div_euclid(DAY_S * 1_000) == now_unix_ms.div_euclid(DAY_S * 1_000);
+    match Timestamp::from_millisecond(until_unix_ms) {
+        Ok(until) => {
+            format!("{} UTC (in {left})", until.strftime(if is_today { "%H:%M" } else { "%Y-%m-%d %H:%M" }))
+        }
+        Err(_) => format!("{until_unix_ms} ms"),
+    }
+}
+
 fn of_node(node: &NodeStatus, cert_days: CertDays, now_unix_ms: i64, found: &mut Vec<Alarm>) {
     if let Some(drain) = &node.drain {
-        found.push(override_alarm(Kind::Drain, &node.name, "drained".to_owned(), drain));
+        found.push(override_alarm(Kind::Drain, &node.name, "drained".to_owned(), drain, now_unix_ms));
     }
     for check in node.checks.iter().filter(|check| check.verdict == "down") {
         let text = format!("down: {} over {}: {} {}", check.check, check.family, check.word, check.detail);
@@ -252,12 +278,16 @@ fn of_zone(zone: &ZoneStatus) -> Option<Alarm> {
         let text = format!("held since a rollback: nsd hears of no decision until `export {}`", zone.name);
         return Some(alarm(Severity::Warning, Kind::ExportHeld, &zone.name, text));
     }
-    if !zone.export || zone.serial_at_nsd == Some(zone.serial) {
+    if !zone.is_behind() {
         return of_secondaries(zone);
     }
-    let text = match zone.serial_at_nsd {
-        Some(serial) => format!("nsd serves serial {serial}, decided is {}", zone.serial),
-        None => "nsd was not seen to serve it".to_owned(),
+    let text = match (zone.serial_at_nsd, zone.servers.iter().find(|server| server.serial != Some(zone.serial))) {
+        (Some(serial), Some(behind)) if serial == zone.serial => match behind.serial {
+            Some(serial) => format!("nsd at {} serves serial {serial}, decided is {}", behind.server, zone.serial),
+            None => format!("nsd at {} was not seen to serve it", behind.server),
+        },
+        (Some(serial), _) => format!("nsd serves serial {serial}, decided is {}", zone.serial),
+        (None, _) => "nsd was not seen to serve it".to_owned(),
     };
     Some(alarm(Severity::Warning, Kind::Behind, &zone.name, text))
 }
@@ -281,6 +311,7 @@ fn of_secondaries(zone: &ZoneStatus) -> Option<Alarm> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::director::status::ServerStatus;
 
     const NOW: i64 = 1_700_000_000_000;
 
@@ -314,9 +345,37 @@ mod tests {
     #[test]
     fn an_order_without_an_end_is_a_warning() {
         let order = |until_unix_ms| OverrideStatus { until_unix_ms, ..OverrideStatus::default() };
-        let severity = |order| override_alarm(Kind::Drain, "a", String::new(), &order).severity;
-        assert_eq!(severity(order(Some(NOW))), Severity::Notice);
-        assert_eq!(severity(order(None)), Severity::Warning);
+        let alarm = |until_unix_ms| override_alarm(Kind::Drain, "a", "drained".into(), &order(until_unix_ms), NOW);
+        assert_eq!(alarm(None).severity, Severity::Warning);
+        // It is 22:13:20.
+        for (min, until) in [
+            (0, "22:13 UTC (in less than a minute)"),
+            (59, "23:12 UTC (in 59 min)"),
+            (125, "2023-11-15 00:18 UTC (in 2 h 5 min)"),
+            (3 * 1_440 + 61, "2023-11-17 23:14 UTC (in 3 d 1 h)"),
+            (-5, "22:08 UTC (in less than a minute)"),
+        ] {
+            let told = alarm(Some(NOW + min * 60_000));
+            assert_eq!((told.severity, told.text), (Severity::Notice, format!("drained by order, until {until}")));
+        }
+        assert_eq!(until_words(i64::MAX, NOW), format!("{} ms", i64::MAX));
+    }
+
+    #[test]
+    fn each_address_of_nsd_counts() {
+        let server = |serial| ServerStatus { server: "192.0.2.53:53".into(), serial };
+        let told = |serial_at_nsd, serials: &[Option<u32>]| {
+            let servers = serials.iter().map(|serial| server(*serial)).collect();
+            let zone = ZoneStatus { serial: 7, serial_at_nsd, export: true, servers, ..ZoneStatus::default() };
+            of_zone(&zone).map(|alarm| alarm.text)
+        };
+        assert_eq!(told(Some(7), &[]), None);
+        assert_eq!(told(Some(7), &[Some(7), Some(7)]), None);
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(told(Some(6), &[Some(6), Some(7)]), text("nsd serves serial 6, decided is 7"));
+        assert_eq!(told(Some(7), &[Some(7), Some(6)]), text("nsd at 192.0.2.53:53 serves serial 6, decided is 7"));
+        assert_eq!(told(Some(7), &[Some(7), None]), text("nsd at 192.0.2.53:53 was not seen to serve it"));
+        assert_eq!(told(None, &[None, Some(7)]), text("nsd was not seen to serve it"));
     }
 
     #[test]
@@ -341,6 +400,8 @@ mod tests {
         let status = Status { unix_ms: NOW - STALE_MS - 1, pools: vec![down], ..Status::default() };
         let kinds: Vec<Kind> = alarms(&status, NOW).into_iter().map(|alarm| alarm.kind).collect();
         assert_eq!(kinds, [Kind::Stale, Kind::AllDown, Kind::Starting]);
+        let found = alarms(&Status { shadow: true, ..status }, NOW);
+        assert_eq!((found[0].kind, worst(&found)), (Kind::Shadow, Some(Severity::Critical)));
         assert!(alarms(&Status { unix_ms: NOW, ready: true, ..Status::default() }, NOW).is_empty());
     }
 }

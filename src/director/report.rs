@@ -91,6 +91,7 @@ impl Director {
             pools: settings.pools.iter().map(|pool| self.settings.pools[*pool].name.clone()).collect(),
             serial: state.serial,
             serial_at_nsd: state.serial_at_nsd,
+            servers: Vec::new(),
             export: state.export,
             export_held: state.held,
             last_export: state.last_export.clone(),

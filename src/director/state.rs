@@ -100,6 +100,22 @@ impl State {
         state
     }
 
+    /// What counts of a state when a newer one is lost: the orders, and what only grows. Who was primary
+    /// may have changed since.
+    pub fn outdated(mut self) -> State {
+        self.is_final = false;
+        self.generation = self.generation.saturating_add(u64::from(super::UNWRITTEN_MAX));
+        self.pools.values_mut().for_each(|pool| pool.roles = None);
+        self
+    }
+
+    /// The latest time at which anything in it is said to have happened.
+    pub fn latest_unix_ms(&self) -> i64 {
+        let of = |pool: &SavedPool| [pool.since_unix_ms, pool.moved_unix_ms.ipv4, pool.moved_unix_ms.ipv6];
+        let times = self.pools.values().flat_map(of).flatten();
+        times.chain(self.targets.iter().filter_map(|target| target.since_unix_ms)).fold(self.saved_unix_ms, i64::max)
+    }
+
     /// Whether this program understands the format.
     pub fn is_readable(&self) -> bool {
         self.version == VERSION

@@ -121,8 +121,11 @@ pub struct ZoneStatus {
     pub pools: Vec<String>,
     /// The serial of the current decision.
     pub serial: u32,
-    /// The serial last seen at nsd.
+    /// The serial last seen at nsd's first address.
     pub serial_at_nsd: Option<u32>,
+    /// Each address of nsd, where there are several (`verify`); filled in by the daemon.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<ServerStatus>,
     pub export: bool,
     /// A rollback holds the exports until the operator asks for one.
     #[serde(default)]
@@ -135,6 +138,24 @@ pub struct ZoneStatus {
     /// Those that are told of changes; filled in by the daemon.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secondaries: Vec<SecondaryStatus>,
+}
+
+impl ZoneStatus {
+    /// Whether nsd serves another serial than decided, at any of its addresses.
+    pub fn is_behind(&self) -> bool {
+        let differs = |serial: Option<u32>| serial != Some(self.serial);
+        self.export && (differs(self.serial_at_nsd) || self.servers.iter().any(|server| differs(server.serial)))
+    }
+}
+
+/// One address of nsd.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct ServerStatus {
+    /// Address and port.
+    pub server: String,
+    /// The serial that it served when it was asked last; absent: it did not answer, or not for this
+    /// zone.
+    pub serial: Option<u32>,
 }
 
 /// A secondary that takes a zone from us.

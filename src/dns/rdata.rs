@@ -4,6 +4,7 @@
 //! and `domain` does not are in `more`. All others go through `domain`, and each of those is parsed
 //! back from the wire before it counts.
 
+mod examples;
 mod location;
 mod more;
 mod names;
@@ -23,7 +24,8 @@ use domain::rdata::ZoneRecordData;
 use super::name::{Name, NameError, octet_from_text, wire_from_text};
 use scanner::FieldScanner;
 
-pub use names::{NameAt, name_offsets};
+pub use examples::example;
+pub use names::{NameAt, canonical, name_offsets};
 
 /// Longest RDATA in wire form: RDLENGTH is 16 bits (RFC 1035 section 3.2.1), in octets.
 pub const RDATA_MAX: usize = 65_535;

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use domain::base::iana::Rtype;
 
 use super::pool::{Families, Node, Pool, PoolToldRoles, Slot, Told, ToldRoles};
+use crate::dns::rdata::quoted;
 use crate::health::family::{Family, PerFamily};
 use crate::zone::cursor::Seen;
 use crate::zone::diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -236,7 +237,7 @@ fn unknown_pool(zone: &Zone, entry: usize, tag: &Tag, pools: &[Pool], diagnostic
         pools => pools.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>().join(", "),
     };
     let (message, hint) = match &tag.pool {
-        Some(name) => (format!("unknown pool `{name}`"), format!("the pools are: {known}")),
+        Some(name) => (format!("unknown pool `{}`", quoted(name.as_bytes())), format!("the pools are: {known}")),
         None => (
             "failover tag without `pool=` in a zone without a pool".to_owned(),
             format!("give the zone a pool in the configuration, or the tag `pool=`; the pools are: {known}"),

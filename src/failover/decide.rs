@@ -65,7 +65,8 @@ pub struct PoolDecision {
     /// With the new roles. They are `None` only as long as nothing is known and nothing confirmed.
     pub memory: Memory,
     pub rule: PerFamily<Rule>,
-    /// Families over which no node is up while others have one: they had no say in the choice.
+    /// Families over which no node is up while others have one, and not because its nodes are dead
+    /// altogether: they had no say in the choice, and our own network may be broken.
     pub silent: PerFamily<bool>,
     /// A better node is due, but for its last probe, which was bad: the next one decides.
     pub waits: bool,
@@ -311,7 +312,7 @@ impl<'a> Line<'a> {
         for family in self.families {
             decision.memory.waiting_ms[*family] = waiting_ms;
             decision.rule[*family] = choice.rule;
-            decision.silent[*family] = self.silent[*family] && self.view.confirmed;
+            decision.silent[*family] = self.silent[*family] && self.view.confirmed && !self.is_explained(*family);
             if moved && choice.rule.is_unplanned() {
                 decision.memory.moved_ms[*family] = Some(self.view.now_ms);
             }
@@ -535,6 +536,15 @@ impl<'a> Line<'a> {
     fn seen(&self, node: usize) -> impl Iterator<Item = Seen> + Clone {
         let families = self.families.iter().filter(|family| !self.silent[**family]);
         families.filter_map(move |family| self.view.nodes[node].seen[*family])
+    }
+
+    /// Whether a family is silent because its nodes are dead: each that is probed over it is down, or
+    /// about to be, over another one as well. That is no sign of a broken network of our own.
+    fn is_explained(&self, family: Family) -> bool {
+        let mut probed = self.view.nodes.iter().filter(|node| node.seen[family].is_some());
+        let is_lost = |seen: Seen| seen.verdict == Verdict::Down || seen.doubt;
+        let others = || Family::ALL.into_iter().filter(|other| *other != family);
+        probed.all(|node| others().any(|other| node.seen[other].is_some_and(is_lost)))
     }
 
     /// Whether the primaries of this line differ from those before. The first roles are no move.

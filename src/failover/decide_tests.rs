@@ -313,6 +313,32 @@ fn a_family_over_which_nobody_is_up_has_no_say() {
     check(&case, "a/b -/- family");
 }
 
+/// Where the only nodes that have a family are dead altogether, nothing speaks against our own network.
+#[test]
+fn a_family_is_not_suspect_when_its_nodes_are_dead() {
+    for families in [Families::Together, Families::Withdraw] {
+        let mut case = case("uu u- u-");
+        case.pool.families = families;
+        for (health, silent) in [
+            // Its IPv4 is up: who is broken, the node or we?
+            ("ud u- u-", true),
+            ("u? u- u-", true),
+            // That is about to be known.
+            ("Ud u- u-", false),
+            ("dd u- u-", false),
+            ("Dd u- u-", false),
+            ("d? u- u-", false),
+            // One of two is dead, the other is not.
+            ("dd ud u-", true),
+            ("dd dd u-", false),
+        ] {
+            case.see(health, NOW_MS);
+            let told = PerFamily { ipv4: false, ipv6: silent };
+            assert_eq!(case.decide().silent, told, "{families:?} {health}");
+        }
+    }
+}
+
 #[test]
 fn nobody_is_up() {
     let mut case = case("dd dd dd");

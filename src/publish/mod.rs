@@ -25,7 +25,7 @@ mod served;
 mod sweep;
 mod transaction;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::ops::ControlFlow;
@@ -209,6 +209,9 @@ pub enum Step {
     ReloadedOld,
     /// The way back: nsd serves the old serial.
     OldSerialSeen,
+    /// After any failure: no file holds new bytes any more, but for the temp files, which go next, and
+    /// the journal with them.
+    Restored,
 }
 
 /// Called after each step with what was just done; `Break` leaves everything lie as it is, as a
@@ -268,6 +271,27 @@ impl Publisher {
     /// The serial that nsd serves for a zone, at its first address.
     pub async fn serial_at(&self, origin: &Name) -> Result<u32, QueryError> {
         self.clients[0].serial(origin).await
+    }
+
+    /// The addresses at which nsd must serve an export.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.clients.iter().map(Client::server)
+    }
+
+    /// The serial at each of [`Publisher::addresses`], where it has the zone. Those in `silent` are not
+    /// asked, and those that do not answer are added to it.
+    pub async fn serials_at(&self, origin: &Name, silent: &mut BTreeSet<SocketAddr>) -> Vec<Option<u32>> {
+        let asked = self.clients.iter().map(|client| {
+            let skip = silent.contains(&client.server());
+            async move { if skip { None } else { Some(client.serial(origin).await) } }
+        });
+        let answers = futures_util::future::join_all(asked).await;
+        for (client, answer) in self.clients.iter().zip(&answers) {
+            if let Some(Err(QueryError::Timeout | QueryError::Io(_))) = answer {
+                silent.insert(client.server());
+            }
+        }
+        answers.into_iter().map(|answer| answer?.ok()).collect()
     }
 
     /// Runs the transaction. `verify` parses the bytes as they were read back from disk and says

@@ -84,7 +84,7 @@ impl Transaction<'_> {
         let expect = match self.stage(plan, verify).await {
             Ok(found) => found.expect,
             Err(End::Cut) => return Err(Cut),
-            Err(End::Failed(reason)) => return Ok((ExportResult::Refused, self.clean_up(&journal, reason).await)),
+            Err(End::Failed(reason)) => return Ok((ExportResult::Refused, self.clean_up(&journal, reason).await?)),
         };
         match self.swap(&journal).await {
             Ok(()) => {}
@@ -349,7 +349,7 @@ impl Transaction<'_> {
         let copy = journal.clone();
         match self.publisher.blocking("target", move || moves::examine(&copy)).await {
             Ok(Progress::New) => self.undo(journal, reason).await,
-            Ok(Progress::Old | Progress::Edited) => Ok((ExportResult::Refused, self.clean_up(journal, reason).await)),
+            Ok(Progress::Old | Progress::Edited) => Ok((ExportResult::Refused, self.clean_up(journal, reason).await?)),
             // The journal stays: the next export or start tries again.
             Err(problem) => Ok((ExportResult::Broken, format!("{reason}; and {problem}"))),
         }
@@ -421,7 +421,7 @@ impl Transaction<'_> {
             Ok(None) => {}
             Ok(Some(edited)) => {
                 let detail = format!("{reason}; not rolled back: {edited}");
-                return Ok((ExportResult::Broken, self.clean_up(journal, detail).await));
+                return Ok((ExportResult::Broken, self.clean_up(journal, detail).await?));
             }
             // The journal stays: the next export or start tries again.
             Err(problem) => {
@@ -433,7 +433,7 @@ impl Transaction<'_> {
         self.cut(Step::ReloadedOld)?;
         let outcome = recovery::old_is_served(self.publisher, &self.job.origin, journal, reloaded).await;
         self.cut(Step::OldSerialSeen)?;
-        let reason = self.clean_up(journal, reason).await;
+        let reason = self.clean_up(journal, reason).await?;
         Ok(match outcome {
             Ok(words) => (ExportResult::RolledBack, format!("{reason}; {words}")),
             Err(problem) => (ExportResult::Broken, format!("{reason}; the old file is back, but {problem}")),
@@ -442,14 +442,15 @@ impl Transaction<'_> {
 
     /// Puts the included files back if they have moved, removes the temp files and the journal; the
     /// reason, with what went wrong on top.
-    async fn clean_up(&self, journal: &Journal, reason: String) -> String {
+    async fn clean_up(&self, journal: &Journal, reason: String) -> Result<String, Cut> {
         if let Err(problem) = recovery::back_included(self.publisher, journal).await {
             // The journal stays: the next export or start tries again.
-            return format!("{reason}; and {problem}");
+            return Ok(format!("{reason}; and {problem}"));
         }
+        self.cut(Step::Restored)?;
         match recovery::tidy(self.publisher, journal).await {
-            Ok(()) => reason,
-            Err(problem) => format!("{reason}; and {problem}"),
+            Ok(()) => Ok(reason),
+            Err(problem) => Ok(format!("{reason}; and {problem}")),
         }
     }
 }

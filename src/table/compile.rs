@@ -6,6 +6,7 @@ use domain::base::iana::Rtype;
 use hashbrown::{HashMap, HashSet};
 
 use crate::dns::name::Name;
+use crate::dns::rdata::canonical;
 use crate::dns::record::{Record, RecordRef};
 use crate::failover::pool::{Node, Pool, Slot};
 use crate::health::family::Family;
@@ -174,7 +175,7 @@ impl<'a> Assembly<'a> {
     /// Takes the records of one RRset.
     fn rrset(&mut self, group: &[Raw]) -> Result<(), CompileError> {
         let (node, rtype) = (group[0].node, Rtype::from_int(group[0].rtype));
-        let rdatas = distinct(group.iter().map(|raw| rdata_of(self.rdata, raw)).collect());
+        let rdatas = distinct(rtype, group.iter().map(|raw| rdata_of(self.rdata, raw)).collect());
         // All TTLs of an RRset are the same (RFC 2181 section 5.2): the lowest.
         let ttl_s = group.iter().map(|raw| raw.ttl_s).min().unwrap_or_default();
         if rtype == Rtype::RRSIG {
@@ -235,7 +236,7 @@ impl<'a> Assembly<'a> {
     /// `None`: there are no records.
     fn nsec3_rrset(&mut self, rtype: Rtype, raws: &[&RawNsec3]) -> Result<Option<BlobId>, CompileError> {
         let Some(ttl_s) = raws.iter().map(|raw| raw.ttl_s).min() else { return Ok(None) };
-        let rdatas = distinct(raws.iter().map(|raw| &*raw.rdata).collect());
+        let rdatas = distinct(rtype, raws.iter().map(|raw| &*raw.rdata).collect());
         let added = self.blobs.add(rtype, ttl_s, &rdatas, self.tree);
         added.map(Some).ok_or_else(|| self.fail(APEX, rtype, Problem::RrsetTooLarge))
     }
@@ -323,11 +324,12 @@ impl<'a> Assembly<'a> {
     }
 }
 
-/// Equal records are one (RFC 2181 section 5). The first of them keeps its place.
-fn distinct(mut rdatas: Vec<&[u8]>) -> Vec<&[u8]> {
+/// Equal records are one (RFC 2181 section 5), names in any case (RFC 4034 section 6.2). The first of
+/// them keeps its place.
+fn distinct(rtype: Rtype, mut rdatas: Vec<&[u8]>) -> Vec<&[u8]> {
     if rdatas.len() > 1 {
         let mut seen = HashSet::<_, foldhash::fast::RandomState>::default();
-        rdatas.retain(|rdata| seen.insert(*rdata));
+        rdatas.retain(|rdata| seen.insert(canonical(rtype, rdata)));
     }
     rdatas
 }

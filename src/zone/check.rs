@@ -74,6 +74,7 @@ f.zone:4:7: error: bad A record: `192.0.2` is not an IPv4 address
   |
 4 | www A 192.0.2 ; Enabel failover
   |       ^^^^^^^
+  = write it as `A 192.0.2.1`
 f.zone:4:17: warning: this looks like a mistyped failover tag
   |
 4 | www A 192.0.2 ; Enabel failover

@@ -9,6 +9,8 @@ pub const DIAGNOSTICS_MAX: usize = 100;
 const SIGN: &str = "\u{fffd}";
 /// How much of a long line is shown around the place, in characters.
 const EXCERPT_MAX: usize = 160;
+/// Longest message, and longest hint, in characters: words of a file, or of a configuration, may be in them.
+const TEXT_MAX: usize = 400;
 
 /// One thing to say about a place in a zone file. `Display` is one line,
 /// `file:line:col: error: message; hint`.
@@ -51,7 +53,7 @@ impl Diagnostic {
             file: file.replace(char::is_control, SIGN),
             line: place.line,
             column: place.column,
-            message: message.into().replace(char::is_control, SIGN),
+            message: told(message.into()),
             hint: None,
             excerpt: place.excerpt,
         }
@@ -60,7 +62,7 @@ impl Diagnostic {
     /// The same with a hint; an empty one is none.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into().replace(char::is_control, SIGN)).filter(|hint| !hint.is_empty());
+        self.hint = Some(told(hint.into())).filter(|hint| !hint.is_empty());
         self
     }
 
@@ -105,6 +107,16 @@ impl fmt::Display for Severity {
             Severity::Warning => "warning",
         })
     }
+}
+
+/// One line of a bounded length.
+fn told(text: String) -> String {
+    let mut text = text.replace(char::is_control, SIGN);
+    if let Some((end, _)) = text.char_indices().nth(TEXT_MAX) {
+        text.truncate(end);
+        text.push_str("...");
+    }
+    text
 }
 
 /// Where a span of bytes lies for people.
@@ -244,6 +256,13 @@ mod tests {
     fn one_line_whatever_the_names() {
         let odd = Diagnostic::new(Severity::Error, "a\nb", b"", 0..0, "x\ry\x1b").hint("z\n");
         assert_eq!(odd.to_string(), "a\u{fffd}b:1:1: error: x\u{fffd}y\u{fffd}; z\u{fffd}");
+    }
+
+    #[test]
+    fn however_long_the_words_a_line_is_short() {
+        let long = "\u{fc}".repeat(1 << 20);
+        let told = Diagnostic::new(Severity::Error, "f", b"", 0..0, long.clone()).hint(long).to_string();
+        assert!(told.chars().count() < 2 * TEXT_MAX + 40, "{}", told.len());
     }
 
     #[test]

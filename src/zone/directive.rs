@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::diagnostic::Severity;
-use super::document::{DOCUMENT_MAX, Inclusion, Provenance, Run, Text};
+use super::document::{DOCUMENT_MAX, Inclusion, Provenance, REPEATED_MAX, Run, Text};
 use super::generate::Generate;
 use super::lexer::Outline;
 use super::parser::{Parser, span};
@@ -26,7 +26,9 @@ impl<'a> Parser<'a, '_> {
         let (first, arguments) = fields.split_first().expect("a directive has its name");
         match first.text.to_ascii_uppercase().as_slice() {
             b"$ORIGIN" => {
+                // `@` is the origin that there is, as in nsd and BIND.
                 if let Some([argument]) = self.arguments::<1>(outline, arguments, "write $ORIGIN example.org.")
+                    && (argument.quoted || argument.text != b"@")
                     && let Some(origin) = self.absolute(&argument)
                 {
                     self.set_origin(origin);
@@ -70,8 +72,13 @@ impl<'a> Parser<'a, '_> {
         fields.try_into().ok()
     }
 
-    /// An origin: nsd takes absolute names only.
+    /// An origin: nsd takes absolute names only, and neither nsd nor BIND takes them in quotes.
     fn absolute(&mut self, field: &Field<'a>) -> Option<Name> {
+        if field.quoted {
+            let message = format!("the origin `{}` stands in quotes", quoted(field.text));
+            self.error(span(field), message, "write it without quotes");
+            return None;
+        }
         Name::from_text(field.text, None)
             .map_err(|error| {
                 let message = format!("`{}` is no absolute name: {error}", quoted(field.text));
@@ -166,7 +173,10 @@ impl<'a> Parser<'a, '_> {
         let limit = DOCUMENT_MAX.saturating_sub(self.reading.octets);
         let Included { file, bytes, remark } = match self.reading.source.read(&name, limit) {
             Ok(included) => included,
-            Err(reason) => return refuse(self, &reason, "relative names count from the folder that nsd runs in"),
+            Err(reason) => {
+                let hint = "relative names count from nsd's zonesdir where that is known (zonesdir in [nsd], nsd-conf, check-zone --include-dir), else from the zone file's folder";
+                return refuse(self, &reason, hint);
+            }
         };
         if bytes.len() > limit {
             return refuse(self, "the zone gets larger than 1 GiB with it", "split the zone");
@@ -175,10 +185,17 @@ impl<'a> Parser<'a, '_> {
             return refuse(self, "it includes itself", "remove one of the $INCLUDE lines");
         }
         if let Some(remark) = remark {
-            self.warning(span(field), remark, "");
+            self.warning(span(field), remark, "name the file itself, if others may move the link");
         }
         // A file that is included twice is kept once.
         let number = *self.reading.by_file.entry(file.clone()).or_insert(self.reading.texts.len());
+        if number < self.reading.texts.len() {
+            self.reading.repeated = self.reading.repeated.saturating_add(bytes.len());
+            if self.reading.repeated > REPEATED_MAX {
+                let reason = "files that are included more than once bring more than 64 MiB";
+                return refuse(self, reason, "include each file once");
+            }
+        }
         let known = self.reading.texts.get(number).filter(|known| known.bytes == bytes);
         let bytes = known.map_or(bytes, |known| Arc::clone(&known.bytes));
         self.reading.octets += bytes.len();
@@ -220,17 +237,19 @@ impl<'a> Parser<'a, '_> {
             }
         };
         let limit = DOCUMENT_MAX.saturating_sub(self.reading.octets);
+        let limit = limit.min(REPEATED_MAX.saturating_sub(self.reading.repeated));
         let count = generate.count();
         self.reading.generated = self.reading.generated.saturating_add(count);
         let text = (self.reading.generated <= GENERATED_MAX).then(|| generate.text(limit)).flatten();
         let Some(text) = text else {
             let message = format!("$GENERATE of {count} records makes the zone too large");
-            return self.error(line, message, "a zone may have 1,048,576 generated records, and 1 GiB of text");
+            return self.error(line, message, "a zone may have 1,048,576 generated records, and 64 MiB of their text");
         };
         self.warning(line.clone(), "nsd does not know $GENERATE: it refuses this file", "write the records");
         let inherited = self.reading.inherited;
         self.carry_owner(self.text);
         self.reading.octets += text.len();
+        self.reading.repeated += text.len();
         let file = self.reading.texts[self.text].file.clone();
         let from = Provenance::Generate { text: self.text, span: line };
         self.reading.texts.push(Text { file, bytes: Arc::new(text), from });
@@ -362,7 +381,7 @@ mod tests {
             ]
         );
         let generated = said("$GENERATE 9-9 a$ A 192.0.2\n", &[]);
-        assert!(generated[1].ends_with("; it makes `a9 A 192.0.2`"), "{generated:?}");
+        assert!(generated[1].contains("; it makes `a9 A 192.0.2`; write it as"), "{generated:?}");
     }
 
     #[test]

@@ -20,6 +20,13 @@ use crate::dns::record::Record;
 /// Largest zone, in octets, included files and generated text counted in: offsets are 32 bits wide.
 pub const DOCUMENT_MAX: usize = 1 << 30;
 
+/// Most records of one zone: each takes 40 octets here, and more in what is made of it.
+pub const ENTRIES_MAX: usize = 1 << 24;
+
+/// Most octets of text that no file has room for: what `$GENERATE` makes, and files that are included
+/// again. A line may stand for very many.
+pub const REPEATED_MAX: usize = 64 << 20;
+
 /// What an export puts before a failover record's line to withdraw it. To every other reader the
 /// line is a comment; here it is a record that is not published now.
 pub const WITHDRAWN: &[u8] = b";nsd-failover:withdrawn ";

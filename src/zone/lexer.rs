@@ -13,6 +13,7 @@ pub(super) struct Lexer<'a> {
     bytes: &'a [u8],
     at: usize,
     end: usize,
+    grouped: Vec<Range<usize>>,
 }
 
 /// The outline of one entry; its fields are in the list that was handed in.
@@ -60,7 +61,12 @@ impl Fault {
 
 impl<'a> Lexer<'a> {
     pub(super) fn new(bytes: &'a [u8], range: Range<usize>) -> Lexer<'a> {
-        Lexer { bytes, at: range.start, end: range.end }
+        Lexer { bytes, at: range.start, end: range.end, grouped: Vec::new() }
+    }
+
+    /// The comments inside the parentheses of the last entry.
+    pub(super) fn grouped(&self) -> &[Range<usize>] {
+        &self.grouped
     }
 
     /// The next entry, blank and comment lines too; `None` at the end. Its fields replace those in
@@ -85,6 +91,7 @@ impl<'a> Lexer<'a> {
 
     fn run(&mut self, outline: &mut Outline, fields: &mut Vec<Field<'a>>, within: bool) {
         fields.clear();
+        self.grouped.clear();
         let bytes = &self.bytes[..self.end];
         let mut fault = None;
         let mut open: Option<usize> = None;
@@ -140,8 +147,9 @@ impl<'a> Lexer<'a> {
                     if let Some(lone) = comment.lone_return {
                         fault.get_or_insert((Fault::LoneCarriageReturn, lone..lone + 1));
                     }
-                    if open.is_none() {
-                        outline.comment = Some(start..comment.text_end);
+                    match open {
+                        None => outline.comment = Some(start..comment.text_end),
+                        Some(_) => self.grouped.push(start..comment.text_end),
                     }
                 }
                 Octet::Open => {

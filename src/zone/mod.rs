@@ -357,7 +357,30 @@ mod tests {
                 "a A 192.0.2.1 ; Enable failover\na A 192.0.2.2 ; Enable failover\n",
                 "2:1: warning: second failover record of `a.example.org.` for the primary",
             ),
-            (";nsd-failover:withdrawn what\n", "1:25: warning: withdrawn line that holds no failover record"),
+            (
+                ";nsd-failover:withdrawn what\n",
+                "1:25: warning: withdrawn line that holds no failover record: record without a type",
+            ),
+            (
+                ";nsd-failover:withdrawn x A 999 ; Enable failover\n",
+                "1:25: warning: withdrawn line that holds no failover record: `999` is not an IPv4 address",
+            ),
+            (
+                ";nsd-failover:withdrawn x.other. A 192.0.2.1 ; Enable failover\n",
+                "1:25: warning: withdrawn line that holds no failover record: it lies outside the zone example.org.",
+            ),
+            (
+                ";nsd-failover:withdrawn x A 192.0.2.1 ; Enable failover role=bogus\n",
+                "1:25: warning: withdrawn line that holds no failover record: unknown role `bogus` in the failover tag",
+            ),
+            (";nsd-failover:withdrawn x A 192.0.2.1\n", "1:25: warning: withdrawn line that holds no failover record"),
+            ("a A ( 192.0.2.1 ; Enable failover\n)\n", "1:17: warning: a failover tag inside parentheses is none"),
+            ("a TXT ( x ; Enable failover\n)\na CNAME b\n", "3:1: error: CNAME and TXT at `a.example.org.`"),
+            ("a CNAME b\na CNAME B\n", "2:1: warning: the same record again"),
+            ("d DNAME b\nd DNAME B\n", "2:1: warning: the same record again"),
+            ("a MX 1 b\na MX 1 B\n", "2:1: warning: the same record again"),
+            ("a A 192.0.2.1 ; Failover enabled\n", "1:17: warning: this looks like a mistyped failover tag"),
+            ("$ORIGIN \"x.example.org.\"\n", "1:9: error: the origin `x.example.org.` stands in quotes"),
         ] {
             assert_eq!(said(rest), [expected], "{rest:?}");
         }
@@ -382,6 +405,19 @@ mod tests {
         let list = parse(&"a FOO\n".repeat(1_000)).unwrap_err();
         assert_eq!(list.len(), diagnostic::DIAGNOSTICS_MAX + 1);
         assert!(list[diagnostic::DIAGNOSTICS_MAX].message.starts_with("900 more"));
+    }
+
+    #[test]
+    fn a_zone_has_a_bounded_number_of_records() {
+        let read = |text: &str| {
+            let text = format!("{HEAD}{text}").into_bytes();
+            parser::parse_at_most(4, "z", &"example.org".parse().unwrap(), text, &mut source::NoSource)
+        };
+        assert_eq!(read("a TXT x\nb TXT y\n; end\n").diagnostics(), []);
+        let document = read(&"a TXT x\n".repeat(9));
+        assert_eq!(document.entries().len(), 4);
+        let said: Vec<String> = document.diagnostics().iter().map(ToString::to_string).collect();
+        assert_eq!(said, ["z:6:1: error: the zone has more than 4 records; split the zone"]);
     }
 
     #[test]

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use domain::base::iana::{Class, Rtype};
 
 use super::diagnostic::{Diagnostics, Severity};
-use super::document::{self, DOCUMENT_MAX, Document, Entry, Provenance, Run, Text, WITHDRAWN};
+use super::document::{self, DOCUMENT_MAX, Document, ENTRIES_MAX, Entry, Provenance, Run, Text, WITHDRAWN};
 use super::lexer::{Lexer, Outline};
+use super::rules::is_within;
 use super::source::Source;
 use super::tag::{self, Comment};
-use crate::dns::name::Name;
-use crate::dns::rdata::{CLASS, Field, TTL_MAX_S, is_meta, quoted, seconds_from_text};
+use crate::dns::name::{Name, wire_from_text};
+use crate::dns::rdata::{CLASS, Field, TTL_MAX_S, from_text, is_meta, quoted, seconds_from_text};
 
 /// The TTL of a record that neither states nor inherits one, in seconds: nsd's default.
 pub const TTL_DEFAULT_S: u32 = 3_600;
@@ -21,12 +22,24 @@ pub const TTL_DEFAULT_S: u32 = 3_600;
 const OWNER_TEXT_MAX: usize = 4 * 255;
 
 /// Reads a zone's file and all that it includes.
-pub(super) fn parse(file: &str, origin: &Name, mut bytes: Vec<u8>, source: &mut dyn Source) -> Document {
+pub(super) fn parse(file: &str, origin: &Name, bytes: Vec<u8>, source: &mut dyn Source) -> Document {
+    parse_at_most(ENTRIES_MAX, file, origin, bytes, source)
+}
+
+/// The same with another limit on records.
+pub(super) fn parse_at_most(
+    entries_max: usize,
+    file: &str,
+    origin: &Name,
+    mut bytes: Vec<u8>,
+    source: &mut dyn Source,
+) -> Document {
     bytes.shrink_to_fit();
     // A record takes a line, and hardly ever less than eight octets.
     let lines = bytes.iter().filter(|&&octet| octet == b'\n').count();
     let mut reading = Reading {
-        entries: Vec::with_capacity(lines.min(bytes.len() / 8) + 1),
+        entries: Vec::with_capacity(lines.min(bytes.len() / 8).min(entries_max) + 1),
+        entries_max,
         origins: vec![origin.clone()],
         runs: Vec::new(),
         diagnostics: Diagnostics::default(),
@@ -34,6 +47,7 @@ pub(super) fn parse(file: &str, origin: &Name, mut bytes: Vec<u8>, source: &mut 
         ttl_from: None,
         octets: bytes.len(),
         generated: 0,
+        repeated: 0,
         by_file: HashMap::new(),
         open: Vec::new(),
         texts: vec![Text { file: file.to_owned(), bytes: Arc::new(bytes), from: Provenance::Zone }],
@@ -59,6 +73,7 @@ pub(super) struct Reading<'s> {
     pub texts: Vec<Text>,
     pub origins: Vec<Name>,
     pub entries: Vec<Entry>,
+    pub entries_max: usize,
     pub runs: Vec<Run>,
     pub diagnostics: Diagnostics,
     /// What the next record inherits.
@@ -69,6 +84,8 @@ pub(super) struct Reading<'s> {
     pub octets: usize,
     /// Records that `$GENERATE` has made.
     pub generated: usize,
+    /// Octets of text that was made, or included again.
+    pub repeated: usize,
     /// The first text of each included file.
     pub by_file: HashMap<String, usize>,
     /// The numbers of the texts that are being read, outermost first.
@@ -132,12 +149,17 @@ impl<'a> Parser<'a, '_> {
             match fields.first() {
                 _ if outline.fault.is_some() => self.fault(&outline),
                 None => self.comment_line(&outline),
+                Some(_) if self.reading.entries.len() >= self.reading.entries_max => {
+                    let message = format!("the zone has more than {} records", self.reading.entries_max);
+                    return self.error(outline.start..outline.end, message, "split the zone");
+                }
                 Some(first) if !outline.indented && !first.quoted && first.text.starts_with(b"$") && !generated => {
                     self.directive(&outline, &fields);
                 }
                 Some(_) => {
                     if let Some(entry) = self.record(&outline, &fields, true) {
                         self.reading.entries.push(entry);
+                        self.look_for_hidden_tag(&entry, lexer.grouped());
                     }
                 }
             }
@@ -159,15 +181,53 @@ impl<'a> Parser<'a, '_> {
         let entry = withdrawn
             .filter(|outline| outline.fault.is_none() && !fields.is_empty())
             .and_then(|outline| self.record(&outline, &fields, false))
-            .filter(Entry::is_tagged);
-        self.reading.diagnostics = diagnostics;
-        match entry {
-            Some(entry) => self.reading.entries.push(entry),
-            None => self.warning(
-                line,
-                "withdrawn line that holds no failover record",
-                "it stays a comment; remove the line, or the marker before it",
-            ),
+            .filter(Entry::is_tagged)
+            .filter(|entry| self.can_come_back(entry));
+        let inside = std::mem::replace(&mut self.reading.diagnostics, diagnostics);
+        let wrong = inside.as_slice().iter().find(|found| found.is_error());
+        match (entry, wrong) {
+            (Some(entry), None) => self.reading.entries.push(entry),
+            (_, wrong) => {
+                let why = wrong.map_or_else(String::new, |found| format!(": {}", found.message));
+                let message = format!("withdrawn line that holds no failover record{why}");
+                self.warning(line, message, "it stays a comment; mend it, or remove the line");
+            }
+        }
+    }
+
+    /// Whether a withdrawn record would be one of the zone without its marker; what speaks against that
+    /// is noted.
+    fn can_come_back(&mut self, entry: &Entry) -> bool {
+        let origins = &self.reading.origins;
+        let mut owner = Vec::new();
+        let text = if entry.owner_len == 0 { b"@" } else { &self.bytes[entry.owner_span()] };
+        let named = wire_from_text(text, Some(&origins[entry.owner_origin as usize]), &mut owner);
+        let wrong = match named {
+            Err(error) => Some(format!("its owner is no domain name: {error}")),
+            Ok(()) if !is_within(&owner, &origins[0]) => Some(format!("it lies outside the zone {}", origins[0])),
+            Ok(()) => {
+                let mut fields = Vec::new();
+                Lexer::fields_within(self.bytes, entry.rdata as usize..entry.end as usize, &mut fields);
+                let read = from_text(entry.rtype(), &fields, &origins[entry.origin as usize], &mut Vec::new());
+                read.err().map(|error| error.to_string())
+            }
+        };
+        let is_fine = wrong.is_none();
+        if let Some(message) = wrong {
+            self.error(entry.span(), message, "");
+        }
+        is_fine
+    }
+
+    /// A tag inside parentheses is none, though it may be meant as one.
+    fn look_for_hidden_tag(&mut self, entry: &Entry, comments: &[Range<usize>]) {
+        if comments.is_empty() || entry.is_tagged() || !matches!(entry.rtype(), Rtype::A | Rtype::AAAA) {
+            return;
+        }
+        let is_tag = |comment: &&Range<usize>| !matches!(tag::read(&self.bytes[(*comment).clone()]), Comment::Plain);
+        if let Some(comment) = comments.iter().find(is_tag) {
+            let message = "a failover tag inside parentheses is none";
+            self.warning(comment.clone(), message, "write it behind the closing parenthesis");
         }
     }
 

@@ -12,7 +12,7 @@ use super::diagnostic::{Diagnostics, Severity};
 use super::document::{Document, Line};
 use super::may_join_cname;
 use crate::dns::name::{Name, wire_len};
-use crate::dns::rdata::{Field, quoted};
+use crate::dns::rdata::{Field, canonical, example, quoted};
 
 /// The SOA that was found at the apex.
 pub(super) struct Soa {
@@ -42,7 +42,7 @@ pub(super) fn apply(document: &Document, diagnostics: &mut Diagnostics) -> Optio
 pub(super) struct NameHasher(foldhash::fast::RandomState);
 
 impl NameHasher {
-    /// `octets`: a name in lower case, or RDATA.
+    /// `octets`: a name in lower case, or RDATA with its names in lower case.
     pub(super) fn hash(&self, octets: &[u8]) -> u64 {
         let mut state = self.0.build_hasher();
         state.write(octets);
@@ -88,7 +88,7 @@ impl<'a> Rules<'a> {
             keys.push(Key {
                 owner: hasher.hash(&owner),
                 rtype,
-                rdata: hasher.hash(&rdata) as u32,
+                rdata: hasher.hash(&canonical(line.entry.rtype(), &rdata)) as u32,
                 entry: index as u32,
             });
         }
@@ -127,7 +127,8 @@ impl<'a> Rules<'a> {
         };
         let message = format!("bad {} record: {error}", line.entry.rtype());
         let place = (line.text, span);
-        self.diagnostics.push(Severity::Error, || document.diagnostic(Severity::Error, place, message, ""));
+        let hint = example(line.entry.rtype()).map_or_else(String::new, |example| format!("write it as `{example}`"));
+        self.diagnostics.push(Severity::Error, || document.diagnostic(Severity::Error, place, message, hint));
         false
     }
 
@@ -252,8 +253,8 @@ impl<'a> Rules<'a> {
     }
 
     fn same_record(&self, a: &Key, b: &Key) -> bool {
-        let rdata = |key: &Key| self.line(key).record().map(|record| record.rdata);
-        self.same_owner(a, b) && rdata(a) == rdata(b)
+        let records = self.line(a).record().zip(self.line(b).record());
+        records.is_some_and(|(a, b)| a.owner == b.owner && canonical(a.rtype, &a.rdata) == canonical(b.rtype, &b.rdata))
     }
 
     fn owner_text(&self, line: Line<'_>) -> String {

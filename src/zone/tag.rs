@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::diagnostic::Severity;
+use crate::dns::rdata::quoted;
 
 /// Which role a failover record follows.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, serde::Deserialize, serde::Serialize)]
@@ -119,68 +120,105 @@ fn words(comment: &[u8], from: usize) -> impl Iterator<Item = (usize, &[u8])> {
 /// The `key=value` words behind the tag.
 fn settings(comment: &[u8], from: usize) -> TagText<'_> {
     let mut tag = TagText::default();
-    for (start, word) in words(comment, from).take(WORDS_MAX) {
-        let Some(equals) = word.iter().position(|&octet| octet == b'=') else { continue };
+    let mut words = words(comment, from).take(WORDS_MAX).peekable();
+    while let Some((start, word)) = words.next() {
         let span = start..start + word.len();
-        let problem = |severity, message: String, hint: &str| Problem {
-            severity,
-            span: span.clone(),
-            message,
-            hint: hint.to_owned(),
-        };
-        let key = String::from_utf8_lossy(&word[..equals]).to_ascii_lowercase();
-        let value = std::str::from_utf8(&word[equals + 1..]).unwrap_or_default();
-        match key.as_str() {
-            "pool" | "role" if value.is_empty() => {
-                let message = format!("`{key}=` of the failover tag has no value");
-                tag.problems.push(problem(Severity::Error, message, "write it without blanks around the `=`"));
+        match word.iter().position(|&octet| octet == b'=') {
+            Some(equals) => tag.set(span, &word[..equals], &word[equals + 1..]),
+            // `role = standby` is three words.
+            None if is_key(word) && words.peek().is_some_and(|(_, next)| next.starts_with(b"=")) => {
+                words.next();
+                tag.set(span, word, b"");
             }
-            "pool" if tag.pool.is_some() => {
-                tag.problems.push(problem(Severity::Error, "second `pool=` in one failover tag".into(), "remove one"));
-            }
-            "role" if tag.role.is_some() => {
-                tag.problems.push(problem(Severity::Error, "second `role=` in one failover tag".into(), "remove one"));
-            }
-            "pool" => tag.pool = Some(value),
-            "role" => match value.to_ascii_lowercase().as_str() {
-                "primary" => tag.role = Some(Role::Primary),
-                "standby" => tag.role = Some(Role::Standby),
-                _ => {
-                    let message = format!("unknown role `{value}` in the failover tag");
-                    tag.problems.push(problem(Severity::Error, message, "use role=primary or role=standby"));
-                }
-            },
-            _ => {
-                let meant = ["pool", "role"].into_iter().find(|known| distance(key.as_bytes(), known.as_bytes()) <= 2);
-                let message = format!("unknown key `{key}` in the failover tag");
-                tag.problems.push(match meant {
-                    Some(meant) => problem(Severity::Error, message, &format!("did you mean `{meant}=`?")),
-                    None => problem(Severity::Warning, message, "it is ignored: the keys are pool= and role="),
-                });
-            }
+            None => tag.look_at_plain_word(span, word),
         }
     }
     tag
 }
 
+fn is_key(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"pool") || word.eq_ignore_ascii_case(b"role")
+}
+
+impl<'a> TagText<'a> {
+    fn problem(&mut self, severity: Severity, span: Range<usize>, message: String, hint: &str) {
+        self.problems.push(Problem { severity, span, message, hint: hint.to_owned() });
+    }
+
+    /// A word with `=` in it.
+    fn set(&mut self, span: Range<usize>, key: &[u8], value: &'a [u8]) {
+        let shown = quoted(value);
+        match key.to_ascii_lowercase().as_slice() {
+            [] => {}
+            b"pool" | b"role" if value.is_empty() => {
+                let message = format!("`{}=` of the failover tag has no value", quoted(&key.to_ascii_lowercase()));
+                self.problem(Severity::Error, span, message, "write it without blanks around the `=`");
+            }
+            b"pool" if self.pool.is_some() => {
+                self.problem(Severity::Error, span, "second `pool=` in one failover tag".into(), "remove one");
+            }
+            b"role" if self.role.is_some() => {
+                self.problem(Severity::Error, span, "second `role=` in one failover tag".into(), "remove one");
+            }
+            b"pool" => match std::str::from_utf8(value) {
+                Ok(pool) => self.pool = Some(pool),
+                Err(_) => {
+                    let message = format!("the pool `{shown}` of the failover tag is not UTF-8 text");
+                    self.problem(Severity::Error, span, message, "write the name as in the configuration");
+                }
+            },
+            b"role" => match value.to_ascii_lowercase().as_slice() {
+                b"primary" => self.role = Some(Role::Primary),
+                b"standby" => self.role = Some(Role::Standby),
+                _ => {
+                    let message = format!("unknown role `{shown}` in the failover tag");
+                    self.problem(Severity::Error, span, message, "use role=primary or role=standby");
+                }
+            },
+            other => {
+                let meant = ["pool", "role"].into_iter().find(|known| distance(other, known.as_bytes()) <= 2);
+                let message = format!("unknown key `{}` in the failover tag", quoted(other));
+                match meant {
+                    Some(meant) => self.problem(Severity::Error, span, message, &format!("did you mean `{meant}=`?")),
+                    None => {
+                        self.problem(Severity::Warning, span, message, "it is ignored: the keys are pool= and role=");
+                    }
+                }
+            }
+        }
+    }
+
+    /// A word without `=` that may be meant as a setting: `standby`, `role:standby`. Said
+    /// where nothing else was.
+    fn look_at_plain_word(&mut self, span: Range<usize>, word: &[u8]) {
+        let bare = word.split(|&octet| octet == b':').next().unwrap_or_default();
+        let is_value = bare.eq_ignore_ascii_case(b"standby") || bare.eq_ignore_ascii_case(b"primary");
+        if (is_key(bare) || is_value) && self.problems.is_empty() {
+            let message = format!("`{}` is no setting of the failover tag, only a comment", quoted(word));
+            self.problem(Severity::Warning, span, message, "write role=standby, role=primary or pool=NAME");
+        }
+    }
+}
+
 /// Words that are within two slips of `enable failover`, however they are divided: "Enabel
-/// failover", "enable fail-over", "EnableFailover".
+/// failover", "enable fail-over", "EnableFailover", "failover enabled".
 fn near_miss(comment: &[u8]) -> Option<Range<usize>> {
-    const MEANT: &[u8] = b"enablefailover";
+    const MEANT: [&[u8]; 2] = [b"enablefailover", b"failoverenable"];
+    const LENGTH: usize = MEANT[0].len();
     const SLIPS: usize = 2;
     let list: Vec<(usize, &[u8])> = words(comment, 0).take(WORDS_MAX).collect();
     let mut best: Option<(usize, Range<usize>)> = None;
     for first in 0..list.len() {
-        let mut joined = Vec::with_capacity(MEANT.len() + SLIPS);
+        let mut joined = Vec::with_capacity(LENGTH + SLIPS);
         for &(start, word) in list[first..].iter().take(3) {
             joined.extend(word.iter().filter(|octet| octet.is_ascii_alphabetic()).map(u8::to_ascii_lowercase));
-            if joined.len() > MEANT.len() + SLIPS {
+            if joined.len() > LENGTH + SLIPS {
                 break;
             }
-            if joined.len() + SLIPS < MEANT.len() {
+            if joined.len() + SLIPS < LENGTH {
                 continue;
             }
-            let slips = distance(&joined, MEANT);
+            let slips = MEANT.map(|meant| distance(&joined, meant)).into_iter().min().unwrap_or(LENGTH);
             if slips <= SLIPS && best.as_ref().is_none_or(|(least, _)| slips < *least) {
                 best = Some((slips, list[first].0..start + word.len()));
             }
@@ -265,6 +303,8 @@ mod tests {
             "; Enabled failover",
             "; x, Enalbe failovre pool=a",
             "; Enable: failover",
+            "; Failover enabled",
+            "; failover: enable",
         ] {
             assert!(matches!(read(comment.as_bytes()), Comment::NearMiss(_)), "{comment}");
         }
@@ -279,11 +319,38 @@ mod tests {
             ("; Enable failover role=master", Severity::Error, "unknown role `master`"),
             ("; Enable failover pool= eu", Severity::Error, "no value"),
             ("; Enable failover pool=a pool=b", Severity::Error, "second `pool=`"),
+            ("; Enable failover role = standby", Severity::Error, "`role=` of the failover tag has no value"),
+            ("; Enable failover pool =eu", Severity::Error, "`pool=` of the failover tag has no value"),
+            ("; Enable failover role:standby pool:eu", Severity::Warning, "`role:standby` is no setting"),
+            ("; Enable failover standby", Severity::Warning, "`standby` is no setting"),
+            ("; Enable failover, Primary: web", Severity::Warning, "`Primary:` is no setting"),
         ] {
             let problems = tag(comment).unwrap().problems;
             assert_eq!(problems.len(), 1, "{comment}");
             assert_eq!(problems[0].severity, severity, "{comment}");
             assert!(problems[0].message.contains(part), "{comment}: {}", problems[0].message);
+        }
+    }
+
+    #[test]
+    fn values_that_are_no_text_or_very_long() {
+        let problems = |comment: &[u8]| match read(comment) {
+            Comment::Tag(tag) => tag.problems,
+            other => panic!("{other:?}"),
+        };
+        let start = b"; Enable failover ";
+        let umlaut = problems(&[start, "role=\u{e9}".as_bytes()].concat());
+        assert!(umlaut[0].message.contains(r"unknown role `\xc3\xa9`"), "{umlaut:?}");
+        assert_eq!(problems(&[start, &b"= x"[..]].concat()), []);
+        assert!(
+            problems(&[start, &b"pool=\xff"[..]].concat())[0]
+                .message
+                .contains(r"`\xff` of the failover tag is not UTF-8")
+        );
+        let long = "x".repeat(2 << 20);
+        for setting in ["role=LONG", "LONG=1"] {
+            let found = problems(&[start, setting.replace("LONG", &long).as_bytes()].concat());
+            assert!(found.len() == 1 && found[0].message.len() < 200, "{}", found[0].message.len());
         }
     }
 

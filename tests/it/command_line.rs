@@ -6,6 +6,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::Output;
 
+use super::support::browser::Browser;
 use super::support::daemon::{Daemon, program, wait_for};
 use super::support::host::Host;
 use super::support::nsd::free_address;
@@ -221,6 +222,47 @@ fn check_zone_exits_0_or_1_and_prints_byte_for_byte() {
 }
 
 #[test]
+fn an_origin_from_the_file_s_name_is_told() {
+    let files = Files::new(&format!("zone-files = \"one.zone\"\n{CONFIG}"), ZONE);
+    let one = files.path().join("one.zone");
+    fs::write(&one, "$TTL 5\na.example. NS ns\n").unwrap();
+    let output = files.run(&["check"]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("one.zone:2:1: error: `a.example.` lies outside the zone one.; "), "{said}");
+    assert!(said.contains("(the origin one. is from the file's name; another one is told by $ORIGIN)"), "{said}");
+}
+
+/// A link is told, and included files are looked for where `check` does.
+#[test]
+fn check_zone_finds_what_check_finds() {
+    let config = format!("{CONFIG}[nsd]\nzonesdir = \"elsewhere\"\n").replace("example.org.zone", "zones/z");
+    let files = Files::new(&config, ZONE);
+    for folder in ["zones", "elsewhere"] {
+        fs::create_dir(files.path().join(folder)).unwrap();
+    }
+    fs::write(files.path().join("real"), format!("{ZONE}$INCLUDE inc\n")).unwrap();
+    std::os::unix::fs::symlink("../real", files.path().join("zones/z")).unwrap();
+    fs::write(files.path().join("elsewhere/inc"), "inc TXT x\n").unwrap();
+    for arguments in [
+        &["check-zone", "example.org", "zones/z"][..],
+        &["check-zone", "example.org", "real", "--include-dir", "elsewhere"],
+        &["check"],
+    ] {
+        let output = files.run(arguments);
+        let said = format!("{}{}", stdout(&output), stderr(&output));
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {said}");
+        assert_eq!(said.contains("zones/z` is a link to "), arguments[arguments.len() - 1] != "elsewhere", "{said}");
+    }
+    fs::copy(files.path().join("real"), files.path().join("copy")).unwrap();
+    let output = files.run(&["check-zone", "example.org", "copy"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("cannot include `inc`") && stderr(&output).contains("--include-dir"));
+    let listed = files.run(&["check-zone", "example.org", "zones/z", "--json"]);
+    assert!(stdout(&listed).contains("zones/z: warning: `zones/z` is a link to "), "{}", stdout(&listed));
+}
+
+#[test]
 fn render_writes_the_file_as_it_would_be() {
     let files = Files::new(CONFIG, ZONE);
     let output = files.run(&["render", "--zone", "example.org", "--primary", "blowfish", "--serial", "7"]);
@@ -285,7 +327,8 @@ fn the_demo_moves_and_comes_back() {
     let (dns, http) = (free_address().to_string(), free_address().to_string());
     let mut command = program(Path::new("/nonexistent"));
     let log = tempfile::NamedTempFile::new().unwrap();
-    command.args(["demo", "--dns", &dns, "--http", &http]).stdout(log.reopen().unwrap()).stderr(log.reopen().unwrap());
+    let appended = || fs::OpenOptions::new().append(true).open(log.path()).unwrap();
+    command.args(["demo", "--dns", &dns, "--http", &http]).stdout(appended()).stderr(appended());
     let demo = Running(command.spawn().unwrap());
     let server = dns.parse().unwrap();
     let address = |name: &str| super::support::daemon::address(server, name, "A");
@@ -301,14 +344,29 @@ fn the_demo_moves_and_comes_back() {
     assert_eq!((code, said.as_str()), (Some(0), "fishfinger refuses connections now; watch the answers move\n"));
     wait_for("the failover", || (address("www.demo.example")? == "127.0.0.12").then_some(()));
     assert_eq!(address("standby.demo.example").as_deref(), Some("127.0.0.11"), "in one step");
-    assert!(text().contains("web ipv4"), "each transition is shown: {}", text());
     assert_eq!(
         verb("break", "squid"),
         (Some(1), "there is no node `squid`; there are fishfinger and blowfish\n".to_owned())
     );
 
+    let folder = std::env::temp_dir().join(format!("nsd-failover-demo-{}", dns.replace(':', "-")));
+    let status = program(&folder.join("nsd-failover.toml")).arg("status").output().unwrap();
+    picture(&http);
     assert_eq!(verb("mend", "fishfinger").0, Some(0));
     wait_for("the way back", || (address("www.demo.example")? == "127.0.0.11").then_some(()));
+    // What the README shows is what it prints.
+    let own = |text: &str| {
+        let text = text.replace(&format!(" --dns {dns}"), "").replace(&folder.display().to_string(), "FOLDER");
+        text.replace(&format!("-p {}", server_port(&dns)), "-p 5353").replace(&http, "127.0.0.1:8053")
+    };
+    let readme = include_str!("../../README.md").replace("/tmp/nsd-failover-demo-127.0.0.1-5353", "FOLDER");
+    let block = |start: &str| readme.split(start).nth(1).unwrap().split("```").next().unwrap();
+    let told = wait_for("both moves", || Some(text()).filter(|text| text.contains("[preempt, generation 3]")));
+    assert_eq!(own(&told), block("$ cargo run --release -- demo\n"));
+    assert_eq!(
+        timeless(&own(&stdout(&status))),
+        timeless(block("$ nsd-failover status --config FOLDER/nsd-failover.toml\n"))
+    );
 
     // A second one on the same ports is told so, and leaves the first alone.
     let second = program(Path::new("/nonexistent")).args(["demo", "--dns", &dns, "--http", &http]).output().unwrap();
@@ -317,6 +375,27 @@ fn the_demo_moves_and_comes_back() {
     assert_eq!(address("www.demo.example").as_deref(), Some("127.0.0.11"));
     drop(demo);
     assert_eq!(verb("mend", "fishfinger").0, Some(3), "nobody is there any more");
+}
+
+/// docs/status-page.png is this, copied from the target folder (`tmp/page`).
+fn picture(http: &str) {
+    let browser = Browser::open(1280, 800);
+    browser.go(&format!("http://{http}/"));
+    wait_for("the failover on the page", || browser.text("#pools").contains("[failover]").then_some(()));
+    browser.screenshot(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("page/demo.png"));
+}
+
+fn server_port(address: &str) -> &str {
+    address.rsplit_once(':').unwrap().1
+}
+
+/// Without what is another at each run.
+fn timeless(text: &str) -> String {
+    let words =
+        [(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "TIME"), (r"\b\d+ (ms|s)\b", "SPAN"), (r"serial \d+", "SERIAL")];
+    words.iter().fold(text.to_owned(), |text, (pattern, word)| {
+        regex::Regex::new(pattern).unwrap().replace_all(&text, *word).into_owned()
+    })
 }
 
 /// What stands on the wrong addresses is not harmed, and a busy host port is another's.

@@ -369,7 +369,7 @@ fn checks_that_do_not_fit_their_nodes() {
         ("10", "http = \"http://{node}/\"", "the host is an address that is not the node's"),
         ("10", "tls = \"{node}:443\"", "`10` is no name of a server"),
         ("10.0", "smtp = \"{ip}:25\"\nstarttls = true", "`10.0` is no name of a server"),
-        ("a..b", "dns = \"{ip}:53\"\nquery = \"{node} A\"", "`a..b` is no domain name: an empty label"),
+        ("a..b", "dns = \"{ip}:53\"\nquery = \"{node} A\"", "`a..b` is no domain name: empty label"),
     ] {
         assert_eq!(named(name, check), [format!("check `web` cannot be aimed at node `{name}`: {wrong}; {hint}")]);
     }

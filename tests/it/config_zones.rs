@@ -73,6 +73,16 @@ fn what_cannot_be_told_apart_or_found() {
         ("zone-files = \"none/*\"\n", vec![], "c.toml:1:14: error: no file matches"),
         ("zone-files = \"z/*\"\n", vec![("z/a..b", "")], "z/a..b: no $ORIGIN, SOA or file name tells its origin"),
         ("zone-files = \"[\"\n", vec![], "c.toml:1:14: error: bad pattern"),
+        (
+            "zone-files = \"/dev/nul*\"\n",
+            vec![],
+            "/dev/null: it is not a regular file; mend it or its permissions, or write a pattern without it",
+        ),
+        (
+            "nsd-conf = \"n.conf\"\n",
+            vec![("n.conf", "zone:\n name: a\n zonefile: x\nzone:\n name: A.\n zonefile: y\n")],
+            "are both zone A. (the first from nsd.conf, the second from nsd.conf); remove one of the two zone: clauses",
+        ),
         ("nsd-conf = \"no.conf\"\n", vec![], "no.conf: error: cannot read the nsd.conf"),
         ("zone-defaults = { file = \"x\" }\n", vec![], "a default cannot name one file"),
         ("zone-defaults = { pool = \"x\" }\nzone-files = \"z/*\"\n", vec![("z/a", SOA)], "pool `x` is not configured"),

@@ -16,11 +16,11 @@ use nsd_failover::control::client::{self, Client};
 use nsd_failover::control::listen::{self, CONNECTIONS_MAX, ControlSocket, SocketError};
 use nsd_failover::control::log::{Entry, Log};
 use nsd_failover::control::metrics::{Family as MetricFamily, Value};
-use nsd_failover::control::{Exit, text};
+use nsd_failover::control::{Exit, report, text};
 use nsd_failover::director::effect::Transition;
 use nsd_failover::director::event::{Action, ExportReport, ExportResult, Order};
 use nsd_failover::director::status::{
-    CertDays, CheckStatus, NodeStatus, OverrideStatus, PoolFamilyStatus, PoolStatus, Status, ZoneStatus,
+    CertDays, CheckStatus, NodeStatus, OverrideStatus, PoolFamilyStatus, PoolStatus, ServerStatus, Status, ZoneStatus,
 };
 use nsd_failover::health::family::Family;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -177,6 +177,7 @@ fn a_status(evil: &str) -> Status {
             pools: vec!["web".into()],
             serial: 43,
             serial_at_nsd: Some(42),
+            servers: Vec::new(),
             export: true,
             export_held: false,
             next_refused: None,
@@ -423,11 +424,15 @@ async fn connections_are_bounded() {
 
 #[test]
 fn the_status_as_text() {
-    let shown = text::status(&a_status(""), NOW);
+    let shown = report::status(&a_status(""), NOW);
     let expected = "\
 nsd-failover 0.1.0, generation 7, up 1 h 0 min
+! 3 warnings: 1 pool, 2 nodes, 1 zone
+! warning   blowfish: down: web over ipv4: L4CON refused
+! warning   foo.zone.: export failed: no
+! warning   web: held on fishfinger by order, until somebody takes it back: works
 
-pool web
+! pool web
   primary        fishfinger
   standby        blowfish
   changed        since 2023-11-14 22:12:20 UTC (1 min 0 s ago)
@@ -435,13 +440,13 @@ pool web
 ! held on        fishfinger until released: works
   next rotation  2023-11-15 22:13:20 UTC (in 1 d 0 h)
 
-  node fishfinger  web ipv4  up      L4CON  refused (12 ms, 2 s ago) 2/3 to down
-! node blowfish    web ipv4  down    L4CON  refused (12 ms, 2 s ago)
+! node blowfish    web ipv4  down    L4CON  refused (12 ms, 2 s ago) certificate ends in 1157 days
+  node fishfinger  web ipv4  up      L4CON  refused (12 ms, 2 s ago) 2/3 to down, certificate ends in 1157 days
 
 ! zone foo.zone.  serial 43 here, 42 at nsd; export rolled-back 0 s ago: no
 ";
     assert_eq!(shown, expected);
-    let evil = text::status(&a_status(EVIL), NOW);
+    let evil = report::status(&a_status(EVIL), NOW);
     assert!(!evil.contains('\u{1b}'));
     let line = text::log_line(&Entry::Transition(Transition { reason: "down".into(), ..a_transition() }));
     let expected = "2023-11-14 22:13:20 UTC  web ipv4+ipv6: blowfish -> nobody: down [primary-down, generation 7]";
@@ -452,6 +457,54 @@ pool web
 fn families_that_disagree_are_shown_apart() {
     let mut status = a_status("");
     status.pools[0].families[1].primary = None;
-    let shown = text::status(&status, NOW);
+    let shown = report::status(&status, NOW);
     assert!(shown.contains("  primary ipv4   fishfinger\n") && shown.contains("  primary ipv6   nobody\n"), "{shown}");
+}
+
+/// What is wrong stands at the top, and is marked where it stands.
+#[test]
+fn what_is_wrong_comes_first_and_is_marked() {
+    let mut status = a_status("");
+    status.ready = false;
+    status.nodes[0].checks[0].cert_expiry_unix_s = Some(NOW / 1_000 + 2 * 86_400 + 60);
+    status.zones[0].serial_at_nsd = Some(43);
+    status.zones[0].servers = [("192.0.2.1:53", Some(43)), ("192.0.2.2:53", None)]
+        .map(|(server, serial)| ServerStatus { server: server.into(), serial })
+        .to_vec();
+    let well = PoolStatus { name: "a".into(), rule: "start".into(), reason: "x".into(), ..PoolStatus::default() };
+    let down = PoolStatus { name: "z".into(), rule: "all-down-keep".into(), ..well.clone() };
+    let withdrawn = PoolStatus {
+        families: vec![PoolFamilyStatus { family: Family::Ipv6, primary: None, standby: None }],
+        name: "y".into(),
+        ..well.clone()
+    };
+    status.pools.splice(0..0, [well, down, withdrawn]);
+    let shown = report::status(&status, NOW);
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines[1], "! 2 critical, 5 warnings: 4 pools, 2 nodes, 1 zone");
+    assert_eq!(lines[2], "! critical  z: x");
+    assert_eq!(lines[3], "! critical  fishfinger: the certificate that web sees ends in 2 days");
+    assert_eq!(lines[4], "! warning   the first round of probes is not done yet: nothing moves by itself");
+    let pools: Vec<&&str> = lines.iter().filter(|line| line.contains("pool ")).collect();
+    assert_eq!(pools, [&"! pool z", &"! pool web", &"! pool y", &"pool a"]);
+    assert!(
+        lines.iter().any(|line| line.starts_with("! node fishfinger") && line.ends_with("ends in 2 days")),
+        "{shown}"
+    );
+    let zones: Vec<&&str> = lines.iter().skip_while(|line| !line.starts_with("! zone")).collect();
+    assert_eq!(*zones[0], "! zone foo.zone.  serial 43 here; export rolled-back 0 s ago: no");
+    assert_eq!(*zones[1], "                  serial 43 at nsd 192.0.2.1:53");
+    assert_eq!(*zones[2], "!                 not seen at nsd 192.0.2.2:53");
+
+    status = Status { ready: true, unix_ms: NOW, ..Status::default() };
+    assert_eq!(report::status(&status, NOW).lines().nth(1), Some("All is well: 0 pools, 0 nodes, 0 zones"));
+    status.nodes = (0..20)
+        .map(|number| NodeStatus {
+            name: format!("n{number}"),
+            drain: Some(OverrideStatus::default()),
+            ..NodeStatus::default()
+        })
+        .collect();
+    let shown = report::status(&status, NOW);
+    assert!(shown.contains("\n! and 5 more: see what is marked below\n"), "{shown}");
 }

@@ -99,7 +99,7 @@ async fn with_nsd_hung_what_is_in_memory_is_answered_first() {
     wait_for("an answer", || address(front, "www.z0.example", "A"));
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
     wait_for("the end of the deadlines", || {
-        (daemon.log().matches("after a crash: the new file is in place, but nsd: ").count() == ZONES).then_some(())
+        (daemon.log().matches("after a crash: the new file is in place, but nsd: ").count() >= ZONES).then_some(())
     });
     nsd.resume();
     let exported = daemon.verb(&["export", "--all"]);

@@ -71,3 +71,38 @@ fn links_lead_somewhere() {
         assert!(linked.contains(&fs::canonicalize(document).unwrap()), "{} is not in the README", document.display());
     }
 }
+
+/// Who installs as the README says has the program where the unit and the script look for it, and the
+/// user that they run it as.
+#[test]
+fn the_readme_s_installation_fits_the_units() {
+    let readme = read("README.md");
+    let folders: BTreeSet<&str> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("install -m 755 target/release/nsd-failover "))
+        .map(|folder| folder.trim_end_matches('/'))
+        .collect();
+    assert_eq!(folders.len(), 1, "one folder for every system: {folders:?}");
+    let folder = folders.first().unwrap();
+    // systemd.service(5): where it looks for a command without a path; the package's /usr/bin is one, too.
+    assert!(["/usr/local/sbin", "/usr/local/bin"].contains(folder), "{folder}");
+    let unit = read("conf/nsd-failover.service");
+    let commands: Vec<&str> = unit
+        .lines()
+        .filter(|line| line.starts_with("Exec"))
+        .filter_map(|line| line.split_once('='))
+        .map(|(_, command)| command)
+        .collect();
+    assert_eq!(commands, ["nsd-failover check", "nsd-failover run", "nsd-failover reload"]);
+    assert!(read("conf/nsd_failover.rc").contains(&format!("daemon=\"{folder}/nsd-failover\"")), "{folder}");
+    let user = unit.lines().find_map(|line| line.strip_prefix("User=")).unwrap();
+    let made = read("conf/nsd-failover.sysusers");
+    assert!(made.contains(&format!("\nu {user} ")) && made.contains(&format!("\nm {user} nsd\n")), "{made}");
+    assert!(readme.contains(&format!("chown {user}:nsd ")), "{user}");
+    let script = read("conf/nsd_failover.rc");
+    let line = script.lines().find_map(|line| line.strip_prefix("# useradd ")).unwrap();
+    assert!(readme.contains(&format!("useradd {line}\n")), "{line}");
+    for script in ["acme-client", "certbot", "dehydrated", "lego"] {
+        assert!(read(&format!("conf/certificates/{script}.sh")).contains(&format!(":{folder}:")), "{script} from cron");
+    }
+}

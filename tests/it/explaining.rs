@@ -121,6 +121,47 @@ fn why_and_what_if() {
     says(&run(folder.path(), &["replay", "--log", "/no/such/file"]), 2, &["name the daemon's probes.jsonl"]);
 }
 
+/// What happened just now, while the daemon goes on: with the same configuration it is what it was, the
+/// orders too, and without any other file.
+#[test]
+fn a_replay_of_a_running_daemon_with_orders() {
+    let (_first, mut second) = hosts();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("example.org.zone"), ZONE).unwrap();
+    let daemon = Daemon::start(folder.path(), &config(second.port(), 3));
+    wait_for("first round", || (daemon.status()["ready"] == true).then_some(()));
+    let primary = || daemon.status()["pools"][0]["families"][0]["primary"].clone();
+    says(&daemon.verb(&["switch", "web", "blowfish", "--reason", "a try"]), 0, &["served"]);
+    says(&daemon.verb(&["release", "web"]), 0, &[]);
+    second.stop();
+    wait_for("failover", || (primary() == "fishfinger").then_some(()));
+    fs::remove_file(folder.path().join("state/log.jsonl")).unwrap();
+    let record = folder.path().join("state/probes.jsonl");
+    // The record is written beside the loop.
+    let is_there = || fs::read_to_string(&record).ok().filter(|text| text.contains("\"rule\":\"failover\""));
+    wait_for("record of it", is_there);
+    let told = says(&run(folder.path(), &["replay", "--log", record.to_str().unwrap()]), 0, &[]);
+    let moves: Vec<&str> = told.lines().filter(|line| line.contains(" -> ")).collect();
+    assert!(moves.len() == 2 && moves.iter().all(|line| line.starts_with("= ")), "{told}");
+    assert!(moves[0].contains("fishfinger -> blowfish: the operator holds blowfish (a try)"), "{told}");
+    assert!(moves[1].contains("[failover, generation "), "{told}");
+    assert!(!told.contains("\n!"), "{told}");
+    // A record of nobody knows what is told, or refused.
+    let text = fs::read_to_string(&record).unwrap();
+    let without: String =
+        text.lines().filter(|line| !line.starts_with("{\"start\"")).map(|line| format!("{line}\n")).collect();
+    let other = folder.path().join("other.jsonl");
+    fs::write(&other, &without).unwrap();
+    let other = other.to_str().unwrap();
+    says(
+        &run(folder.path(), &["replay", "--log", other]),
+        0,
+        &["\n! it does not say how everything stood at its start"],
+    );
+    fs::write(other, "{\"check\":\"web\",\"node\":\"a\",\"family\":\"ipv4\",\"first_unix_ms\":1,\"last_unix_ms\":2,\"count\":1,\"success\":true,\"word\":\"\",\"detail\":\"\",\"duration_ms\":1}\n").unwrap();
+    says(&run(folder.path(), &["replay", "--log", other]), 2, &["other.jsonl:1: the time 1 ms is not of this century"]);
+}
+
 #[test]
 fn a_probe_step_by_step_and_a_plan() {
     let (first, second) = hosts();

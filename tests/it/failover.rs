@@ -330,7 +330,7 @@ fn a_shadow_is_known_as_one_and_leaves_nothing_behind() {
         (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
     };
     assert_eq!(site.daemon.status()["shadow"], true);
-    assert!(said(&site, &["status"]).1.lines().nth(1).unwrap().contains("in shadow: "));
+    assert!(said(&site, &["status"]).1.lines().nth(2).unwrap().starts_with("! warning   in shadow: "));
     let (code, line) = said(&site, &["status", "--nagios"]);
     assert!(code == Some(1) && line.contains("WARNING - in shadow: "), "{line}");
     assert!(

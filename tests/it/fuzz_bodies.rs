@@ -72,6 +72,19 @@ fn config() {
 }
 
 #[test]
+fn record() {
+    let run = |first: i64, last: i64, success: &str| {
+        format!(
+            "{{\"check\":\"web\",\"node\":\"a\",\"family\":\"ipv4\",\"first_unix_ms\":{first},\"last_unix_ms\":{last},\"count\":3,\"success\":{success},\"word\":\"L7OK\",\"detail\":\"\",\"duration_ms\":7}}\n"
+        )
+    };
+    let order = "{\"unix_ms\":1700000030000,\"order\":{\"action\":{\"switch\":{\"pool\":\"web\",\"node\":\"b\"}},\"for_s\":20}}\n";
+    let start = "{\"start\":{\"version\":1,\"saved_unix_ms\":1700000000000,\"generation\":18446744073709551615}}\n";
+    let text = run(1_700_000_000_000, 1_700_000_020_000, "true") + &run(1_700_000_021_000, 1_700_000_060_000, "false");
+    tried(&[format!("{start}{text}{order}").into_bytes(), text.into_bytes()], fuzz::record);
+}
+
+#[test]
 fn respond() {
     // With EDNS and a cookie; signed, though by nobody; and what is below, beside and outside of it.
     let question = |flags: &[u8], name: &[u8], rtype: u8, behind: &[u8]| {

@@ -2,6 +2,7 @@
 //! afterwards.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nsd_failover::config::{Config, Serve};
@@ -142,4 +143,102 @@ fn what_it_cannot_use_is_one_line() {
         program(Path::new("/nonexistent")).args(["init", "--nsd-conf", "/nonexistent/nsd.conf"]).output().unwrap();
     assert_eq!(missing.status.code(), Some(2));
     assert!(!out.exists(), "nothing was written");
+}
+
+/// What it prints goes into nsd.conf as it is, but for the secret, which stands in one place only.
+#[test]
+fn nsd_may_become_a_secondary() {
+    let nsd = Nsd::start(&[("foo.zone", FOO), ("buetow.org", BUETOW)]);
+    let folder = tempfile::tempdir().unwrap();
+    let (out, key) = (folder.path().join("c.toml"), folder.path().join("sidecar.key"));
+    let flags = ["--placement", "transfer"];
+    let done = init(&nsd, &out, &flags);
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let said = String::from_utf8(done.stdout).unwrap();
+    let secret = fs::read_to_string(&key).unwrap();
+    assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o640);
+    assert!(!said.contains(secret.trim()), "{said}");
+
+    let config = Config::load(&out).unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert!(config.nsd.is_none());
+    assert_eq!(config.zones.len(), 2);
+    for zone in &config.zones {
+        let transfer = zone.transfer.as_ref().unwrap();
+        assert_eq!((zone.serve, zone.export_file.is_none()), (Serve::Zone, true));
+        assert_eq!(transfer.notify[0].address, nsd.address());
+    }
+    let check = program(&out).arg("check").output().unwrap();
+    assert_eq!(check.status.code(), Some(0), "{}", String::from_utf8_lossy(&check.stderr));
+    let (_, lines) = said.split_once("\nserver:\n").expect(&said);
+    let (lines, _) = lines.split_once("\nThen restart nsd").expect(&said);
+    let conf = folder.path().join("nsd.conf");
+    fs::write(&conf, format!("server:\n{}", lines.replace("...", secret.trim()))).unwrap();
+    let mut command = std::process::Command::new("nsd-checkconf");
+    let checked = checked_output(command.args(["-v", "-z", "foo.zone", "-o", "request-xfr"]).arg(&conf));
+    assert!(checked.contains("127.0.0.1@5353 sidecar"), "{checked}");
+
+    // The key that is there stays: nsd may have it already.
+    assert_eq!(init(&nsd, &out, &["--placement", "transfer", "--force"]).status.code(), Some(0));
+    assert_eq!(fs::read_to_string(&key).unwrap(), secret);
+    // What came to nothing leaves nothing.
+    fs::remove_file(&key).unwrap();
+    assert_eq!(
+        init(&nsd, &out, &["--placement", "transfer", "--force", "--http", "gopher://x/"]).status.code(),
+        Some(2)
+    );
+    assert!(!key.exists());
+}
+
+fn checked_output(command: &mut std::process::Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The subzone, what its parent must hold and where, and the address that nsd must leave.
+#[test]
+fn a_subzone_may_be_delegated() {
+    let nsd = Nsd::start(&[("foo.zone", FOO), ("buetow.org", BUETOW)]);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("c.toml");
+    let flags = ["--placement", "delegated", "--subzone", "fo.foo.zone", "--address", "192.0.2.53"];
+    let done = init(&nsd, &out, &[&flags[..], &["--address", "2001:db8::53"]].concat());
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let said = String::from_utf8(done.stdout).unwrap();
+    let place = nsd.zone_path("foo.zone").display().to_string();
+    let records = "  fo.foo.zone. 3600 IN NS ns.fo.foo.zone.\n  ns.fo.foo.zone. 3600 IN A 192.0.2.53\n  \
+                   ns.fo.foo.zone. 3600 IN AAAA 2001:db8::53\n";
+    assert!(said.contains(&format!("Add to zone foo.zone., in {place}, and raise its serial:\n{records}")), "{said}");
+    assert!(!said.contains("nsd must leave"), "this one listens on 127.0.0.1 only: {said}");
+    let config = Config::load(&out).unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert_eq!(config.listen, ["192.0.2.53:53".parse().unwrap(), "[2001:db8::53]:53".parse().unwrap()]);
+    assert_eq!((config.zones.len(), config.zones[0].serve), (1, Serve::Zone));
+
+    // The hosts may be named, where nothing is tagged; an nsd on all addresses must let go of ours.
+    let conf = folder.path().join("nsd.conf");
+    fs::write(&conf, "zone:\n name: example.org\n zonefile: none\n request-xfr: 192.0.2.1 NOKEY\n").unwrap();
+    let mut command = program(Path::new("/nonexistent"));
+    command.arg("init").arg("--nsd-conf").arg(&conf).arg("--out").arg(folder.path().join("d.toml")).args(flags);
+    let done = command.args(["--node", "a=192.0.2.1", "--node", "b=192.0.2.2"]).output().unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let said = String::from_utf8(done.stdout).unwrap();
+    assert!(said.contains("nsd must leave 192.0.2.53 to us") && said.contains("is not in"), "{said}");
+    let missing = init(&nsd, &folder.path().join("e.toml"), &["--placement", "delegated"]);
+    assert_eq!(missing.status.code(), Some(2));
+}
+
+#[test]
+fn every_address_of_nsd_is_verified() {
+    let folder = tempfile::tempdir().unwrap();
+    let (conf, out) = (folder.path().join("nsd.conf"), folder.path().join("c.toml"));
+    fs::write(folder.path().join("foo.zone"), FOO).unwrap();
+    let text = "server:\n ip-address: 192.0.2.53\n ip-address: 127.0.0.1@5300\n ip-address: 2001:db8::53\n";
+    let zone = folder.path().join("foo.zone");
+    fs::write(&conf, format!("{text}zone:\n name: foo.zone\n zonefile: {:?}\n", zone)).unwrap();
+    let mut command = program(Path::new("/nonexistent"));
+    let done = command.arg("init").arg("--nsd-conf").arg(&conf).arg("--out").arg(&out).output().unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let nsd = Config::load(&out).unwrap().nsd.unwrap();
+    assert_eq!(nsd.address, "127.0.0.1:5300".parse().unwrap());
+    assert_eq!(nsd.verify, ["192.0.2.53:53".parse().unwrap(), "[2001:db8::53]:53".parse().unwrap()]);
 }

@@ -14,7 +14,8 @@ use nsd_failover::control::log::{Entry, Log};
 use nsd_failover::director::effect::Transition;
 use nsd_failover::director::event::{ExportReport, ExportResult};
 use nsd_failover::director::status::{
-    CheckStatus, NodeStatus, OverrideStatus, PoolFamilyStatus, PoolStatus, SecondaryStatus, Status, ZoneStatus,
+    CheckStatus, NodeStatus, OverrideStatus, PoolFamilyStatus, PoolStatus, SecondaryStatus, ServerStatus, Status,
+    ZoneStatus,
 };
 use nsd_failover::health::family::Family;
 use tokio::sync::{mpsc, watch};
@@ -154,6 +155,7 @@ fn without_javascript() {
 /// loaded machine a browser may take longer to start than a status is fresh.
 struct Bench {
     http: SocketAddr,
+    status: watch::Sender<Arc<Status>>,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -173,18 +175,24 @@ impl Bench {
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let http = listener.local_addr().unwrap();
         runtime.spawn(listen::serve_http(listener.into_std().unwrap(), handle, std::future::pending()));
+        let renewed = sender.clone();
         runtime.spawn(async move {
             let mut clock = tokio::time::interval(Duration::from_secs(5));
-            while !sender.is_closed() {
+            while !renewed.is_closed() {
                 clock.tick().await;
-                sender.send_modify(|status| Arc::make_mut(status).unix_ms = now_unix_ms());
+                renewed.send_modify(|status| Arc::make_mut(status).unix_ms = now_unix_ms());
             }
         });
-        Bench { http, _runtime: runtime }
+        Bench { http, status: sender, _runtime: runtime }
     }
 
     fn url(&self, path: &str) -> String {
         format!("http://{}/{path}", self.http)
+    }
+
+    /// Something has happened.
+    fn change(&self, change: impl FnOnce(&mut Status)) {
+        self.status.send_modify(|status| change(Arc::make_mut(status)));
     }
 }
 
@@ -336,6 +344,114 @@ fn a_thousand_pools() {
     assert_eq!(browser.run("return document.querySelectorAll('#pools tbody tr').length"), 11);
     browser.go(&bench.url("?more=1"));
     assert_eq!(browser.run("return document.querySelectorAll('#pools tbody tr').length"), 1_000);
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+/// While somebody selects text on it, the page stands still and says so; how it is all in all is true
+/// all the same, and after a while all of it.
+#[test]
+fn selected_text_stays_for_a_while() {
+    let bench = Bench::start(a_site(2, ""), a_log(3, ""));
+    let browser = Browser::open(1280, 900);
+    browser.go(&bench.url(""));
+    wait_for("the script", || (browser.text("#age").starts_with("updated")).then_some(()));
+    // At one moment: age, headline and title, and the pools.
+    let shown = || {
+        let words = browser.run(
+            "const text = (id) => document.getElementById(id).textContent; \
+             return [text('age'), `${text('headline')} ${document.title}`, text('pools')]",
+        );
+        serde_json::from_value::<[String; 3]>(words).unwrap()
+    };
+    browser.run("getSelection().selectAllChildren(document.querySelector('#pools tbody td'))");
+    bench.change(|status| {
+        status.pools[0].rule = "all-down-keep".into();
+        status.pools[0].reason = "nobody is up: all is lost".into();
+    });
+    let [_, _, pools] = wait_for("the pause", || {
+        let now = shown();
+        let is_told = now[1].contains("\u{2716} 1 critical") && now[1].contains("\u{2716} CRITICAL: nsd-failover");
+        (now[0].starts_with("paused: text is selected; updated ") && is_told).then_some(now)
+    });
+    assert!(!pools.contains("all is lost") && pools.contains("pool0"), "{pools}");
+    assert_eq!(browser.run("return getSelection().toString()"), "pool0", "what was selected is there");
+    // Ten seconds later, by the browser's clock, it is older by that.
+    browser.run("window.shift = 10000; const now = Date.now; Date.now = () => now() + window.shift");
+    wait_for("its true age", || {
+        let [age, _, pools] = shown();
+        let age_s: u64 =
+            age.strip_prefix("paused: text is selected; updated ")?.strip_suffix(" s ago")?.parse().ok()?;
+        assert!(!pools.contains("all is lost"));
+        (age_s >= 10).then_some(())
+    });
+    browser.run("window.shift = 20000");
+    let [age, ..] = wait_for("the end of the pause", || Some(shown()).filter(|now| now[2].contains("all is lost")));
+    assert!(!age.starts_with("paused"), "{age}");
+
+    // And at once when nothing is selected any more.
+    browser.run("getSelection().selectAllChildren(document.querySelector('#pools tbody td'))");
+    bench.change(|status| status.pools[0].reason = "nobody is up: still".into());
+    wait_for("the second pause", || shown()[0].starts_with("paused").then_some(()));
+    browser.run("getSelection().removeAllRanges()");
+    wait_for("the news", || shown()[2].contains("nobody is up: still").then_some(()));
+    // What is selected elsewhere is in nobody's way.
+    browser.run("getSelection().selectAllChildren(document.querySelector('h1'))");
+    bench.change(|status| status.pools[0].reason = "nobody is up: for ever".into());
+    wait_for("more news", || shown()[2].contains("nobody is up: for ever").then_some(()));
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+/// A bad night: one cause moves many pools, an order ends soon, nsd answers at two addresses, and all
+/// of it in shadow.
+#[test]
+fn a_bad_night() {
+    let mut status = a_site(60, "");
+    let now = status.unix_ms;
+    status.shadow = true;
+    for pool in status.pools.iter_mut().take(30) {
+        pool.rule = "all-down-keep".into();
+        pool.reason = "nobody is up: fishfinger is down; blowfish is down".into();
+    }
+    status.pools.iter_mut().for_each(|pool| pool.next_rotation_unix_ms = None);
+    let node = Some(status.pools[40].order[0].clone());
+    let until_unix_ms = Some(now + 2 * 3_600_000 + 30_000);
+    status.pools[40].hold =
+        Some(OverrideStatus { node, until_unix_ms, since_unix_ms: now, ..OverrideStatus::default() });
+    status.pools[50].since_unix_ms = Some(now - 60_000);
+    let server = |server: &str, serial| ServerStatus { server: server.into(), serial };
+    status.zones[0].servers =
+        vec![server("192.0.2.53:53", Some(1_700_000_000)), server("[2001:db8::53]:53", Some(1_699_999_999))];
+    let bench = Bench::start(status, a_log(3, ""));
+    let browser = Browser::open(1280, 900);
+    browser.go(&bench.url(""));
+    wait_for("the script", || (browser.text("#age").starts_with("updated")).then_some(()));
+    assert!(browser.text("#shadow").contains("nothing of this is published"), "{}", browser.text("#shadow"));
+    let title = browser.run("return document.title");
+    assert!(title.as_str().unwrap().ends_with(" (in shadow)"), "{title}");
+    // Told once, in lines that one can read.
+    let whys = "[...document.querySelectorAll('#pools tbody td:nth-child(5)')].map(td => td.textContent.trim())";
+    let whys: Vec<String> = serde_json::from_value(browser.run(&format!("return {whys}"))).unwrap();
+    assert_eq!(whys[0], "nobody is up: fishfinger is down; blowfish is down [all-down-keep]");
+    assert!(whys[1..].iter().all(|why| why == "as pool0"), "{whys:?}");
+    let width = browser.run("return document.querySelector('#pools td:nth-child(5)').getBoundingClientRect().width");
+    assert!(width.as_f64().unwrap() > 350.0, "{width} px for the reasons");
+    assert!(!browser.text("#pools thead").contains("rotation"), "nothing is planned");
+    browser.screenshot(&picture("bad-night.png"));
+
+    // The rest of the alarms is behind a link.
+    assert!(!browser.text("#alarms").contains("pool29"));
+    browser.run("document.querySelector('#alarms p a').click()");
+    let alarms = wait_for("all alarms", || Some(browser.text("#alarms")).filter(|text| text.contains("pool29: ")));
+    let until = "pool40: held on fishfinger40.example.org by order, until ";
+    let line = alarms.lines().find(|line| line.contains(until)).unwrap_or_else(|| panic!("{alarms}"));
+    assert!(line.ends_with("UTC (in 2 h 0 min)"), "{line}");
+    assert!(alarms.contains("zone0.example.org.: nsd at [2001:db8::53]:53 serves serial 1699999999"), "{alarms}");
+    assert!(browser.run("return location.search").as_str().unwrap().ends_with("&more=1"));
+    let names = "[...document.querySelectorAll('#pools tbody td:nth-child(1)')].map(td => td.textContent.trim())";
+    let names: Vec<String> = serde_json::from_value(browser.run(&format!("return {names}"))).unwrap();
+    assert_eq!(names[29..33], ["\u{2716} pool29", "pool40 (held)", "pool50", "pool30"], "problems, orders, news");
+    let zone = browser.text("#zones tbody tr");
+    assert!(zone.contains("\u{2714} 1700000000 at 192.0.2.53:53, ! 1699999999 at [2001:db8::53]:53"), "{zone}");
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 

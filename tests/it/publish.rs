@@ -491,52 +491,120 @@ async fn a_rollback_publishes_the_last_good_generation_with_a_new_serial() {
     bench.assert_tidy();
 }
 
-/// Every step of a good export and of one that is rolled back: cut off right after it, then
-/// recovered as at a start.
+/// How an export may end, beside those that end before they write anything.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ending {
+    Served,
+    RolledBack,
+    /// Our own parser says no.
+    Refused,
+    /// Somebody edits the file while nsd reloads; the export fails, and the edit stays.
+    Edited,
+}
+
+/// Every step of an export, however it ends: cut off right after it, then recovered as at a start.
 #[tokio::test]
 async fn a_crash_after_any_step_is_cleaned_up() {
     let bench = Bench::new();
     let mut serial = OLD_SERIAL;
-    for fails in [false, true] {
-        for step in steps(&bench, fails, &mut serial).await {
+    for ending in [Ending::Served, Ending::RolledBack, Ending::Refused, Ending::Edited] {
+        for step in steps(&bench, ending, &mut serial).await {
             let before = fs::read(bench.zone()).unwrap();
             serial += 1;
-            let cut = |done: Step| if done == step { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
             let job = bench.job(serial);
-            let new = job.bytes.clone();
-            assert_eq!(bench.publisher().export_stepwise(job, crash_reads(fails), &cut).await, Err(Cut), "{step:?}");
+            let (new, edit) = (job.bytes.clone(), edited(serial));
+            let cut = |done: Step| {
+                interfere(&bench, ending, done, &edit);
+                if done == step { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
+            let context = format!("{ending:?} {step:?}");
+            let ended = bench.publisher().export_stepwise(job, crash_reads(ending), &cut).await;
+            assert_eq!(ended, Err(Cut), "{context}");
             let reports = bench.publisher().recover().await;
             for report in &reports {
-                assert_ne!(report.result, ExportResult::Broken, "{step:?}: {}", report.detail);
+                assert_ne!(report.result, ExportResult::Broken, "{context}: {}", report.detail);
             }
             let after = fs::read(bench.zone()).unwrap();
-            assert!(after == before || *after == *new, "{step:?}: neither the old nor the new zone");
+            assert!([&before, &*new, &edit].contains(&&after), "{context}: neither the old nor the new zone");
+            let is_edited = ending == Ending::Edited && !is_before_the_edit(step);
+            assert_eq!(after == edit, is_edited, "{context}");
             until_served(&bench.nsd, serial_in(&after).unwrap()).await;
             bench.assert_tidy();
-            assert!(bench.publisher().recover().await.is_empty(), "{step:?}: recovered twice");
+            assert!(bench.publisher().recover().await.is_empty(), "{context}: recovered twice");
+        }
+    }
+}
+
+/// The temp files are gone, and the journal not yet: a crash in the middle of tidying up.
+#[tokio::test]
+async fn a_crash_between_the_temp_file_and_the_journal() {
+    for (ending, step) in
+        [(Ending::Served, Step::Recorded), (Ending::Refused, Step::Restored), (Ending::RolledBack, Step::Restored)]
+    {
+        let bench = Bench::new();
+        let cut = |done: Step| if done == step { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        let job = bench.job(OLD_SERIAL + 1);
+        assert_eq!(bench.publisher().export_stepwise(job, crash_reads(ending), &cut).await, Err(Cut), "{ending:?}");
+        let temp = |name: &String| name.ends_with(".tmp");
+        for name in names(&bench.nsd.folder().join("zones")).iter().filter(|name| temp(name)) {
+            fs::remove_file(bench.nsd.folder().join("zones").join(name)).unwrap();
+        }
+        assert_eq!(names(&bench.settings.state_dir.join("journal")).len(), 1, "{ending:?}");
+        bench.publisher().recover().await;
+        match ending {
+            Ending::Served => bench.assert_new(OLD_SERIAL + 1),
+            _ => bench.assert_old(),
         }
     }
 }
 
 /// All the steps that such an export goes through.
-async fn steps(bench: &Bench, fails: bool, serial: &mut u32) -> Vec<Step> {
+async fn steps(bench: &Bench, ending: Ending, serial: &mut u32) -> Vec<Step> {
     *serial += 1;
     let seen = Mutex::new(Vec::new());
+    let edit = edited(*serial);
     let note = |done: Step| {
+        interfere(bench, ending, done, &edit);
         seen.lock().unwrap().push(done);
         ControlFlow::Continue(())
     };
-    let report = bench.publisher().export_stepwise(bench.job(*serial), crash_reads(fails), &note).await.unwrap();
-    let expected = if fails { ExportResult::RolledBack } else { ExportResult::Served };
+    let report = bench.publisher().export_stepwise(bench.job(*serial), crash_reads(ending), &note).await.unwrap();
+    let expected = match ending {
+        Ending::Served => ExportResult::Served,
+        Ending::RolledBack => ExportResult::RolledBack,
+        Ending::Refused => ExportResult::Refused,
+        Ending::Edited => ExportResult::Broken,
+    };
     assert_eq!(report.result, expected, "{}", report.detail);
     let seen = seen.into_inner().unwrap();
     assert_eq!(seen.len(), seen.iter().collect::<HashSet<_>>().len());
-    assert!(seen.len() >= 10, "{seen:?}");
+    assert_eq!(seen.contains(&Step::Restored), ending != Ending::Served, "{seen:?}");
+    assert!(seen.len() >= if ending == Ending::Refused { 5 } else { 8 }, "{seen:?}");
     seen
 }
 
-fn crash_reads(fails: bool) -> impl Fn(&[u8]) -> Result<ReadBack, String> + Send + 'static {
-    move |bytes| if fails { Ok(meaning(vec![a("www.foo.zone", &["192.0.2.1"])])) } else { reads(bytes) }
+fn is_before_the_edit(step: Step) -> bool {
+    use Step::{Asked, Checked, Included, Journaled, Read, Swapped, Written};
+    matches!(step, Asked | Read | Journaled | Written | Included | Checked | Swapped)
+}
+
+fn interfere(bench: &Bench, ending: Ending, done: Step, edit: &[u8]) {
+    if ending == Ending::Edited && done == Step::Reloaded {
+        fs::write(bench.zone(), edit).unwrap();
+    }
+}
+
+/// Somebody's edit of the new zone.
+fn edited(serial: u32) -> Vec<u8> {
+    [&failed_over(serial), &b"edited IN TXT \"by hand\"\n"[..]].concat()
+}
+
+fn crash_reads(ending: Ending) -> impl Fn(&[u8]) -> Result<ReadBack, String> + Send + 'static {
+    move |bytes| match ending {
+        Ending::Served => reads(bytes),
+        Ending::Refused => Err("not this one".to_owned()),
+        Ending::RolledBack | Ending::Edited => Ok(meaning(vec![a("www.foo.zone", &["192.0.2.1"])])),
+    }
 }
 
 #[tokio::test]

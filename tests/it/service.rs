@@ -1,12 +1,15 @@
 //! The process as a service manager sees it: whom it becomes, what it is handed, what it tells, and
 //! where its log goes. DNS never waits for any of that.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -330,6 +333,103 @@ fn sockets_of_the_service_manager_are_taken_over() {
     let log = wait_for("the log", || Some(site.log()).filter(|log| log.contains("started")));
     assert!(log.contains(&format!("a socket that nothing listens on, {spare} (UDP): it is closed")), "{log}");
     assert_eq!(running.stop().code(), Some(0));
+}
+
+/// A service manager that holds the sockets: at each line it ends the daemon that runs, if there is
+/// one, and starts the next one, on the same sockets.
+const HOLD: &str = r#"
+import os, signal, socket, sys
+sockets = []
+for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+    one = socket.socket(socket.AF_INET, kind)
+    one.bind((sys.argv[1], int(sys.argv[2])))
+    sockets.append(one)
+sockets[1].listen(64)
+child = 0
+def end():
+    if child:
+        os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
+for line in sys.stdin:
+    end()
+    child = 0
+    if line == "stop\n":
+        print("stopped", flush=True)
+        continue
+    child = os.fork()
+    if child == 0:
+        kept = [os.dup(one.fileno()) for one in sockets]
+        for at, fd in enumerate(kept): os.dup2(fd, 100 + at)
+        for at in range(2): os.dup2(100 + at, 3 + at)
+        os.environ.update(LISTEN_FDS="2", LISTEN_PID=str(os.getpid()))
+        os.execv(sys.argv[3], sys.argv[3:])
+end()
+"#;
+
+/// An upgrade with sockets that the service manager holds: every query that is sent meanwhile is
+/// answered, over UDP and TCP, by the old daemon or by the new one.
+#[test]
+fn no_query_is_lost_over_a_restart_with_sockets_of_the_service_manager() {
+    let site = Site::new(free_address(), "", "");
+    let mut command = Command::new("python3");
+    command.args(["-c", HOLD, &site.dns.ip().to_string(), &site.dns.port().to_string()]);
+    let daemon = site.command();
+    command.arg(daemon.get_program()).args(daemon.get_args()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut manager = command.stderr(fs::File::create(site.path("log")).unwrap()).spawn().unwrap();
+    let mut orders = manager.stdin.take().unwrap();
+    let mut replies = BufReader::new(manager.stdout.take().unwrap()).lines();
+    let running = Running(Some(manager));
+    orders.write_all(b"start\n").unwrap();
+    wait_for("an answer", || (site.address().as_deref() == Some("192.0.2.1")).then_some(()));
+
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(site.dns).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let query = |id: u16| {
+        let mut query = id.to_be_bytes().to_vec();
+        query.extend(b"\x00\x00\x00\x01\0\0\0\0\0\0\x03www\x03foo\x04zone\0\0\x01\0\x01");
+        query
+    };
+    let (sent, is_over) = (AtomicU16::new(0), AtomicBool::new(false));
+    let over_tcp = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                socket.send(&query(sent.load(Ordering::Relaxed))).unwrap();
+                sent.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        let more = |count: u16| {
+            let from = sent.load(Ordering::Relaxed);
+            wait_for("more queries", || (sent.load(Ordering::Relaxed) > from + count).then_some(()));
+        };
+        more(20);
+        orders.write_all(b"stop\n").unwrap();
+        assert_eq!(replies.next().unwrap().unwrap(), "stopped");
+        // Nobody is there; the queries wait in the sockets.
+        let mut connection = TcpStream::connect(site.dns).unwrap();
+        connection.write_all(&[&[0, 30][..], &query(7)].concat()).unwrap();
+        more(50);
+        orders.write_all(b"start\n").unwrap();
+        let mut answer = [0; 64];
+        connection.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let length = connection.read(&mut answer).unwrap();
+        more(20);
+        is_over.store(true, Ordering::Relaxed);
+        (length, answer[2..4].to_vec())
+    });
+    assert_eq!(over_tcp, (48, vec![0, 7]), "one address over TCP");
+    let mut missing: BTreeSet<u16> = (0..sent.load(Ordering::Relaxed)).collect();
+    let mut answer = [0; 512];
+    while !missing.is_empty() {
+        let Ok(_) = socket.recv(&mut answer) else { panic!("{} queries are lost: {missing:?}", missing.len()) };
+        assert_eq!((answer[3] & 0x0f, answer[7]), (0, 1), "NOERROR and the address, from both of them");
+        missing.remove(&u16::from_be_bytes([answer[0], answer[1]]));
+    }
+    drop(orders);
+    let mut manager = running;
+    let mut child = manager.0.take().unwrap();
+    wait_for("its end", || child.try_wait().unwrap());
 }
 
 /// READY=1, then WATCHDOG=1 from the loop itself over and over, STOPPING=1 at the end; a daemon whose

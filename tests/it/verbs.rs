@@ -94,6 +94,7 @@ impl Site {
 fn redacted(text: &str) -> String {
     let words = [
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "[time]"),
+        (r"until (\d{4}-\d\d-\d\d )?\d\d:\d\d UTC", "until [time]"),
         (r#"("\w*unix_m?s"): -?\d+"#, "$1: 0"),
         (r#"("(?:after|duration)_ms"): [\d.]+"#, "$1: 0"),
         (r#""hash": "\w+""#, r#""hash": "[hash]""#),

@@ -50,10 +50,29 @@ fn monsters() {
         ("", "x NS x\n", 100_000, "the same record again"),
         ("", "$INCLUDE /dev/null\n", 50_000, "it is not a regular file"),
         ("", "$GENERATE 1-1000000 $ A 192.0.2.1\n", 100, "makes the zone too large"),
+        ("", "$GENERATE 1-2000 a$ TXT \"${0,60000}\"\n", 1, "makes the zone too large"),
+        ("a A 192.0.2.1 ; Enable failover role=", "x", 2 * mb, "unknown role `xxx"),
+        ("a A 192.0.2.1 ; Enable failover ", "x=1", mb, "unknown key `x"),
+        ("$INCLUDE ", "x", 2 * mb, "no file has a name of more than 4096 octets"),
+        ("$INCLUDE ", "x/", 2_000, "No such file"),
+        (";nsd-failover:withdrawn ", "x", 2 * mb, "withdrawn line that holds no failover record"),
+        ("$ORIGIN ", "x", 2 * mb, "is no absolute name"),
     ] {
         let list = said(folder.path(), [HEAD.as_bytes(), start.as_bytes(), &piece.repeat(count).into_bytes()].concat());
         assert!(list.iter().any(|found| found.message.contains(part)), "{start}{piece}: {:?}", list.first());
     }
+}
+
+/// A few lines that stand for very many: the text that they bring is bounded.
+#[test]
+fn a_file_that_is_included_over_and_over() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("inc"), "; x\n".repeat(1 << 18)).unwrap();
+    let list = said(folder.path(), [HEAD.as_bytes(), &b"$INCLUDE inc\n".repeat(100)].concat());
+    let first = list.iter().find(|found| found.is_error()).unwrap();
+    // Once for itself, 64 times again.
+    assert_eq!((first.line, first.column), (3 + 1 + 64 + 1, 10), "{first}");
+    assert!(first.message.ends_with("files that are included more than once bring more than 64 MiB"), "{first}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The zones: those that have a table, and those that `zone-files` and `nsd-conf` find.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use crate::config::{Nsd, Serve, Zone, file, zones};
 use crate::dns::name::Name;
 use crate::export::serial::SerialScheme;
 use crate::failover::pool::Pool;
+use crate::zone::origin::OriginFrom;
 
 impl Checker {
     pub(super) fn zones(
@@ -46,11 +48,13 @@ impl Checker {
             }
         }
         let named: HashSet<Name> = zones.iter().map(|zone| zone.origin.clone()).collect();
-        for FoundZone { source, origin, file, .. } in found {
+        for FoundZone { source, origin, file, how, .. } in found {
             if !named.contains(&origin) {
                 let empty = file::Zone::default();
                 let pool = self.pool(source, &empty, &context);
-                zones.push(self.settled(source, &empty, Begun { origin, file, text: None, pool }, &context));
+                let by_file_name = how == How::File(OriginFrom::FileName);
+                let begun = Begun { origin, file, text: None, pool, by_file_name };
+                zones.push(self.settled(source, &empty, begun, &context));
             }
         }
         zones
@@ -100,7 +104,7 @@ impl Checker {
                 return None;
             }
         };
-        Some(self.settled(source, table, Begun { origin, file, text, pool }, context))
+        Some(self.settled(source, table, Begun { origin, file, text, pool, by_file_name: false }, context))
     }
 
     /// The pool of a zone's tags, from its table or the defaults.
@@ -117,7 +121,7 @@ impl Checker {
     /// A zone with what its table says, else the defaults.
     fn settled(&mut self, source: &Source, table: &file::Zone, begun: Begun, context: &Context<'_>) -> Zone {
         let Context { listen, nsd, defaults, zones_dir, .. } = context;
-        let Begun { origin, file: path, text: declared, pool } = begun;
+        let Begun { origin, file: path, text: declared, pool, by_file_name } = begun;
         let (allow_source, allow) = defaults.or(source, |table| table.allow_transfer.as_ref(), table);
         let (_, notify) = defaults.or(source, |table| table.notify.as_ref(), table);
         let (_, key) = defaults.or(source, |table| table.key.as_ref(), table);
@@ -154,6 +158,7 @@ impl Checker {
         let include_dir = zones_dir.clone().unwrap_or_else(own);
         Zone {
             origin,
+            by_file_name,
             file: path,
             text: declared,
             include_dir,
@@ -193,8 +198,8 @@ impl Checker {
                     zones_dir = Some(conf.zones_dir);
                     let primary = conf.zones.into_iter().filter(|zone| !zone.secondary);
                     all.extend(primary.filter_map(|zone| {
-                        let how = "from nsd.conf".to_owned();
-                        Some(FoundZone { source, span: text.span(), origin: zone.origin, file: zone.file?, how })
+                        let (origin, file) = (zone.origin, zone.file?);
+                        Some(FoundZone { source, span: text.span(), origin, file, how: How::NsdConf })
                     }));
                 }
                 Err(problems) => self.problems.extend(problems),
@@ -209,10 +214,10 @@ impl Checker {
                     for one in found {
                         match one {
                             Ok(zones::Found { origin, from, file }) => {
-                                let how = from.to_string();
+                                let how = How::File(from);
                                 all.push(FoundZone { source, span: text.span(), origin, file, how });
                             }
-                            Err(reason) => self.at(source, text.span(), reason, "start the file with $ORIGIN"),
+                            Err(zones::Unfit { reason, hint }) => self.at(source, text.span(), reason, hint),
                         }
                     }
                 }
@@ -241,7 +246,14 @@ impl Checker {
                         last.how,
                         zone.how
                     );
-                    self.at(zone.source, zone.span, message, "tell them apart with $ORIGIN, or move one away");
+                    let hint = match (last.how, zone.how) {
+                        (How::NsdConf, How::NsdConf) => "remove one of the two zone: clauses",
+                        (How::NsdConf, _) | (_, How::NsdConf) => {
+                            "write [zone.\"NAME\"] with the file that counts, or a pattern without the other"
+                        }
+                        _ => "tell them apart with $ORIGIN, or move one away",
+                    };
+                    self.at(zone.source, zone.span, message, hint);
                 }
                 Some(_) => {}
                 None => kept.push(zone),
@@ -300,6 +312,7 @@ struct Begun {
     /// Where the table declares the zone.
     text: Option<Arc<str>>,
     pool: Option<usize>,
+    by_file_name: bool,
 }
 
 /// What every zone is held against.
@@ -336,6 +349,21 @@ struct FoundZone<'a> {
     span: Range<usize>,
     origin: Name,
     file: PathBuf,
-    /// What told its origin.
-    how: String,
+    how: How,
+}
+
+/// What told the origin of a zone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum How {
+    NsdConf,
+    File(OriginFrom),
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            How::NsdConf => f.write_str("from nsd.conf"),
+            How::File(from) => from.fmt(f),
+        }
+    }
 }

@@ -6,11 +6,13 @@
   const age = document.getElementById("age");
   const stale = document.getElementById("stale");
   const query = document.getElementById("q");
-  const SILENCE_MS = 15000, STALE_MS = 30000, POLL_MS = 10000;
-  let madeAt = Date.now(); // when the daemon made what is shown, by this clock
+  const SILENCE_MS = 15000, STALE_MS = 30000, POLL_MS = 10000, PAUSE_MS = 15000;
+  let shownAt = Date.now(); // when the daemon made what is shown, by this clock
+  let madeAt = Date.now(); // when it made what was heard last
   let heardAt = Date.now(); // when the daemon last said anything
   let skew = 0; // the daemon's clock minus ours
-  let waiting = null; // news that wait until nothing is selected
+  let waiting = null; // news that wait until nothing is selected, but not for long
+  let waitingSince = 0;
   let events = null;
 
   const span = (ms) => {
@@ -23,12 +25,12 @@
 
   const tick = () => {
     const now = Date.now();
-    if (waiting && getSelection().isCollapsed) show(waiting);
+    if (waiting && (!selected() || now - waitingSince > PAUSE_MS)) show(waiting);
     for (const time of live.getElementsByTagName("time")) {
       const away = now + skew - Date.parse(time.dateTime);
       time.textContent = away >= 0 ? `${span(away)} ago` : `in ${span(-away)}`;
     }
-    age.textContent = `updated ${span(now - madeAt)} ago`;
+    age.textContent = `${waiting ? "paused: text is selected; " : ""}updated ${span(now - shownAt)} ago`;
     const silent = now - heardAt > SILENCE_MS;
     stale.hidden = !silent && now - madeAt <= STALE_MS;
     if (!stale.hidden) {
@@ -38,20 +40,40 @@
     }
   };
 
+  // What somebody is about to copy stays where it is, for a while.
+  const selected = () => {
+    const selection = getSelection();
+    return !selection.isCollapsed && selection.getRangeAt(0).intersectsNode(live);
+  };
+
   const show = (news) => {
     waiting = null;
+    shownAt = news.madeAt;
     live.innerHTML = news.html;
-    document.title = news.title;
+  };
+
+  const wait = (news) => {
+    if (!waiting) waitingSince = heardAt;
+    waiting = news;
+    // How it is all in all is true all the same.
+    const next = document.createElement("div");
+    next.innerHTML = news.html;
+    document.getElementById("headline").replaceWith(next.querySelector("#headline"));
   };
 
   const hear = (news) => {
     heardAt = Date.now();
     madeAt = heardAt - news.age_ms;
     if (news.now_ms) skew = news.now_ms - heardAt;
-    if (news.html !== undefined) {
-      // What somebody is about to copy stays where it is.
-      if (getSelection().isCollapsed) show(news);
-      else waiting = news;
+    if (news.html === undefined) {
+      // Nothing new: what was heard last is as old as this says.
+      if (waiting) waiting.madeAt = madeAt;
+      else shownAt = madeAt;
+    } else {
+      news.madeAt = madeAt;
+      document.title = news.title;
+      if (selected()) wait(news);
+      else show(news);
     }
     tick();
   };

@@ -4,7 +4,6 @@
 
 mod html;
 mod live;
-pub(super) mod view;
 
 use std::fmt::Display;
 
@@ -15,10 +14,10 @@ use crate::director::status::{
 
 use super::log::{Entry, result_word};
 use super::text;
+pub use super::view::Asked;
+use super::view::{Shown, View};
 use html::{Ago, Escaped, Html, clip};
 pub use live::{Viewers, events};
-pub use view::Asked;
-use view::{Shown, View};
 
 /// `/style.css`.
 pub const STYLE: &str = include_str!("style.css");
@@ -89,7 +88,7 @@ pub fn news(source: &Source<'_>, asked: &Asked) -> serde_json::Value {
 }
 
 fn title(source: &Source<'_>, alarms: &[Alarm]) -> String {
-    let word = match alarms.first().map(|alarm| alarm.severity) {
+    let word = match alarm::worst(alarms) {
         Some(Severity::Critical) => "\u{2716} CRITICAL",
         Some(Severity::Warning) => "! WARNING",
         Some(Severity::Notice) | None => "\u{2714} OK",
@@ -136,19 +135,15 @@ impl Page<'_> {
     }
 
     fn headline(&mut self, status: &Status, alarms: &[Alarm]) {
-        let count = |severity| alarms.iter().filter(|alarm| alarm.severity == severity).count();
-        let (critical, warnings) = (count(Severity::Critical), count(Severity::Warning));
-        let (class, words) = match (critical, warnings) {
-            (0, 0) => ("good", "\u{2714} All is well".to_owned()),
-            (0, _) => ("warn", format!("! {}", text::count_of(warnings, "warning"))),
-            (_, 0) => ("bad", format!("\u{2716} {critical} critical")),
-            (_, _) => ("bad", format!("\u{2716} {critical} critical, {}", text::count_of(warnings, "warning"))),
+        let (class, mark) = match alarm::worst(alarms) {
+            Some(Severity::Critical) => ("bad", '\u{2716}'),
+            Some(Severity::Warning) => ("warn", '!'),
+            Some(Severity::Notice) | None => ("good", '\u{2714}'),
         };
         self.html.add(format_args!(
-            "<p id=\"headline\" class=\"{class}\"><a href=\"#alarms\"><strong>{words}</strong></a>: {}, {}, {}</p>\n",
-            text::count_of(status.pools.len(), "pool"),
-            text::count_of(status.nodes.len(), "node"),
-            text::count_of(status.zones.len(), "zone")
+            "<p id=\"headline\" class=\"{class}\"><a href=\"#alarms\"><strong>{mark} {}</strong></a>: {}</p>\n",
+            text::tally(alarms),
+            text::counted(status)
         ));
     }
 
@@ -185,26 +180,35 @@ impl Page<'_> {
     }
 
     fn pools(&mut self, pools: &Shown<&PoolStatus>) {
+        // Where nothing is planned, there is more room for the reasons.
+        let turns = pools.rows.iter().any(|pool| pool.next_rotation_unix_ms.is_some());
         let head = ["Pool", "Primary", "Standby", "Since", "Why", "Next rotation"];
-        self.table("pools", "Who is primary", &head, pools, |page, pool| {
+        let head = &head[..head.len() - usize::from(!turns)];
+        let mut above: Option<&PoolStatus> = None;
+        self.table("pools", "Who is primary", head, pools, |page, pool| {
             let bad = alarm::is_all_down(&pool.rule);
             page.html.add(format_args!("<tr{}>", if bad { " class=\"bad\"" } else { "" }));
             let mark = if bad { "\u{2716} " } else { "" };
-            page.cell(format_args!("{mark}{}", clip(&pool.name, NAME_MAX)));
+            let held = if pool.hold.is_some() { " (held)" } else { "" };
+            page.cell(format_args!("{mark}{}{held}", clip(&pool.name, NAME_MAX)));
             page.cell(holder(pool, |family| family.primary.as_deref()));
             page.cell(holder(pool, |family| family.standby.as_deref()));
             match pool.since_unix_ms {
                 None => page.cell("the beginning"),
-                Some(unix_ms) => {
-                    page.moment(unix_ms);
+                Some(unix_ms) => page.moment(unix_ms),
+            }
+            match above.filter(|above| (&above.reason, &above.rule) == (&pool.reason, &pool.rule)) {
+                // One cause moves many pools: it is told once.
+                Some(above) => page.cell(format_args!("as {}", clip(&above.name, NAME_MAX))),
+                None => {
+                    above = Some(pool);
+                    page.cell(format_args!("{} [{}]", clip(&pool.reason, SENTENCE_MAX), pool.rule));
                 }
             }
-            page.cell(format_args!("{} [{}]", clip(&pool.reason, SENTENCE_MAX), pool.rule));
-            match pool.next_rotation_unix_ms {
-                None => page.cell("none planned"),
-                Some(unix_ms) => {
-                    page.moment(unix_ms);
-                }
+            match pool.next_rotation_unix_ms.filter(|_| turns) {
+                Some(unix_ms) => page.moment(unix_ms),
+                None if turns => page.cell("none planned"),
+                None => {}
             }
             page.html.add(format_args!("\n"));
         });
@@ -229,19 +233,18 @@ impl Page<'_> {
                 Severity::Warning => ("warn", "! Warning"),
                 Severity::Notice => ("note", "\u{2139} Notice"),
             };
-            let subject = clip(&alarm.subject, NAME_MAX);
-            let colon = if subject.is_empty() { "" } else { ": " };
-            let text = clip(&alarm.text, SENTENCE_MAX);
-            self.html.add(format_args!(
-                "<li class=\"{class}\"><b>{mark}</b> {}{colon}{}\n",
-                Escaped(subject),
-                Escaped(text)
-            ));
+            let words = text::alarm_words(&Alarm {
+                subject: clip(&alarm.subject, NAME_MAX),
+                text: clip(&alarm.text, SENTENCE_MAX),
+                ..Alarm::clone(alarm)
+            });
+            self.html.add(format_args!("<li class=\"{class}\"><b>{mark}</b> {}\n", Escaped(words)));
         }
         self.html.add(format_args!("</ul>\n"));
         let hidden = alarms.matching.saturating_sub(alarms.rows.len());
         if hidden > 0 {
-            self.html.add(format_args!("<p>And {hidden} more.</p>\n"));
+            let link = self.asked.more_link();
+            self.html.add(format_args!("<p><a href=\"{}#alarms\">And {hidden} more</a></p>\n", Escaped(link)));
         }
         self.html.add(format_args!("</section>\n"));
     }
@@ -305,9 +308,9 @@ impl Page<'_> {
     fn zones(&mut self, zones: &Shown<&ZoneStatus>) {
         let head = ["Zone", "Serial here", "Serial at nsd", "Pools", "Last export"];
         self.table("zones", "Zones", &head, zones, |page, zone| {
-            let behind = zone.export && zone.serial_at_nsd != Some(zone.serial);
             let failed = zone.last_export.as_ref().is_some_and(|report| alarm::has_failed(report.result));
-            let behind = behind || zone.secondaries.iter().any(|secondary| secondary.serial != Some(zone.serial));
+            let behind =
+                zone.is_behind() || zone.secondaries.iter().any(|secondary| secondary.serial != Some(zone.serial));
             let class = if failed || behind || zone.export_held || zone.next_refused.is_some() {
                 " class=\"warn\""
             } else {
@@ -366,10 +369,16 @@ fn serials(zone: &ZoneStatus) -> String {
     let mark = |is_right: bool| if is_right { '\u{2714}' } else { '!' };
     let mut words: Vec<String> = Vec::new();
     match zone.serial_at_nsd {
+        _ if !zone.servers.is_empty() => {}
         Some(serial) if zone.export => words.push(format!("{} {serial}", mark(serial == zone.serial))),
         Some(serial) => words.push(serial.to_string()),
-        None if zone.export || zone.secondaries.is_empty() => words.push("not seen".to_owned()),
+        None if zone.export => words.push("not seen".to_owned()),
+        None if zone.secondaries.is_empty() => words.push("not exported".to_owned()),
         None => {}
+    }
+    for server in &zone.servers {
+        let serial = server.serial.map_or("not seen".to_owned(), |serial| serial.to_string());
+        words.push(format!("{} {serial} at {}", mark(server.serial == Some(zone.serial)), server.server));
     }
     // Those that lag behind first.
     let mut secondaries: Vec<&SecondaryStatus> = zone.secondaries.iter().collect();

@@ -6,8 +6,8 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
 use crate::control::log::{Entry, result_word};
-use crate::control::page::view::{Asked, Shown, View};
 use crate::control::text;
+use crate::control::view::{Asked, Shown, View};
 use crate::director::alarm::{self, Alarm, Severity};
 use crate::director::status::{CertDays, CheckStatus, NodeStatus, PoolStatus, Status, ZoneStatus};
 
@@ -99,6 +99,7 @@ impl Body {
             (false, true) => ('\u{2714}', Style::new().add_modifier(Modifier::BOLD)),
         };
         let mut facts: Vec<String> = holders.iter().map(|(role, node)| format!("{role} {node}")).collect();
+        facts.extend(pool.hold.is_some().then(|| "held".to_owned()));
         if let Some(unix_ms) = pool.since_unix_ms {
             facts.push(text::since(unix_ms, self.now_unix_ms));
         }
@@ -115,8 +116,7 @@ impl Body {
             Severity::Warning => ("! Warning", Color::Yellow),
             Severity::Notice => ("\u{2139} Notice", Color::Blue),
         };
-        let colon = if alarm.subject.is_empty() { "" } else { ": " };
-        self.wrapped(&format!("{mark} {}{colon}{}", alarm.subject, alarm.text), Style::new().fg(colour));
+        self.wrapped(&format!("{mark} {}", text::alarm_words(alarm)), Style::new().fg(colour));
     }
 
     fn check(&mut self, node: &NodeStatus, check: &CheckStatus, node_width: usize, check_width: usize) {
@@ -150,9 +150,8 @@ impl Body {
     }
 
     fn zone(&mut self, zone: &ZoneStatus) {
-        let behind = zone.export && zone.serial_at_nsd != Some(zone.serial);
         let is_late = |serial: &Option<u32>| *serial != Some(zone.serial);
-        let behind = behind || zone.secondaries.iter().any(|secondary| is_late(&secondary.serial));
+        let behind = zone.is_behind() || zone.secondaries.iter().any(|secondary| is_late(&secondary.serial));
         let failed = zone.last_export.as_ref().is_some_and(|report| alarm::has_failed(report.result));
         let (mark, style) = match behind || failed || zone.export_held {
             true => ('!', bold(Color::Yellow)),
@@ -160,9 +159,10 @@ impl Body {
         };
         let serial = |serial: &Option<u32>| serial.map_or("not seen".to_owned(), |serial| serial.to_string());
         let mut facts = vec![format!("serial {} here", zone.serial)];
-        if zone.serial_at_nsd.is_some() || zone.export {
+        if zone.servers.is_empty() && (zone.serial_at_nsd.is_some() || zone.export) {
             facts.push(format!("{} at nsd", serial(&zone.serial_at_nsd)));
         }
+        facts.extend(zone.servers.iter().map(|nsd| format!("{} at nsd {}", serial(&nsd.serial), nsd.server)));
         facts.extend(zone.secondaries.iter().map(|other| format!("{} at {}", serial(&other.serial), other.server)));
         if zone.export_held {
             facts.push("held since a rollback".to_owned());

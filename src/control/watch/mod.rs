@@ -157,23 +157,15 @@ impl Screen {
 
 fn headline(status: &Status, now_unix_ms: i64) -> Line<'static> {
     let alarms = alarm::alarms(status, now_unix_ms);
-    let count = |severity| alarms.iter().filter(|alarm| alarm.severity == severity).count();
-    let (words, colour) = match (count(Severity::Critical), count(Severity::Warning)) {
-        (0, 0) => ("\u{2714} All is well".to_owned(), Color::Green),
-        (0, warnings) => (format!("! {}", text::count_of(warnings, "warning")), Color::Yellow),
-        (critical, 0) => (format!("\u{2716} {critical} critical"), Color::Red),
-        (critical, warnings) => {
-            (format!("\u{2716} {critical} critical, {}", text::count_of(warnings, "warning")), Color::Red)
-        }
+    let (mark, colour) = match alarm::worst(&alarms) {
+        Some(Severity::Critical) => ('\u{2716}', Color::Red),
+        Some(Severity::Warning) => ('!', Color::Yellow),
+        Some(Severity::Notice) | None => ('\u{2714}', Color::Green),
     };
-    let of = [
-        text::count_of(status.pools.len(), "pool"),
-        text::count_of(status.nodes.len(), "node"),
-        text::count_of(status.zones.len(), "zone"),
-    ];
+    let words = format!("{mark} {}", text::tally(&alarms));
     Line::from(vec![
         Span::styled(words, Style::new().fg(colour).add_modifier(Modifier::BOLD)),
-        Span::raw(format!(": {}", of.join(", "))),
+        Span::raw(format!(": {}", text::counted(status))),
     ])
 }
 

@@ -16,38 +16,31 @@ const BACKLOG: u32 = 64;
 
 pub struct Host {
     pub name: &'static str,
-    addresses: Vec<SocketAddr>,
-    /// One server for each address; empty while the host is broken.
-    servers: Vec<JoinHandle<()>>,
+    address: SocketAddr,
+    /// Absent while the host is broken.
+    server: Option<JoinHandle<()>>,
 }
 
 impl Host {
-    pub fn new(name: &'static str, addresses: &[IpAddr], port: u16) -> Host {
-        let addresses = addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
-        Host { name, addresses, servers: Vec::new() }
+    pub fn new(name: &'static str, ip: IpAddr, port: u16) -> Host {
+        Host { name, address: SocketAddr::new(ip, port), server: None }
     }
 
     /// Starts to answer; does nothing if it does already.
     pub fn mend(&mut self) -> io::Result<()> {
-        if !self.servers.is_empty() {
+        if self.server.is_some() {
             return Ok(());
         }
-        let listeners = self.addresses.iter().map(|address| bind(*address)).collect::<io::Result<Vec<_>>>()?;
-        let name = self.name;
-        self.servers = listeners
-            .into_iter()
-            .map(|listener| {
-                let app = Router::new().route("/index.txt", get(move || async move { format!("Welcome to {name}\n") }));
-                // The server ends only with its task.
-                tokio::spawn(async move { drop(axum::serve(listener, app).await) })
-            })
-            .collect();
+        let (name, listener) = (self.name, bind(self.address)?);
+        let app = Router::new().route("/index.txt", get(move || async move { format!("Welcome to {name}\n") }));
+        // The server ends only with its task.
+        self.server = Some(tokio::spawn(async move { drop(axum::serve(listener, app).await) }));
         Ok(())
     }
 
-    /// Stops to answer: connections are refused. Returns when the addresses are closed.
+    /// Stops to answer: connections are refused. Returns when the address is closed.
     pub async fn crash(&mut self) {
-        for server in self.servers.drain(..) {
+        if let Some(server) = self.server.take() {
             server.abort();
             // An aborted task reports that it was cancelled: that is what we wait for.
             drop(server.await);
@@ -55,13 +48,13 @@ impl Host {
     }
 
     pub fn is_up(&self) -> bool {
-        !self.servers.is_empty()
+        self.server.is_some()
     }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
-        self.servers.iter().for_each(JoinHandle::abort);
+        self.server.iter().for_each(JoinHandle::abort);
     }
 }
 

@@ -7,7 +7,7 @@ mod hosts;
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -32,15 +32,13 @@ const REQUEST_MAX: u64 = 256;
 /// Runs the demo until it is interrupted.
 pub async fn run(args: &cli::Demo) -> Result<(), Failure> {
     let folder = Folder::create(args.dns)?;
-    let ipv6 = std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
-    let mut hosts = start_hosts(ipv6)?;
+    let mut hosts = start_hosts()?;
     let port = hosts.port;
-    fs::write(folder.zone(), zone_text(ipv6))
-        .and_then(|()| fs::write(folder.config(), config_text(args, port, ipv6)))?;
+    fs::write(folder.zone(), zone_text()).and_then(|()| fs::write(folder.config(), config_text(args, port)))?;
     let config = Config::load(&folder.config()).map_err(Failure::from)?;
     let listener = UnixListener::bind(folder.socket())?;
 
-    let ready = || println!("{}", instructions(args, &folder, ipv6));
+    let ready = || println!("{}", instructions(args, &folder));
     let serving = Serving::bind(&config, &mut Inherited::default(), None)?;
     let ground = Ground::prepare(config, serving, None, false).await?;
     let confined = Confined::No("it is a demo".to_owned());
@@ -141,19 +139,17 @@ struct Hosts {
     hosts: Vec<Host>,
 }
 
-fn start_hosts(ipv6: bool) -> Result<Hosts, Failure> {
-    let mut fishfinger = vec![IpAddr::V4(FISHFINGER)];
-    fishfinger.extend(ipv6.then_some(IpAddr::V6(Ipv6Addr::LOCALHOST)));
-    let blowfish = vec![IpAddr::V4(BLOWFISH)];
-    let all: Vec<IpAddr> = fishfinger.iter().chain(&blowfish).copied().collect();
+/// Over IPv4 alone: the loopback has one IPv6 address, and two hosts need two.
+fn start_hosts() -> Result<Hosts, Failure> {
+    let [fishfinger, blowfish] = [FISHFINGER, BLOWFISH].map(IpAddr::V4);
     let explain = |error: io::Error| match error.kind() {
         io::ErrorKind::AddrNotAvailable => Failure::usage(format!(
             "{FISHFINGER} and {BLOWFISH} are not on this system's loopback; add them as root: ifconfig lo0 alias {FISHFINGER}/32; ifconfig lo0 alias {BLOWFISH}/32"
         )),
         _ => Failure::failed(format!("cannot start the demo's hosts: {error}")),
     };
-    let port = hosts::common_port(&all).map_err(explain)?;
-    let mut hosts = vec![Host::new("fishfinger", &fishfinger, port), Host::new("blowfish", &blowfish, port)];
+    let port = hosts::common_port(&[fishfinger, blowfish]).map_err(explain)?;
+    let mut hosts = vec![Host::new("fishfinger", fishfinger, port), Host::new("blowfish", blowfish, port)];
     for host in &mut hosts {
         host.mend().map_err(explain)?;
     }
@@ -202,8 +198,7 @@ impl Hosts {
     }
 }
 
-fn zone_text(ipv6: bool) -> String {
-    let aaaa = if ipv6 { "www      300 IN AAAA ::1         ; Enable failover\n" } else { "" };
+fn zone_text() -> String {
     format!(
         "$ORIGIN demo.example.\n\
          $TTL 1h\n\
@@ -218,15 +213,13 @@ fn zone_text(ipv6: bool) -> String {
          \n\
          @        300 IN A    {FISHFINGER}  ; Enable failover\n\
          www      300 IN A    {FISHFINGER}  ; Enable failover\n\
-         {aaaa}\
          standby  300 IN A    {BLOWFISH}  ; Enable failover\n\
          \n\
          static   300 IN A    192.0.2.1\n"
     )
 }
 
-fn config_text(args: &cli::Demo, port: u16, ipv6: bool) -> String {
-    let ipv6 = if ipv6 { "ipv6 = \"::1\"\n" } else { "" };
+fn config_text(args: &cli::Demo, port: u16) -> String {
     format!(
         r#"version   = 1
 listen    = ["{dns}"]
@@ -236,7 +229,7 @@ state-dir = "state"
 
 [node.fishfinger]
 ipv4 = "{FISHFINGER}"
-{ipv6}
+
 [node.blowfish]
 ipv4 = "{BLOWFISH}"
 
@@ -263,7 +256,7 @@ pool = "web"
     )
 }
 
-fn instructions(args: &cli::Demo, folder: &Folder, ipv6: bool) -> String {
+fn instructions(args: &cli::Demo, folder: &Folder) -> String {
     let (ip, port) = (args.dns.ip(), args.dns.port());
     let dns = if args.dns == SocketAddr::from((Ipv4Addr::LOCALHOST, 5353)) {
         String::new()
@@ -271,10 +264,6 @@ fn instructions(args: &cli::Demo, folder: &Folder, ipv6: bool) -> String {
         format!(" --dns {}", args.dns)
     };
     let config = Path::display(&folder.0);
-    let aaaa = match ipv6 {
-        true => "\n  Only fishfinger has IPv6 (::1): after the failover `www AAAA` is NODATA, never a dead address.",
-        false => "",
-    };
     format!(
         "
   Two hosts serve a page: fishfinger on {FISHFINGER} (primary) and blowfish on {BLOWFISH} (standby).
@@ -282,7 +271,7 @@ fn instructions(args: &cli::Demo, folder: &Folder, ipv6: bool) -> String {
   Ask:    dig @{ip} -p {port} www.demo.example +noall +answer
   Break:  nsd-failover demo{dns} break fishfinger      (from another terminal)
           Three probes fail within about a second; then `www` answers {BLOWFISH},
-          `standby` answers {FISHFINGER}, in one step.{aaaa}
+          `standby` answers {FISHFINGER}, in one step.
   Mend:   nsd-failover demo{dns} mend fishfinger
           Five seconds after it is up again, it is primary again.
   Look:   http://{http}/

@@ -1,6 +1,8 @@
 //! `init`: from an nsd.conf and tagged zones to a configuration that needs no edit.
 
+mod delegated;
 mod propose;
+mod transfer;
 mod write;
 
 use std::fs::OpenOptions;
@@ -34,17 +36,25 @@ pub fn run(args: &Init) -> Result<(), Failure> {
     for node in &args.node {
         given.push(propose::Node::new(node.name.clone(), &node.addresses));
     }
-    let proposal = propose::propose(&zones, &given).map_err(Failure::usage)?;
+    let proposal = match args.placement {
+        Placement::Delegated => delegated::proposal(&zones, &given),
+        _ => propose::propose(&zones, &given),
+    };
+    let proposal = proposal.map_err(Failure::usage)?;
     let check = Check::ask(args)?;
     let setting = Setting { nsd: &nsd, nsd_conf: &nsd_conf, user: service_user(), args };
     let text = write::config(&proposal, &check, &setting);
+    let key = match args.placement {
+        Placement::Transfer => Some(transfer::KeyFile::provide(&args.out, setting.user)?),
+        _ => None,
+    };
     // The daemon's own reader has the last word, before anything is written.
-    let (config, loaded) = tried(&args.out, &text)?;
-    write_whole(args, &text)?;
+    let written = tried(&args.out, &text).and_then(|read| write_whole(args, &text).map(|()| read));
+    let (config, loaded) = written.inspect_err(|_| key.iter().for_each(transfer::KeyFile::take_back))?;
     let failover: usize = loaded.zones.iter().map(|zone| zone.failover_records).sum();
     println!("written: {}: {} zones with {failover} failover records", args.out.display(), loaded.zones.len());
     print!("{}", write::hosts(&proposal));
-    print!("{}", write::next_steps(&setting));
+    print!("{}", write::next_steps(&setting, &proposal, &loaded));
     let control = super::runtime()?.block_on(takes_orders(&config));
     let mut warnings = loaded.warnings.clone();
     warnings.extend(control.err().map(|reason| format!("{}: warning: {reason}", nsd_conf.display())));
@@ -129,8 +139,11 @@ fn answer(question: &str) -> Result<Option<String>, Failure> {
     Ok(Some(line.trim().to_owned()).filter(|line| !line.is_empty()))
 }
 
+/// A zone and its file.
+type TaggedZone = (Zone, PathBuf);
+
 /// The zones that nsd serves from files of the operator's.
-fn primary_zones(nsd: &NsdConf) -> Result<Vec<(Zone, PathBuf)>, Failure> {
+fn primary_zones(nsd: &NsdConf) -> Result<Vec<TaggedZone>, Failure> {
     let (mut zones, mut lines) = (Vec::new(), Vec::new());
     for found in nsd.zones.iter().filter(|zone| !zone.secondary) {
         let Some(path) = &found.file else { continue };

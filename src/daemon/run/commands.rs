@@ -57,6 +57,7 @@ impl Daemon {
         let words = text::order_words(&order);
         self.journal.note(format!("ordered: {words}"));
         let before = self.director.decision().generation;
+        self.recorder.ordered(&order, self.clock.now().unix_ms);
         self.handle(Event::Ordered(order));
         let generation = self.director.decision().generation;
         let exported: BTreeSet<String> = self.director.unpublished().map(str::to_owned).collect();

@@ -38,6 +38,7 @@ use super::manager::Watchdog;
 use super::notices;
 use super::recorder::Recorder;
 use super::saver::{Saved, Saver};
+use super::servers::Servers;
 use super::serving::Counted;
 use super::shadow;
 use super::transfers;
@@ -94,7 +95,7 @@ pub async fn run(
     let (seen_in, seen) = mpsc::channel(transfers::SEEN_MAX);
     let transfers = Transfers::new(Arc::clone(&live), seen_in);
     transfers.configure(transfers::settings(&config, &loaded));
-    let counted = serving.start(&live, &transfers, &config, loaded.certificate.clone())?;
+    let counted = serving.counted(&transfers);
     let destinations = notices::destinations(&config.notify);
     let notifier = Notifier::start(&super::host(), destinations, status.clone(), state_dir.path());
     let handle = Handle {
@@ -126,10 +127,11 @@ pub async fn run(
         loaded,
         clock,
         director,
+        servers: Servers::new(publisher.iter().flat_map(|publisher| publisher.addresses()).collect()),
         publisher,
         live,
         transfers,
-        certificate: serving.certificate(),
+        certificate: None,
         shadow: in_shadow.then(|| {
             let (seen_in, seen) = watch::channel(None);
             tokio::spawn(shadow::watch(seen, Arc::clone(&journal)));
@@ -143,6 +145,11 @@ pub async fn run(
         confined: Arc::new(confined),
         watchdog: Watchdog::from_env(),
     };
+    // The roles that are known from before are in the table when the first query is answered: some have
+    // waited in the sockets while one daemon followed another.
+    daemon.handle(Event::Tick);
+    serving.start(&daemon.live, &daemon.transfers, &daemon.config, daemon.loaded.certificate.clone())?;
+    daemon.certificate = serving.certificate();
     daemon.journal.note(format!("started: {} zones, {} pools", daemon.loaded.zones.len(), daemon.pools.len()));
     ready();
     super::manager::ready();
@@ -169,12 +176,31 @@ pub async fn interrupted() {
 /// What the tasks send back to the loop.
 enum Back {
     Event(Event),
-    Exported { origin: Name, done: exports::Done },
-    Rolled { origin: Name, was_held: bool, done: exports::Done },
-    Rehearsed { zones: Vec<Name>, refused: Option<String> },
-    Recovered { reports: Vec<ExportReport> },
-    SerialSeen { origin: Name, serial: u32 },
-    Loaded { outcome: Box<Result<(Config, Loaded, Prober), Failure>>, reply: Option<oneshot::Sender<Answer>> },
+    Exported {
+        origin: Name,
+        done: exports::Done,
+    },
+    Rolled {
+        origin: Name,
+        was_held: bool,
+        done: exports::Done,
+    },
+    Rehearsed {
+        zones: Vec<Name>,
+        refused: Option<String>,
+    },
+    Recovered {
+        reports: Vec<ExportReport>,
+    },
+    /// At each address of nsd; absent: no answer.
+    SerialsSeen {
+        origin: Name,
+        serials: Vec<Option<u32>>,
+    },
+    Loaded {
+        outcome: Box<Result<(Config, Loaded, Prober), Failure>>,
+        reply: Option<oneshot::Sender<Answer>>,
+    },
 }
 
 /// What the loop listens to.
@@ -193,6 +219,7 @@ struct Daemon {
     director: Director,
     prober: Arc<Prober>,
     publisher: Option<Arc<Publisher>>,
+    servers: Servers,
     live: Arc<Live>,
     transfers: Arc<Transfers>,
     certificate: Option<Arc<Certificate>>,
@@ -259,11 +286,7 @@ impl Daemon {
     fn take(&mut self, back: Back) {
         match back {
             Back::Event(event) => self.handle(event),
-            Back::SerialSeen { origin, serial } => {
-                if let Some(zone) = self.zone(&origin) {
-                    self.handle(Event::SerialSeen { zone, serial });
-                }
-            }
+            Back::SerialsSeen { origin, serials } => self.serials_seen(&origin, serials),
             Back::Exported { origin, done } => self.exported(&origin, done),
             Back::Rolled { origin, was_held, done } => self.rolled_back(&origin, was_held, done),
             Back::Rehearsed { zones, refused } => self.rehearsed(&zones, refused),
@@ -285,6 +308,7 @@ impl Daemon {
         if let Event::Probed { target, outcome } = &event {
             self.recorder.observe(target, outcome, super::clock::unix_ms());
         }
+        let is_reload = matches!(event, Event::Reloaded(_));
         let routine = matches!(
             event,
             Event::Tick
@@ -295,6 +319,9 @@ impl Daemon {
                 | Event::Rehearsed { .. }
         );
         let effects = self.director.handle(event, self.clock.now());
+        if is_reload || self.recorder.is_new() {
+            self.recorder.begin(self.director.state());
+        }
         let quiet = effects.iter().all(|effect| matches!(effect, Effect::Probe(_) | Effect::Persist));
         for effect in effects {
             self.carry_out(effect);
@@ -350,7 +377,14 @@ impl Daemon {
         });
     }
 
-    fn tell(&self, transition: Arc<Transition>) {
+    fn tell(&mut self, transition: Arc<Transition>) {
+        if !transition.families.is_empty() && transition.from != transition.to {
+            let pool = self.pools.iter().find(|pool| pool.name == transition.pool);
+            let is_of = |pool: &Pool, target: &Target| {
+                pool.checks.contains(&target.check) && pool.nodes.iter().any(|node| node.name == target.node)
+            };
+            self.recorder.moved(&transition, |target| pool.is_some_and(|pool| is_of(pool, target)));
+        }
         if self.shadow.is_some() {
             // Nobody has moved.
             return self
@@ -380,6 +414,7 @@ impl Daemon {
     fn publish_status(&mut self) {
         self.status_due = None;
         let mut status = Status { shadow: self.shadow.is_some(), ..self.director.status(self.clock.now()) };
+        self.servers.show(&mut status);
         transfers::show(&self.transfers, &mut status);
         self.status.send_replace(Arc::new(status));
     }

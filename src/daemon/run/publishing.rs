@@ -1,9 +1,9 @@
 //! From a decision to the zone files: exports, rehearsals, and the serials that nsd serves.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc};
 
@@ -16,7 +16,7 @@ use crate::publish::{Control, Limits, NsdSettings, Publisher, Rehearsal};
 
 use super::super::exports;
 use super::super::load::{Loaded, LoadedZone, Parsed};
-use super::{Back, Daemon, EXPORTS_MAX};
+use super::{Back, Daemon, EXPORTS_MAX, STATUS_AGE};
 
 /// How often a zone whose next export would be refused is tried again, and nsd is asked whether it
 /// takes orders.
@@ -135,6 +135,7 @@ impl Daemon {
         if self.notifier.is_wanted() {
             self.notifier.exported(report.clone());
         }
+        self.servers.exported(&report);
         self.handle(Event::Exported(report.clone()));
         self.waiters.exported(&report);
         self.start_rollbacks();
@@ -154,7 +155,18 @@ impl Daemon {
         self.reload(None);
     }
 
-    /// Asks nsd for the serial of each zone, over and over.
+    pub(super) fn serials_seen(&mut self, origin: &Name, serials: Vec<Option<u32>>) {
+        let Some(zone) = self.zone(origin) else { return };
+        let first = serials.first().copied().flatten();
+        self.servers.seen(origin.to_string(), serials);
+        match first {
+            Some(serial) => self.handle(Event::SerialSeen { zone, serial }),
+            // A zone that nsd does not serve, or an nsd that is gone.
+            None => drop(self.status_due.get_or_insert_with(|| Instant::now() + STATUS_AGE)),
+        }
+    }
+
+    /// Asks nsd for the serial of each zone, over and over, at each of its addresses.
     pub(super) fn poll_serials(&self) -> tokio::task::JoinHandle<()> {
         let (publisher, back) = (self.publisher.clone(), self.back.clone());
         let mut names = self.status.subscribe();
@@ -162,11 +174,12 @@ impl Daemon {
             let Some(publisher) = publisher else { return };
             loop {
                 let zones: Vec<String> = names.borrow_and_update().zones.iter().map(|zone| zone.name.clone()).collect();
+                // One that does not answer is left alone until the next round: zones are many.
+                let mut silent = BTreeSet::new();
                 for zone in zones {
                     let Ok(origin) = zone.parse::<Name>() else { continue };
-                    // A zone that nsd does not serve, or an nsd that is gone: the status shows no serial.
-                    let Ok(serial) = publisher.serial_at(&origin).await else { continue };
-                    if back.send(Back::SerialSeen { origin, serial }).await.is_err() {
+                    let serials = publisher.serials_at(&origin, &mut silent).await;
+                    if back.send(Back::SerialsSeen { origin, serials }).await.is_err() {
                         return;
                     }
                 }

@@ -1,5 +1,5 @@
-//! RDATA text of the types that nsd knows and `domain` does not, and of keys and signatures, where
-//! `domain` wants algorithms as numbers; each as the list of its fields.
+//! RDATA text of the types that nsd knows and `domain` does not, and of keys, their digests and
+//! signatures, where `domain` wants algorithms as numbers; each as the list of its fields.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -38,8 +38,12 @@ pub(super) enum Part {
     CertType,
     /// Hexadecimal digits to the end, at least one octet.
     Hex,
+    /// The same, or a lone `0` for an octet of zeros, as RFC 8078 section 4 and nsd have it.
+    HexOrZero,
     /// Base64 to the end, at least one octet.
     Base64,
+    /// The same, or a lone `0` for an octet of zeros.
+    Base64OrZero,
     /// Types to the end, as in NSEC (RFC 4034 section 4.1.2).
     Types,
     /// Types below 128 to the end, one bit each (RFC 2535 section 5.2).
@@ -61,8 +65,8 @@ pub(super) enum Part {
 /// The fields of a type; `None`: the type is not one of these.
 pub(super) fn layout(rtype: Rtype) -> Option<&'static [Part]> {
     use Part::{
-        Algorithm, Base64, CertType, Eui, Hex, Ipv4, Location, Locator, MoreText, Name, Nsap, Octets, OldTypes,
-        Prefixes, Seconds, Services, Text, Texts, Time, Type, Types, U8, U16, U32,
+        Algorithm, Base64, Base64OrZero, CertType, Eui, Hex, HexOrZero, Ipv4, Location, Locator, MoreText, Name, Nsap,
+        Octets, OldTypes, Prefixes, Seconds, Services, Text, Texts, Time, Type, Types, U8, U16, U32,
     };
     Some(match rtype {
         Rtype::WKS => &[Ipv4, Services],
@@ -81,12 +85,14 @@ pub(super) fn layout(rtype: Rtype) -> Option<&'static [Part]> {
             Name("the signer's name"),
             Base64,
         ],
-        Rtype::KEY | Rtype::DNSKEY | Rtype::CDNSKEY => &[U16("flags"), U8("a protocol"), Algorithm, Base64],
+        Rtype::KEY | Rtype::DNSKEY => &[U16("flags"), U8("a protocol"), Algorithm, Base64],
+        Rtype::CDNSKEY => &[U16("flags"), U8("a protocol"), Algorithm, Base64OrZero],
         Rtype::NXT => &[Name("the next name"), OldTypes],
         Rtype::LOC => &[Location],
         Rtype::CERT => &[CertType, U16("a key tag"), Algorithm, Base64],
         Rtype::APL => &[Prefixes],
-        Rtype::DLV => &[U16("a key tag"), Algorithm, U8("a digest type"), Hex],
+        Rtype::DS | Rtype::DLV => &[U16("a key tag"), Algorithm, U8("a digest type"), Hex],
+        Rtype::CDS => &[U16("a key tag"), Algorithm, U8("a digest type"), HexOrZero],
         Rtype::DHCID => &[Base64],
         Rtype::SMIMEA => &[U8("a usage"), U8("a selector"), U8("a matching type"), Hex],
         Rtype::CSYNC => &[U32("a serial"), U16("flags"), Types],
@@ -166,12 +172,16 @@ impl<'a> Fields<'a> {
                 let what = "a certificate type (0 to 65535, or its name)";
                 out.extend_from_slice(&self.read(what, cert_type)?.to_be_bytes());
             }
-            Part::Hex => {
+            Part::HexOrZero | Part::Base64OrZero if self.is_lone_zero() => {
+                self.next += 1;
+                out.push(0);
+            }
+            Part::Hex | Part::HexOrZero => {
                 let text = self.joined("hexadecimal digits")?;
                 let octets = hex(&text).filter(|octets| !octets.is_empty());
                 out.extend(octets.ok_or_else(|| self.last_bad("this is no sequence of hexadecimal octets"))?);
             }
-            Part::Base64 => {
+            Part::Base64 | Part::Base64OrZero => {
                 let text = self.joined("Base64 text")?;
                 let octets = base64::decode::<Vec<u8>>(&text).ok().filter(|octets| !octets.is_empty());
                 out.extend(octets.ok_or_else(|| self.last_bad("this is no Base64 text"))?);
@@ -239,6 +249,11 @@ impl<'a> Fields<'a> {
             octets.push(octet.map_err(|error| self.bad(self.next - 1, error.to_string()))?);
         }
         Ok(octets)
+    }
+
+    /// Whether a `0` is all that is left.
+    fn is_lone_zero(&self) -> bool {
+        matches!(self.rest(), [only] if only.text == b"0")
     }
 
     /// All fields that are left as one text, at least one.

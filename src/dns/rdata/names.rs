@@ -1,5 +1,7 @@
 //! Where domain names sit in RDATA.
 
+use std::borrow::Cow;
+
 use domain::base::iana::Rtype;
 
 use crate::dns::name::wire_len;
@@ -42,6 +44,18 @@ pub fn name_offsets(rtype: Rtype, rdata: &[u8]) -> impl Iterator<Item = NameAt> 
         offset += len;
     }
     found.into_iter().flatten()
+}
+
+/// RDATA with its names in lower case: two records whose RDATA is the same in this form are one.
+/// (The canonical form of RFC 4034 section 6.2, for every type whose names are known here.)
+pub fn canonical(rtype: Rtype, rdata: &[u8]) -> Cow<'_, [u8]> {
+    let mut canonical = Cow::Borrowed(rdata);
+    for NameAt { offset, len, .. } in name_offsets(rtype, rdata) {
+        if rdata[offset..offset + len].iter().any(u8::is_ascii_uppercase) {
+            canonical.to_mut()[offset..offset + len].make_ascii_lowercase();
+        }
+    }
+    canonical
 }
 
 /// The offset behind `count` character-strings that start at `offset`; past the end if one is cut.

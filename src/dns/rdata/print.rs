@@ -109,8 +109,8 @@ impl<'a> Octets<'a> {
             }
             Part::Octets(_) => fields.push(quoted(self.rest())),
             Part::Type => fields.push(Rtype::from_int(self.number(2)? as u16).to_string()),
-            Part::Hex => fields.push(filled(hex(self.rest()))?),
-            Part::Base64 => fields.push(filled(base64::encode_string(self.rest()))?),
+            Part::Hex | Part::HexOrZero => fields.push(filled(hex(self.rest()))?),
+            Part::Base64 | Part::Base64OrZero => fields.push(filled(base64::encode_string(self.rest()))?),
             Part::Types => {
                 while !self.0.is_empty() {
                     self.window(fields)?;

@@ -411,9 +411,10 @@ mod tests {
 
     #[test]
     fn replies_leave_from_the_address_that_was_asked() {
-        for (wildcard, asked) in [("0.0.0.0:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.23"), ("[::]:0", "::1")] {
+        // IPv6 takes a host with two addresses: tests/it/answers/musts.rs, must_48, makes one.
+        for asked in ["127.0.0.1", "127.0.0.23"] {
             each_way(|calls| {
-                let Ok(server) = UdpSocket::bind(wildcard) else { return };
+                let server = UdpSocket::bind("0.0.0.0:0").unwrap();
                 source::enable(&server).unwrap();
                 let asked = SocketAddr::new(asked.parse().unwrap(), server.local_addr().unwrap().port());
                 let client = client(asked);

@@ -3,24 +3,26 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{IpAddr, TcpStream, UdpSocket};
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::process::Command;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::DNSClass;
 
 use nsd_failover::dns::cookie::Secrets;
-use nsd_failover::serve::counters::Request;
-use nsd_failover::serve::relay;
+use nsd_failover::serve::counters::{Counters, Request};
 use nsd_failover::serve::sys::Calls;
+use nsd_failover::serve::{relay, udp};
 use nsd_failover::table::policy::Policy;
 use nsd_failover::table::respond::{Answer, Client, Limits, Response, Transport, respond};
 use nsd_failover::table::zone_table::Mode;
-use nsd_failover::table::{Catalog, Table};
+use nsd_failover::table::{Catalog, Live, Table};
 
-use super::super::support::nsd::free_address;
+use super::nsd::Nsd;
 use super::support::*;
+use crate::support::nsd::free_address;
 
 const COOKIE: u16 = 10;
 const KEEPALIVE: u16 = 11;
@@ -49,8 +51,71 @@ fn rcode(reply: &[u8]) -> u16 {
     flags(reply) & 15
 }
 
+/// The reply over UDP: what `respond()` makes, and what arrives from sockets of both families.
 fn udp_reply(query: &[u8]) -> Vec<u8> {
-    reply_octets(&whole(), query, &limits())
+    let reply = reply_octets(&whole(), query, &limits());
+    // A server cookie is made for an address and a time; nothing else differs.
+    let has_cookie = reply.windows(4).any(|octets| octets == [0, COOKIE as u8, 0, 24]);
+    for server in &*BOTH_FAMILIES {
+        let arrived = server.ask(query);
+        assert_eq!(arrived.len(), reply.len(), "{}", server.address);
+        assert!(has_cookie || arrived == reply, "{}: {arrived:?}", server.address);
+    }
+    reply
+}
+
+/// Nothing comes back: neither from `respond()` nor over a socket, where the next query is answered.
+fn assert_silence(message: &[u8], limits: &Limits) {
+    assert_eq!(respond(&whole(), message, limits, &CLIENT, &mut [0; 512]), Response::Drop);
+    for server in &*BOTH_FAMILIES {
+        let client = server.client();
+        client.send(message).unwrap();
+        let mut next = www();
+        next[1] ^= 0xff;
+        client.send(&next).unwrap();
+        let mut reply = [0; 512];
+        client.recv(&mut reply).unwrap();
+        assert_eq!(reply[..2], next[..2], "{}", server.address);
+    }
+}
+
+/// A UDP server with [`whole`], on 127.0.0.1 and on ::1.
+static BOTH_FAMILIES: LazyLock<Vec<UdpServer>> = LazyLock::new(|| {
+    let start = |address: &str| {
+        let sockets = udp::bind(address.parse().unwrap(), 1).unwrap();
+        let address = sockets[0].local_addr().unwrap();
+        UdpServer { address, _server: serve_udp(sockets, Calls::Native) }
+    };
+    vec![start("127.0.0.1:0"), start("[::1]:0")]
+});
+
+struct UdpServer {
+    address: SocketAddr,
+    _server: udp::Server,
+}
+
+impl UdpServer {
+    fn client(&self) -> UdpSocket {
+        let client = UdpSocket::bind((self.address.ip(), 0)).unwrap();
+        client.connect(self.address).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        client
+    }
+
+    fn ask(&self, query: &[u8]) -> Vec<u8> {
+        let client = self.client();
+        client.send(query).unwrap();
+        let mut reply = vec![0; 4_096];
+        let len = client.recv(&mut reply).unwrap();
+        reply.truncate(len);
+        reply
+    }
+}
+
+fn serve_udp(sockets: Vec<UdpSocket>, calls: Calls) -> udp::Server {
+    let live = Arc::new(Live::new(whole()));
+    let settings = udp::Settings { limits: limits(), relay: None, limiter: None, proxies: [].into(), calls };
+    udp::Server::start(sockets, &live, &settings, None, &Counters::default()).unwrap()
 }
 
 fn first_line(owner: &str, rtype: &str) -> String {
@@ -94,7 +159,7 @@ fn option(reply: &[u8], code: u16) -> Option<Vec<u8>> {
 #[test]
 fn must_01_fewer_than_12_octets_are_dropped() {
     for length in 0..12 {
-        assert_eq!(respond(&whole(), &www()[..length], &limits(), &CLIENT, &mut [0; 512]), Response::Drop);
+        assert_silence(&www()[..length], &limits());
     }
 }
 
@@ -104,8 +169,7 @@ fn must_02_a_reply_is_never_answered_nor_relayed() {
     reply[2] |= 0x80;
     for relay in [false, true] {
         for transport in [Transport::Udp, Transport::Stream] {
-            let limits = Limits::new(transport, relay);
-            assert_eq!(respond(&whole(), &reply, &limits, &CLIENT, &mut [0; 512]), Response::Drop);
+            assert_silence(&reply, &Limits::new(transport, relay));
         }
     }
 }
@@ -132,7 +196,11 @@ fn must_05_notify_has_a_defined_answer() {
     message[2] = 4 << 3 | 4;
     let reply = udp_reply(&message);
     assert_eq!((reply[..2].to_vec(), flags(&reply) & 0xf800), (message[..2].to_vec(), 0x8000 | 4 << 11));
-    assert!([0, 4, 5, 9].contains(&rcode(&reply)), "NOERROR, NOTIMP, REFUSED or NOTAUTH");
+    assert_eq!(
+        (rcode(&reply), &reply[4..]),
+        (4, &[0; 8][..]),
+        "NOTIMP and nothing else: no zone is fetched from anywhere"
+    );
 }
 
 #[test]
@@ -229,10 +297,17 @@ fn must_15_an_unknown_type_is_nodata_with_the_soa() {
 fn must_16_every_type_gets_a_sensible_answer() {
     let table = whole();
     for rtype in 0..=u16::MAX {
-        let reply = reply_octets(&table, &query("www", rtype).to_vec().unwrap(), &limits());
-        // An IXFR over UDP is told the serial, as a question for the SOA would be.
-        let expected: &[u16] = if rtype == 252 { &[5] } else { &[0] };
-        assert!(expected.contains(&rcode(&reply)), "type {rtype}: {}", rcode(&reply));
+        let query = query("www", rtype).to_vec().unwrap();
+        let reply = reply_octets(&table, &query, &limits());
+        // What is there, and for ANY one of both (RFC 8482); a transfer is refused; for all else, the types
+        // that no record can have included, the SOA that says that it is not there.
+        let (code, answers, authorities) = match rtype {
+            1 | 28 | 255 => (0x8400, 1, 0),
+            252 => (0x8005, 0, 0),
+            _ => (0x8400, 0, 1),
+        };
+        assert_eq!((flags(&reply), &reply[6..10]), (code, &[0, answers, 0, authorities][..]), "type {rtype}");
+        assert_eq!(reply[12..query.len() - 11], query[12..query.len() - 11], "type {rtype}");
     }
 }
 
@@ -283,19 +358,51 @@ fn must_23_do_is_echoed() {
 
 /// Length and TC of the reply to a question with a large answer.
 fn large(payload: Option<u16>) -> (usize, bool) {
-    let mut message = if payload.is_some() { query("big", 16) } else { plain_query("big", 16) };
-    if let (Some(edns), Some(payload)) = (&mut message.edns, payload) {
-        edns.set_max_payload(payload);
-    }
-    let octets = message.to_vec().unwrap();
-    // hickory writes at least 512 by itself.
-    let mut octets = octets;
-    if let Some(payload) = payload {
-        let at = octets.len() - 8;
-        octets[at..at + 2].copy_from_slice(&payload.to_be_bytes());
-    }
-    let reply = udp_reply(&octets);
+    let plain = || plain_query("big", 16).to_vec().unwrap();
+    let reply = udp_reply(&payload.map_or_else(plain, |payload| with_payload("big", 16, payload)));
     (reply.len(), flags(&reply) & 0x0200 != 0)
+}
+
+/// A query with an OPT record of this payload size; hickory by itself writes at least 512.
+fn with_payload(owner: &str, rtype: u16, payload: u16) -> Vec<u8> {
+    let mut octets = query(owner, rtype).to_vec().unwrap();
+    let at = octets.len() - 8;
+    octets[at..at + 2].copy_from_slice(&payload.to_be_bytes());
+    octets
+}
+
+/// The same musts for what nsd answers through the relay.
+#[test]
+fn must_02_18_25_27_for_questions_that_nsd_answers() {
+    let nsd = Nsd::start();
+    let servers = Servers::start(table(Mode::Overlay), Some(relay::Settings::new(nsd.address)), Calls::Native);
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.connect(servers.address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let ask = |query: &[u8]| {
+        client.send(query).unwrap();
+        let mut reply = vec![0; 4_096];
+        let len = client.recv(&mut reply).unwrap();
+        assert_eq!(reply[..2], query[..2]);
+        reply.truncate(len);
+        reply
+    };
+    let mut no_query = query("mail", 15).to_vec().unwrap();
+    no_query[2] |= 0x80;
+    no_query[0] ^= 0xff;
+    client.send(&no_query).unwrap();
+    let reply = ask(&query("@", 15).to_vec().unwrap());
+    let opt = &reply[reply.len() - 11..];
+    assert_eq!((reply[7], &opt[..3], &opt[5..7]), (3, &[0, 0, 41][..], &[0, 0][..]), "OPT of version 0");
+    for (query, limit) in [(plain_query("big", 16).to_vec().unwrap(), 512), (with_payload("big", 16, 65_535), 1_232)] {
+        let reply = ask(&query);
+        assert!(flags(&reply) & 0x0200 != 0 && reply.len() <= limit, "{} octets", reply.len());
+    }
+    eventually("three were passed on, and one was no query", || {
+        let counters = servers.counters.snapshot();
+        (counters.requests(Request::Relayed), counters.requests(Request::Dropped)) == (3, 1)
+    });
+    servers.stop();
 }
 
 #[test]
@@ -316,7 +423,12 @@ fn must_26_a_payload_below_512_counts_as_512() {
         // What fits in 512 is sent whole.
         let reply = udp_reply(&with_opt(payload, [0; 4], &[]));
         assert_eq!((rcode(&reply), reply[7], flags(&reply) & 0x0200), (0, 1, 0), "{payload}");
+        let (length, truncated) = large(Some(payload));
+        assert!(truncated && length <= 512, "{payload}: {length} octets");
     }
+    // More than 100 octets, and all of it.
+    let reply = udp_reply(&with_payload("@", 15, 100));
+    assert!(reply.len() > 100 && reply[7] == 3 && flags(&reply) & 0x0200 == 0, "{} octets", reply.len());
 }
 
 #[test]
@@ -329,6 +441,15 @@ fn must_27_a_payload_of_65535_gets_1232_at_most() {
 fn must_28_tcp_carries_the_whole_answer() {
     let reply = reply_octets(&whole(), &query("big", 16).to_vec().unwrap(), &Limits::new(Transport::Stream, false));
     assert_eq!((flags(&reply) & 0x0200, reply[7]), (0, 21));
+    let servers = Servers::start(whole(), None, Calls::Native);
+    let mut stream = TcpStream::connect(servers.address).unwrap();
+    let query = framed(0xbeef, "big", 16);
+    stream.write_all(&query).unwrap();
+    assert_eq!(read_frame(&mut stream), reply);
+    // Each limit of UDP is none here.
+    stream.write_all(&[&(query.len() as u16 - 2).to_be_bytes()[..], &with_payload("big", 16, 512)].concat()).unwrap();
+    assert_eq!(read_frame(&mut stream), reply);
+    servers.stop();
 }
 
 fn framed(id: u16, owner: &str, rtype: u16) -> Vec<u8> {
@@ -391,6 +512,21 @@ fn must_31_keepalive_over_tcp() {
     assert_eq!(options(&reply(&limits(), b"")), [], "over UDP it means nothing");
     assert_eq!(rcode(&reply(&limits(), b"\0\x01")), 0);
     assert_eq!(option(&reply_octets(&whole(), &www(), &stream), KEEPALIVE), None, "nobody has asked");
+    // Over a socket: what it is told is what holds.
+    let servers = Servers::start_with(whole(), None, Calls::Native, |settings| settings.idle_ms = 1_200);
+    let mut stream = TcpStream::connect(servers.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut ask = |data: &[u8]| {
+        let query = with_opt(1232, [0; 4], &[(KEEPALIVE, data)]);
+        stream.write_all(&[&(query.len() as u16).to_be_bytes()[..], &query].concat()).unwrap();
+        read_frame(&mut stream)
+    };
+    assert_eq!(rcode(&ask(b"\0\x01")), 1);
+    let asked = Instant::now();
+    assert_eq!(option(&ask(b""), KEEPALIVE), Some(vec![0, 12]));
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0, "the server has closed");
+    assert!(asked.elapsed() >= Duration::from_millis(1_200), "{:?}", asked.elapsed());
+    servers.stop();
 }
 
 #[test]
@@ -480,9 +616,18 @@ fn must_36_the_ttl_of_a_negative_answer_is_the_lower_of_soa_ttl_and_minimum() {
 #[test]
 fn must_37_an_empty_non_terminal_is_nodata() {
     // RFC 8020, RFC 4592 section 2.2.2.
-    for owner in ["ent", "b.ent", "wild", "y.wild"] {
+    for owner in ["ent", "b.ent", "wild", "y.wild", "double"] {
         assert_eq!(first_line(owner, "A"), "NOERROR aa", "{owner}");
     }
+    // `*.double` is a wildcard, and there is nothing at it but a name below: it is what matches, and has no data.
+    for owner in ["*.double", "x.double", "y.x.double"] {
+        for rtype in ["TXT", "A"] {
+            let reply = ask(&whole(), &query(owner, type_of(rtype)), &limits());
+            let codes = (reply.metadata.response_code, reply.answers.len(), reply.authorities.len());
+            assert_eq!(codes, (ResponseCode::NoError, 0, 1), "{owner} {rtype}");
+        }
+    }
+    assert_eq!(ask(&whole(), &query("x.*.double", 16), &limits()).answers.len(), 1);
     assert_eq!(first_line("c.ent", "A"), "NXDOMAIN aa");
 }
 
@@ -545,9 +690,29 @@ fn must_42_referrals() {
 #[test]
 fn must_43_any_is_one_rrset() {
     // RFC 8482.
-    let reply = ask(&whole(), &query("@", 255), &limits());
-    let types: BTreeSet<_> = reply.answers.iter().map(hickory_proto::rr::Record::record_type).collect();
-    assert_eq!(types.len(), 1);
+    for (owner, records) in [
+        ("@", 1),
+        ("www", 1),
+        ("both", 3),
+        ("mail", 1),
+        ("alias", 1),
+        ("x.wild", 1),
+        ("x.walias", 1),
+        ("big", 21),
+        ("srv", 1),
+    ] {
+        for limits in [limits(), Limits::new(Transport::Stream, false)] {
+            let reply = ask(&whole(), &query(owner, 255), &limits);
+            let (code, answers) = (reply.metadata.response_code, &reply.answers);
+            let types: BTreeSet<_> = answers.iter().map(hickory_proto::rr::Record::record_type).collect();
+            let (types_max, expected) = if reply.metadata.truncation { (0, 0) } else { (1, records) };
+            assert_eq!((code, types.len(), answers.len()), (ResponseCode::NoError, types_max, expected), "{owner}");
+        }
+    }
+    // Where there is none, ANY is a question like others.
+    assert_eq!(first_line("ent", "ANY"), "NOERROR aa");
+    assert_eq!(first_line("nothere", "ANY"), "NXDOMAIN aa");
+    assert_eq!(first_line("x.sub", "ANY"), "NOERROR");
 }
 
 #[test]
@@ -565,14 +730,23 @@ fn must_45_a_swap_makes_no_name_appear_or_vanish() {
     let tables: Vec<Table> = [held(Some(0), Some(1)), held(Some(1), Some(0)), held(Some(2), None), held(None, None)]
         .map(|roles| Table::new(catalog.clone(), 1, &[roles], &[None], &[1000]))
         .into();
-    for (record, _) in records() {
-        for rtype in ["A", "AAAA", "TXT"] {
-            let message = query(&record.owner.to_string(), type_of(rtype));
-            let code = |table| ask(table, &message, &limits()).metadata.response_code;
-            let codes: Vec<ResponseCode> = tables.iter().map(code).collect();
-            assert!(codes.iter().all(|code| *code == codes[0]), "{} {rtype}: {codes:?}", record.owner);
+    let owners: BTreeSet<String> = records().iter().map(|(record, _)| record.owner.to_string()).collect();
+    let mut seen = BTreeSet::new();
+    for owner in &owners {
+        // The name, a child, a sibling before and one behind it, and what is above it.
+        let above = owner.split_once('.').map_or("", |(_, above)| above);
+        for name in [owner.clone(), format!("x.{owner}"), format!("0.{above}"), format!("zz.{above}"), above.to_owned()]
+        {
+            for rtype in ["A", "AAAA", "TXT", "ANY"] {
+                let message = query(&name, type_of(rtype));
+                let code = |table| ask(table, &message, &limits()).metadata.response_code;
+                let codes: Vec<ResponseCode> = tables.iter().map(code).collect();
+                assert!(codes.iter().all(|code| *code == codes[0]), "{name} {rtype}: {codes:?}");
+                seen.insert(format!("{:?}", codes[0]));
+            }
         }
     }
+    assert_eq!(Vec::from_iter(seen), ["NXDomain", "NoError", "Refused"], "there are names of every kind");
 }
 
 #[test]
@@ -642,26 +816,35 @@ fn must_47_rotation_moves_the_records_of_one_generation_around() {
     }
 }
 
+/// In a network of its own, where the host has two addresses of each family: with one the system cannot choose
+/// the wrong one.
 #[test]
 fn must_48_answers_leave_from_the_address_that_was_asked() {
-    use nsd_failover::serve::counters::Counters;
-    use nsd_failover::serve::udp;
-    use nsd_failover::table::Live;
-    for (wildcard, asked) in [("0.0.0.0:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.99"), ("[::]:0", "::1")] {
+    const NAME: &str = "answers::musts::must_48_answers_leave_from_the_address_that_was_asked";
+    if std::env::var_os(ALONE).is_none() {
+        let script = "ip link set lo up; ip address add 2001:db8::48/128 dev lo nodad; exec \"$0\" \"$@\"";
+        let mut alone = Command::new("unshare");
+        alone.args(["--map-root-user", "--net", "sh", "-ec", script]).arg(std::env::current_exe().unwrap());
+        let output = alone.args(["--exact", NAME, "--nocapture"]).env(ALONE, "1").output();
+        let output = output.expect("unshare is installed (util-linux)");
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success() && said.contains("1 passed"), "needs user namespaces and `ip`: {said}");
+        return;
+    }
+    for (wildcard, own, others) in
+        [("0.0.0.0:0", "127.0.0.1", ["127.0.0.1", "127.0.0.99"]), ("[::]:0", "::1", ["::1", "2001:db8::48"])]
+    {
         for calls in [Calls::Native, Calls::Plain] {
-            // A host without IPv6 has nothing to show.
-            let Ok(sockets) = udp::bind(wildcard.parse().unwrap(), 2) else { continue };
+            let sockets = udp::bind(wildcard.parse().unwrap(), 2).unwrap();
             let port = sockets[0].local_addr().unwrap().port();
-            let live = Arc::new(Live::new(whole()));
-            let settings = udp::Settings { limits: limits(), relay: None, limiter: None, proxies: [].into(), calls };
-            let server = udp::Server::start(sockets, &live, &settings, None, &Counters::default()).unwrap();
-            let own = if asked.contains(':') { "[::1]:0" } else { "127.0.0.1:0" };
-            let client = UdpSocket::bind(own).unwrap();
-            client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-            let asked = (asked.parse::<IpAddr>().unwrap(), port).into();
-            client.send_to(&www(), asked).unwrap();
-            let mut reply = [0; 512];
-            assert_eq!(client.recv_from(&mut reply).unwrap().1, asked);
+            let server = serve_udp(sockets, calls);
+            for asked in others {
+                let client = UdpSocket::bind((own.parse::<IpAddr>().unwrap(), 0)).unwrap();
+                client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                let asked = SocketAddr::new(asked.parse().unwrap(), port);
+                client.send_to(&www(), asked).unwrap();
+                assert_eq!(client.recv_from(&mut [0; 512]).unwrap().1, asked);
+            }
             server.stop();
         }
     }

@@ -90,7 +90,7 @@ impl Drop for Nsd {
 }
 
 /// [`ZONE`] as nsd reads it.
-fn zone_text() -> String {
+pub fn zone_text() -> String {
     let mut text = String::from("$ORIGIN example.org.\n");
     for line in ZONE.lines().filter(|line| !line.is_empty() && !line.contains("occluded")) {
         let line = line.strip_suffix("primary").unwrap_or(line);
@@ -98,6 +98,9 @@ fn zone_text() -> String {
         let line = line.replace("8 2 00", &format!("8 2 {}", "00".repeat(32)));
         text.push_str(line.trim_end());
         text.push('\n');
+    }
+    for number in 0..20 {
+        text.push_str(&format!("big 3600 TXT {number:->100}\n"));
     }
     text
 }

@@ -64,6 +64,7 @@ a.b.ent         3600 TXT   deep
 *.wild          3600 A     192.0.2.99
 x.y.wild        3600 TXT   blocks
 *.walias        3600 CNAME www
+*.*.double      3600 TXT   stars
 sub             3600 NS    ns.sub
 sub             3600 NS    ns1
 sub             3600 NS    ns.sibling
@@ -264,6 +265,9 @@ pub fn show(message: &Message) -> String {
     }
     text
 }
+
+/// Set where this process runs one test and nothing else.
+pub const ALONE: &str = "NSD_FAILOVER_TEST_ALONE";
 
 /// What a server of the tests may have besides its table.
 #[derive(Default)]

@@ -144,6 +144,15 @@ impl Daemon {
         self.child.as_ref().expect("it runs").id()
     }
 
+    /// Stops it as a debugger would, or lets it go on.
+    pub fn suspend(&self) {
+        signal(self.child.as_ref().expect("it runs"), rustix::process::Signal::STOP);
+    }
+
+    pub fn resume(&self) {
+        signal(self.child.as_ref().expect("it runs"), rustix::process::Signal::CONT);
+    }
+
     pub fn hangup(&self) {
         signal(self.child.as_ref().expect("it runs"), rustix::process::Signal::HUP);
     }

@@ -48,6 +48,10 @@ pub const RDATA: &[&str] = &[
     "SSHFP 2 1 123456789abcdef67890123456789abcdef67890",
     "DS 60485 8 1 2BB183AF5F225881 79A53B0A98631FAD1A292118",
     "CDS 0 0 0 00",
+    "CDS 60485 RSASHA256 2 2BB183AF5F22588179A53B0A98631FAD1A2921182BB183AF5F225881AABBCCDD",
+    "CDNSKEY 0 3 0 AA==",
+    "CDNSKEY 257 3 ECDSAP256SHA256 AQPSKmynfzW4",
+    "ZONEMD 2024010101 1 241 2BB183AF5F22588179A53B0A98631FAD 1A292118",
     "DNSKEY 256 3 5 AQPSKmynfzW4kyBv 015MUG2D",
     "DNSKEY 257 3 RSASHA1 AQPSKmynfzW4",
     "KEY 512 255 1 AQMFD5raczCJ",
@@ -120,16 +124,54 @@ impl OddZone {
         odd.records(0);
         odd.line("$ORIGIN sub.example.org.");
         odd.records(1);
-        odd.line(odd_include(seed));
+        // nsd 4.6 wants a newline at the end of a file that includes another, or is included.
+        let includes = seed % 4 != 3;
+        if includes {
+            odd.line(odd_include(seed));
+        }
         odd.line("$ORIGIN example.org.");
         odd.records(2);
-        // nsd 4.6 wants a newline at the end of a file that includes another, or is included.
-        let zone = odd.finish(false);
+        let zone = odd.finish(!includes);
         let mut inner = Odd { state: odd.state, text: Vec::new() };
         inner.records(3);
         let inner = inner.finish(false);
         OddZone { files: vec![("zone", zone), ("included", inner)] }
     }
+}
+
+/// Lines of `$GENERATE` from a seed, behind the head of a zone.
+pub fn generates(seed: u64) -> Vec<u8> {
+    let mut odd = Odd { state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, text: Vec::new() };
+    odd.head();
+    for number in 0..8 {
+        let start = odd.below(300);
+        let range = match odd.below(3) {
+            0 => format!("{start}-{}", start + odd.below(20)),
+            1 => format!("{start}-{}/{}", start + odd.below(200), 1 + odd.below(40)),
+            _ => format!("0-{}", odd.below(17)),
+        };
+        let counted = |odd: &mut Odd| {
+            let base = odd.pick(&["d", "o", "x", "X", "n", "N"]);
+            let (offset, width) = (odd.below(40), odd.below(9));
+            match odd.below(4) {
+                0 => "$".to_owned(),
+                1 => format!("${{{offset}}}"),
+                2 => format!("${{{offset},{width}}}"),
+                _ => format!("${{{offset},{width},{base}}}"),
+            }
+        };
+        let (owner, name) = (counted(&mut odd), counted(&mut odd));
+        let attributes = odd.pick(&["", "300 ", "IN ", "5 IN "]);
+        let rdata = match odd.below(5) {
+            0 => "A 192.0.2.1".to_owned(),
+            1 => format!("CNAME h-{name}.example.net."),
+            2 => format!("PTR x{name}y"),
+            3 => format!("TXT \"a {name} \\$ b\""),
+            _ => format!("MX \"10 m{name}\""),
+        };
+        odd.line(&format!("$GENERATE {range} g{number}-{owner}-x {attributes}{rdata}"));
+    }
+    odd.finish(false)
 }
 
 fn odd_include(seed: u64) -> &'static str {

@@ -1,4 +1,4 @@
-//! A secondary that is stopped and started again.
+//! A secondary that is stopped and started again, at last without us.
 
 use std::fs;
 use std::path::Path;
@@ -62,4 +62,51 @@ fn nsd_that_believes_to_have_the_serial_takes_the_next_one() {
     wait_for("the next one", || (serial(at, "example.org") == primary.serial()).then_some(()));
     let here = zone_at(primary.address, &["example.org", "AXFR"]);
     assert_eq!(zone_at(at, &["example.org", "AXFR"]), here);
+}
+
+/// What `eject` prints, followed to the letter: the secondary is the primary now, with the current roles
+/// and a serial that no other secondary refuses.
+#[test]
+fn eject_hands_the_zone_over_to_nsd() {
+    let at = free_address();
+    let mut primary = Primary::start(ZONE, &format!("notify = [\"{at}\"]\nallow-transfer = [\"127.0.0.1\"]"));
+    let mut secondary = nsd_with(at, primary.address, false, &section("server:"));
+    for node in ["blowfish", "fishfinger", "blowfish"] {
+        primary.switch(node);
+    }
+    let served = primary.serial();
+    wait_for("the last move", || (serial(at, "example.org") == served).then_some(()));
+
+    let eject = |primary: &Primary, folder: &str| {
+        let folder = primary.folder.path().join(folder);
+        fs::create_dir(&folder).unwrap();
+        let done = primary.daemon.verb(&["eject", "--to", folder.to_str().unwrap()]);
+        let words = String::from_utf8(done.stdout).unwrap();
+        assert!(done.status.success(), "{words}{}", String::from_utf8_lossy(&done.stderr));
+        let text = fs::read_to_string(folder.join("example.org.zone")).unwrap();
+        (words, text)
+    };
+    let serial_of = |text: &str| text.split("hostmaster ").nth(1).unwrap().split(' ').next().unwrap().parse::<u32>();
+    let (words, text) = eject(&primary, "running");
+    assert!(words.contains("have the current roles; nsd was told nothing yet. What is left to do:\n  1. "), "{words}");
+    assert!(text.contains("www 60 IN A 198.51.100.20 ; Enable failover\n"), "{text}");
+    assert!(serial_of(&text).unwrap() > served.unwrap(), "{text}");
+    // Without the daemon, whose last serials may not have been written down.
+    primary.daemon.kill();
+    let (words, text) = eject(&primary, "dead");
+    assert!(serial_of(&text).unwrap() > served.unwrap(), "{text}");
+
+    let line = words.lines().map(str::trim).find(|line| line.starts_with("zonefile: ")).expect(&words);
+    let path = secondary.folder.path().join("nsd.conf");
+    let conf = fs::read_to_string(&path).unwrap();
+    let replaced = ["request-xfr:", "allow-notify:", "zonefile:"];
+    let kept = conf.lines().filter(|line| !replaced.iter().any(|word| line.trim().starts_with(word)));
+    let conf: String = kept.map(|line| format!("{line}\n")).collect();
+    fs::write(&path, format!("{conf} {line}\n")).unwrap();
+    let checked = std::process::Command::new("nsd-checkconf").arg(&path).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    secondary.stop();
+    secondary.start_again();
+    wait_for("the zone", || (serial(at, "example.org") == serial_of(&text).ok()).then_some(()));
+    assert_eq!(address(at, "standby.example.org", "A").as_deref(), Some("192.0.2.10"));
 }

@@ -1,19 +1,22 @@
-//! What of a status is on the page: what was searched for, problems first, and no more rows than a
+//! What of a status is shown, and in which order: what was searched for, problems first, and no more rows than a
 //! person reads.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::director::alarm::{self, Alarm};
+use crate::director::alarm::{Alarm, Severity};
 use crate::director::status::{CheckStatus, NodeStatus, PoolStatus, Status, ZoneStatus};
 
 /// Rows of each table unless somebody asks for more.
 const ROWS: usize = 25;
 /// Rows of each table then.
 const ROWS_MORE: usize = 2_000;
-/// Alarms that are listed.
-const ALARMS: usize = 15;
+/// Alarms that are listed unless somebody asks for more.
+pub const ALARMS: usize = 15;
+/// So long a pool that has moved stands before those that have not.
+const RECENT_MS: i64 = 3_600_000;
 /// Longest search text, in characters.
 const QUERY_MAX: usize = 100;
 
@@ -41,7 +44,7 @@ impl Asked {
     }
 
     /// The same search with all its rows.
-    pub(super) fn more_link(&self) -> String {
+    pub fn more_link(&self) -> String {
         let unreserved = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._~".contains(octet);
         let encoded: String = self
             .query()
@@ -54,6 +57,40 @@ impl Asked {
 
     fn rows(&self) -> usize {
         if self.wants_more() { ROWS_MORE } else { ROWS }
+    }
+
+    fn alarms(&self) -> usize {
+        if self.wants_more() { ROWS_MORE } else { ALARMS }
+    }
+}
+
+/// How urgent it is to look at each pool, node and zone.
+pub struct Urgency<'a>(BTreeMap<&'a str, Severity>);
+
+impl<'a> Urgency<'a> {
+    pub fn new(alarms: &'a [Alarm]) -> Urgency<'a> {
+        let mut worst = BTreeMap::new();
+        for alarm in alarms {
+            let known = worst.entry(alarm.subject.as_str()).or_insert(alarm.severity);
+            *known = alarm.severity.min(*known);
+        }
+        Urgency(worst)
+    }
+
+    /// Whether something is wrong with it, and not only as somebody ordered it for a while.
+    pub fn is_wrong(&self, subject: &str) -> bool {
+        self.0.get(subject).is_some_and(|severity| *severity < Severity::Notice)
+    }
+
+    /// The key that puts the most urgent first.
+    pub fn of(&self, subject: &str) -> impl Ord + use<> {
+        self.0.get(subject).map_or((true, Severity::Notice), |severity| (false, *severity))
+    }
+
+    /// The same for a pool, and those that have just moved before the others.
+    pub fn of_pool(&self, pool: &PoolStatus, now_unix_ms: i64) -> impl Ord + use<> {
+        let moved = pool.since_unix_ms.filter(|since| now_unix_ms.saturating_sub(*since) < RECENT_MS);
+        (self.of(&pool.name), Reverse(moved))
     }
 }
 
@@ -76,7 +113,7 @@ impl View<'_> {
     /// others.
     pub fn new<'a>(status: &'a Status, asked: &Asked, alarms: &'a [Alarm]) -> View<'a> {
         let query = asked.query().to_lowercase();
-        let troubled: BTreeSet<&str> = alarms.iter().map(|alarm| alarm.subject.as_str()).collect();
+        let urgency = Urgency::new(alarms);
         let of_zones = status.zones.iter().filter(|zone| contains(&zone.name, &query));
         let by_zone: BTreeSet<&str> = of_zones.flat_map(|zone| zone.pools.iter().map(String::as_str)).collect();
         let found = |pool: &&PoolStatus| {
@@ -99,19 +136,15 @@ impl View<'_> {
             subject.is_empty() || contains(subject, &query) || named.contains(subject) || nodes_named.contains(subject)
         });
         View {
-            pools: shown(pools, status.pools.len(), asked.rows(), |pool| {
-                (!alarm::is_all_down(&pool.rule), !troubled.contains(pool.name.as_str()))
-            }),
-            alarms: shown(heard.collect(), alarms.len(), ALARMS, |_| true),
+            pools: shown(pools, status.pools.len(), asked.rows(), |pool| urgency.of_pool(pool, status.unix_ms)),
+            alarms: shown(heard.collect(), alarms.len(), asked.alarms(), |_| true),
             checks: shown(
                 checks,
                 status.nodes.iter().map(|node| node.checks.len()).sum(),
                 asked.rows(),
-                |(node, check)| (check.verdict == "up", check.against == 0, !troubled.contains(node.name.as_str())),
+                |(node, check)| (check.verdict == "up", check.against == 0, urgency.of(&node.name)),
             ),
-            zones: shown(zones.collect(), status.zones.len(), asked.rows(), |zone| {
-                !troubled.contains(zone.name.as_str())
-            }),
+            zones: shown(zones.collect(), status.zones.len(), asked.rows(), |zone| urgency.of(&zone.name)),
         }
     }
 }
@@ -132,6 +165,7 @@ fn contains(text: &str, query: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::director::alarm;
 
     fn status() -> Status {
         let pool = |number: usize| PoolStatus {
@@ -163,6 +197,29 @@ mod tests {
         assert_eq!((names.len(), matching), (ROWS, 1_000));
         assert_eq!(&names[..2], ["pool700", "pool0"]);
         assert_eq!(view("", true).0.len(), 1_000);
+    }
+
+    #[test]
+    fn what_has_just_moved_comes_after_the_problems() {
+        let mut status = Status { unix_ms: 10 * RECENT_MS, ..status() };
+        let now = status.unix_ms;
+        for (number, ago_ms) in [(300, RECENT_MS), (500, 60_000), (900, 1_000)] {
+            status.pools[number].since_unix_ms = Some(now - ago_ms);
+        }
+        let alarms = alarm::alarms(&status, now);
+        let view = View::new(&status, &Asked::default(), &alarms);
+        let names: Vec<&str> = view.pools.rows.iter().map(|pool| pool.name.as_str()).collect();
+        assert_eq!(names[..5], ["pool700", "pool900", "pool500", "pool0", "pool1"]);
+    }
+
+    /// A night on which everything burns: the rest of the alarms is a link away.
+    #[test]
+    fn alarms_beyond_the_first_are_shown_to_who_wants_more() {
+        let mut status = status();
+        status.pools.iter_mut().take(61).for_each(|pool| pool.rule = "all-down-keep".into());
+        let alarms = alarm::alarms(&status, 0);
+        let shown = |more: Option<String>| View::new(&status, &Asked { q: None, more }, &alarms).alarms.rows.len();
+        assert_eq!((shown(None), shown(Some("1".into()))), (ALARMS, alarms.len()));
     }
 
     #[test]

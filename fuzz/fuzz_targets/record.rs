@@ -1,0 +1,8 @@
+//! See `bodies::record`.
+#![no_main]
+
+#[path = "../bodies/mod.rs"]
+#[allow(dead_code)]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bodies::record(bytes));

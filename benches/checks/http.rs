@@ -13,6 +13,13 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use super::is_held;
+
+/// What is to hold.
+const CORE_MOST: f64 = 25.0;
+const MEMORY_MOST_MB: f64 = 300.0;
+const LATE_MOST: f64 = 1.1;
+
 const NODES: usize = 10_000;
 const POOL_SIZE: usize = 5;
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -27,12 +34,12 @@ struct Seen {
     gaps: Vec<Duration>,
 }
 
-pub fn run() {
+pub fn run() -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(bench());
+    runtime.block_on(bench())
 }
 
-async fn bench() {
+async fn bench() -> bool {
     let folder = std::env::temp_dir().join(format!("nsd-failover-bench-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a scratch folder");
     let listener = TcpListener::bind("0.0.0.0:0").await.expect("a free port");
@@ -59,7 +66,7 @@ async fn bench() {
     child.kill().expect("it runs");
     child.wait().expect("it has ended");
     gaps.sort();
-    let late = gaps.iter().filter(|gap| **gap > INTERVAL.mul_f64(1.1)).count();
+    let late = gaps.iter().filter(|gap| **gap > INTERVAL.mul_f64(LATE_MOST)).count();
     let probes = gaps.len() as f64 / MEASURED.as_secs_f64();
     println!(
         "{NODES} HTTP checks every {INTERVAL:?}: {probes:.0} probes/s, {:.1} % of one core ({:.0} us a probe), {memory} MB at the most",
@@ -73,6 +80,13 @@ async fn bench() {
         gaps.len()
     );
     drop(fs::remove_dir_all(folder));
+    let largest = gaps.last().map_or(f64::INFINITY, |gap| gap.as_secs_f64() / INTERVAL.as_secs_f64());
+    let held = [
+        is_held("CPU", share * 100.0, CORE_MOST, "% of one core"),
+        is_held("memory", memory as f64, MEMORY_MOST_MB, "MB"),
+        is_held("largest gap", largest, LATE_MOST, "intervals"),
+    ];
+    held.iter().all(|held| *held)
 }
 
 async fn serve(listener: TcpListener, seen: Arc<Mutex<Seen>>) {

@@ -25,6 +25,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::authority::Authority;
 
+/// What is to hold: a TLS check takes at most so many times the CPU time of a bare handshake.
+const MOST: f64 = 1.1;
 const NODE: &str = "fishfinger.example.org";
 const CHECKS: usize = 10_000;
 /// The kinds take turns, so that what else the machine does falls on all of them alike.
@@ -32,7 +34,7 @@ const ROUNDS: usize = 10;
 /// So many are under way at a time.
 const LANES: usize = 32;
 
-pub fn run() {
+pub fn run() -> bool {
     let authority = Authority::new();
     let folder = tempfile::tempdir().expect("a scratch folder");
     let ca_file = authority.write_ca(folder.path());
@@ -75,6 +77,8 @@ pub fn run() {
         let ratio = cpu[kind].as_secs_f64() / cpu[0].as_secs_f64();
         println!("{CHECKS} {name:<16} {each:>9.1?} of CPU each, {ratio:.2} x; {:.1?} in all", wall[kind]);
     }
+    let ratio = cpu[1].as_secs_f64() / cpu[0].as_secs_f64();
+    super::is_held("TLS checks", ratio, MOST, "times the bare handshakes' CPU")
 }
 
 /// A part of all, [`LANES`] at a time.

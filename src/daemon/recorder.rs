@@ -13,6 +13,7 @@ use std::thread;
 use crate::director::effect::Transition;
 use crate::director::event::{Order, Target};
 use crate::director::state::State;
+use crate::failover::pool::Pool;
 use crate::health::check::Outcome;
 use crate::health::history::Run;
 
@@ -70,12 +71,21 @@ impl Recorder {
         self.put(Line::Ordered { unix_ms, order: order.clone() });
     }
 
-    /// A primary has moved. The runs that have led to it are written at once: whoever wants to know
-    /// why, wants to know it now.
-    pub fn moved(&mut self, moved: &Transition, has_led: impl Fn(&Target) -> bool) {
+    /// Where a primary has moved, the runs of its pool are written at once: whoever wants to know why,
+    /// wants to know it now.
+    pub fn told(&mut self, transition: &Transition, pools: &[Pool]) {
+        if transition.families.is_empty() || transition.from == transition.to {
+            return;
+        }
+        let pool = pools.iter().find(|pool| pool.name == transition.pool);
+        let has_led = |target: &Target| {
+            pool.is_some_and(|pool| {
+                pool.checks.contains(&target.check) && pool.nodes.iter().any(|node| node.name == target.node)
+            })
+        };
         let led: Vec<(Target, Run)> = self.runs.extract_if(|target, _| has_led(target)).collect();
         led.into_iter().for_each(|(target, run)| self.put(Line::Probed { target, run }));
-        self.put(Line::Moved { moved: Box::new(moved.clone()) });
+        self.put(Line::Moved { moved: Box::new(transition.clone()) });
     }
 
     fn put(&self, line: Line) {

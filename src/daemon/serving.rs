@@ -72,15 +72,15 @@ impl Serving {
         }
         let encrypted = bind_encrypted(config, inherited)?;
         let http = config.http.map(|address| listen("http", address, inherited));
-        let settings = tcp_settings(config);
         let control = ControlSocket::bind(&config.control, owner).map_err(|error| Failure::usage(error.to_string()))?;
+        let limits = tcp_settings(config);
         Ok(Serving {
             udp,
             tcp,
             encrypted,
             certificate: None,
             counters: Arc::default(),
-            door: Door::new(settings.connections_max, settings.connections_per_client),
+            door: Door::new(limits.connections_max, limits.connections_per_client),
             http: http.transpose()?,
             control: Some(control),
             servers: Vec::new(),
@@ -120,8 +120,8 @@ impl Serving {
         let limits = limits(respond::Transport::Stream);
         let answerer = Answerer::new(live.clone(), upstream, Some(transfers.clone()), limits);
         let settings = tcp_settings(config);
-        let door = Arc::clone(&self.door);
-        let gate = Gate { transport: Transport::Tcp, door, proxies, header_ms: settings.read_ms };
+        let gate =
+            Gate { transport: Transport::Tcp, door: Arc::clone(&self.door), proxies, header_ms: settings.read_ms };
         for listener in std::mem::take(&mut self.tcp) {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let block = counters.block(gate.transport, family_of(listener.local_addr()?));
@@ -137,8 +137,7 @@ impl Serving {
 
     /// What is counted on the query path, from the start on.
     pub fn counted(&self, transfers: &Arc<Transfers>) -> Counted {
-        let (counters, door) = (Arc::clone(&self.counters), Arc::clone(&self.door));
-        Counted { counters, door, transfers: Arc::clone(transfers) }
+        Counted { counters: Arc::clone(&self.counters), door: Arc::clone(&self.door), transfers: Arc::clone(transfers) }
     }
 
     fn start_encrypted(

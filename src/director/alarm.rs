@@ -310,6 +310,7 @@ fn of_secondaries(zone: &ZoneStatus) -> Option<Alarm> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::status::SecondaryStatus;
     use super::*;
     use crate::director::status::ServerStatus;
 
@@ -376,6 +377,24 @@ mod tests {
         assert_eq!(told(Some(7), &[Some(7), Some(6)]), text("nsd at 192.0.2.53:53 serves serial 6, decided is 7"));
         assert_eq!(told(Some(7), &[Some(7), None]), text("nsd at 192.0.2.53:53 was not seen to serve it"));
         assert_eq!(told(None, &[None, Some(7)]), text("nsd was not seen to serve it"));
+    }
+
+    #[test]
+    fn a_secondary_without_the_serial_is_told_of_and_why() {
+        let told = |serial, problem: &str| {
+            let secondary =
+                SecondaryStatus { server: "s:53".into(), serial, problem: problem.into(), acknowledged: None };
+            let zone = ZoneStatus { serial: 2, secondaries: vec![secondary], ..ZoneStatus::default() };
+            alarms(&Status { unix_ms: NOW, ready: true, zones: vec![zone], ..Status::default() }, NOW)
+                .into_iter()
+                .map(|alarm| alarm.text)
+                .collect::<Vec<String>>()
+        };
+        assert_eq!(told(Some(2), ""), [""; 0]);
+        assert_eq!(told(Some(1), ""), ["secondary s:53 serves serial 1, decided is 2"]);
+        assert_eq!(told(None, ""), ["secondary s:53 was not seen to serve it, decided is 2"]);
+        let dead = "secondary s:53 does not answer for it (NOTIFY: no answer), decided is 2";
+        assert_eq!(told(None, "NOTIFY: no answer"), [dead]);
     }
 
     #[test]

@@ -161,6 +161,12 @@ fn tls_for_every_name() {
     many.push("bar.zone");
     let detail = "1 of 301 names fail: bar.zone: TLS: invalid peer certificate";
     expect(&tls(&many, site.certificates()), Some(false), "L6RSP", detail);
+    let six = Host::with_tls("[::1]:0", NODE, site.authority.server(&[NODE, "foo.zone"]));
+    for (names, good) in [(["{node}", "foo.zone"], true), (["{node}", "bar.zone"], false)] {
+        let names = Names::List(names.map(str::to_owned).to_vec());
+        let check = check(Kind::Tls(Tls { port: six.port(), names, certificates: site.certificates() }));
+        expect_over(Family::Ipv6, &check, Some(good), if good { "L6OK" } else { "L6RSP" }, "2 names");
+    }
     expect(
         &tls(&["foo.zone"], Certificates::default()),
         Some(false),
@@ -543,6 +549,8 @@ fn plugins() {
     };
     let outcome = expect(&run("echo \"OK $1 $2 $3|time=0.21s;1;2 'used on /'=80%\""), Some(true), "PROCOK", "");
     assert_eq!(outcome.detail, "OK 127.0.0.1 fishfinger.example.org ipv4");
+    let six = expect_over(Family::Ipv6, &run("echo \"OK $1 $2 $3\""), Some(true), "PROCOK", "");
+    assert_eq!(six.detail, "OK ::1 fishfinger.example.org ipv6");
     let measures: Vec<String> = outcome.measures.iter().map(|m| format!("{}={}", m.label, m.value)).collect();
     assert_eq!(measures, ["time=0.21s", "used on /=80%"]);
     expect(&run("echo WARNING slow; exit 1"), Some(true), "PROCOK", "WARNING slow");
@@ -643,6 +651,9 @@ fn state_files() {
         expect(&check, success, word, text.lines().next().unwrap_or_default());
     };
     says("up\n", Some(true), "L7OK");
+    expect_over(Family::Ipv6, &check, None, "UNK", "fishfinger.example.org.ipv6: No such file");
+    std::fs::write(folder.path().join(format!("{NODE}.ipv6")), "down\n").unwrap();
+    expect_over(Family::Ipv6, &check, Some(false), "L7STS", "down");
     says("OK - 3 workers\nmore", Some(true), "L7OK");
     says("down: no workers", Some(false), "L7STS");
     says("unknown", None, "UNK");

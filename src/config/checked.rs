@@ -20,6 +20,7 @@ use super::process::{SECRET_HINT, not_open_to_all};
 use super::value::{choice, duration_ms, socket_addr};
 use super::{Config, DEFAULT_CONTROL, DEFAULT_STATE_DIR, Key, Nsd};
 
+mod aim;
 mod checks;
 mod zones;
 

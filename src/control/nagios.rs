@@ -81,7 +81,7 @@ fn primaries(status: &Status) -> Vec<String> {
         words.push(format!("{}: {}", pool.name, nodes.join(", ")));
     }
     if status.pools.len() > POOLS_MAX {
-        words.push(format!("and {} more pools", status.pools.len() - POOLS_MAX));
+        words.push(format!("and {} more", status.pools.len() - POOLS_MAX));
     }
     words
 }

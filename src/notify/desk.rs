@@ -397,7 +397,7 @@ fn complete(pending: Pending) -> Incident {
     }
     if let Some(first) = incident.zones.first() {
         let more = incident.zones.len() + incident.zones_left_out - 1;
-        let more = if more > 0 { format!(" and {more} more zones") } else { String::new() };
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         incident.summary = format!("{first}{more}: {}", incident.summary);
     }
     incident.exports_pending = waiting.into_iter().collect();
@@ -426,7 +426,7 @@ fn summary(incident: &Incident) -> String {
     let all = incident.moves.len() + incident.moves_left_out;
     let pools = match all {
         1 => first.pool.clone(),
-        _ => format!("{} and {} more pools", first.pool, all - 1),
+        _ => format!("{} and {} more", first.pool, all - 1),
     };
     match first.families.as_slice() {
         [] => format!("{pools}: {}", first.reason),

@@ -100,7 +100,7 @@ fn pools_that_move_together_are_one_incident() {
     let told = desk.take_due(at(10_000));
     assert_eq!(told.len(), 1);
     assert_eq!((told[0].moves.len(), told[0].moves_left_out), (MOVES_MAX, 1_000 - MOVES_MAX));
-    assert!(told[0].summary.starts_with("pool0 and 999 more pools: fishfinger -> blowfish"), "{}", told[0].summary);
+    assert!(told[0].summary.starts_with("pool0 and 999 more: fishfinger -> blowfish"), "{}", told[0].summary);
     // The same pool at another generation is another incident.
     desk.moved(moved("pool0", "failover", &Family::ALL), at(20_000));
     assert_eq!(desk.take_all().len(), 1);
@@ -207,7 +207,7 @@ fn a_refused_rehearsal_is_told_of_once_for_all_zones_of_a_round() {
     let told = desk.take_due(at(desk.next_ms().unwrap()));
     assert_eq!((kinds(&told), told[0].severity), (vec![vec![Kind::NextExport]], Severity::Critical));
     assert_eq!((told[0].zones.len(), told[0].zones_left_out), (ZONES_MAX, 2));
-    let summary = "z0. and 51 more zones: the next failover would be refused: no right to write";
+    let summary = "z0. and 51 more: the next failover would be refused: no right to write";
     assert_eq!(told[0].summary, summary);
     desk.rehearsed(zones(0..9), Some("another reason"), at(100_000));
     assert_eq!(desk.next_ms(), None, "they know");

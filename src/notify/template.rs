@@ -41,7 +41,7 @@ pub fn text(incident: &Incident) -> String {
         text.moved(told, incident.moves.len() > 1);
     }
     if incident.moves_left_out > 0 {
-        text.line("", &format!("and {} more pools", incident.moves_left_out));
+        text.line("", &format!("and {} more", incident.moves_left_out));
     }
     for report in &incident.exports {
         let took = report.duration_ms;
@@ -54,7 +54,7 @@ pub fn text(incident: &Incident) -> String {
         text.line("Zone", zone);
     }
     if incident.zones_left_out > 0 {
-        text.line("", &format!("and {} more zones", incident.zones_left_out));
+        text.line("", &format!("and {} more", incident.zones_left_out));
     }
     if let Some(certificate) = &incident.certificate {
         text.line("Expires", &certificate.expires);

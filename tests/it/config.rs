@@ -298,6 +298,10 @@ const CHECKS: &[(&str, &str)] = &[
         "exec = [\"check_ping\"]",
         "20:8: error: the command names no node: all nodes would look alike; write {ip} or {node} where the plugin takes the host",
     ),
+    (
+        "http = \"https://{nod}/{ip}\"",
+        "20:8: error: `{nod}` stands for nothing; write {node}, {ip} or {family}; a brace in a path as %7B and %7D",
+    ),
     ("http = \"https://{node}/\"\nexpect-regex = \"a(b\"", "21:16: error: `a(b` is no pattern: unclosed group"),
     (
         "http = \"https://{node}/\"\nexpect-regex = \"(a{1000}){1000}\"",

@@ -165,13 +165,13 @@ fn an_export_that_would_fail_is_told_beforehand() {
     let first = told(1);
     assert_eq!((&first["kinds"][0], &first["severity"]), (&"next-export".into(), &"critical".into()), "{first}");
     let words = format!(
-        "example.net. and 1 more zones: the next failover would be refused: nsd takes no order: nsd's control socket {}: ",
+        "example.net. and 1 more: the next failover would be refused: nsd takes no order: nsd's control socket {}: ",
         socket.display()
     );
     assert!(first["summary"].as_str().unwrap().starts_with(&words), "{first}");
     let log = daemon.log();
     let line = log.lines().find(|line| line.contains("the next failover would be refused")).unwrap();
-    assert!(line.contains("ERROR") && line.contains("example.net. and 1 more zones"), "{line}");
+    assert!(line.contains("ERROR") && line.contains("example.net. and 1 more"), "{line}");
     let refused =
         || daemon.status()["zones"].as_array().unwrap().iter().filter(|zone| zone["next_refused"].is_string()).count();
     assert_eq!(refused(), 2);

@@ -25,6 +25,7 @@ use crate::config::file;
 use crate::config::load::{Source, beside};
 use crate::config::problem::did_you_mean;
 
+use super::aim::{SOME_NODE, fill, fill_rdata, fits, fits_url, is_server_name};
 use super::{Checker, Entry};
 
 const INTERVAL_MS: u64 = 10_000;
@@ -62,10 +63,6 @@ const KEYS: [(&str, &[&str]); 17] = [
     ("serial-of", &["dns"]),
     ("max-age", &["file"]),
 ];
-
-/// Stands for a node and its address where a template is tried.
-const SOME_NODE: &str = "node.example";
-const SOME_IP: &str = "192.0.2.1";
 
 impl Checker {
     pub(super) fn checks(&mut self, sources: &[Source]) -> Vec<Check> {
@@ -434,58 +431,8 @@ impl Checker {
     }
 }
 
-/// Whether a server can be asked for it in a handshake: a name, a wildcard, `{ip}`.
-fn is_server_name(name: &str) -> bool {
-    let name = name.strip_prefix("*.").unwrap_or(name).trim_end_matches('.');
-    name == "{ip}" || ServerName::try_from(name.to_owned()).is_ok()
-}
-
-/// Whether a check can be aimed at a node of this name.
-fn fits(check: &Check, node: &str) -> Result<(), String> {
-    let server_name = |template: &String| match is_server_name(&template.replace("{node}", node)) {
-        true => Ok(()),
-        false => Err(format!("`{node}` is no name of a server")),
-    };
-    match &check.kind {
-        Kind::Http(http) => fits_url(&http.url, node, &["http", "https"]).map_err(|(message, _)| message),
-        Kind::Gemini(gemini) => fits_url(&gemini.url, node, &["gemini"]).map_err(|(message, _)| message),
-        Kind::Tls(Tls { names: Names::List(names), .. }) => names.iter().try_for_each(server_name),
-        Kind::Smtp(smtp) if smtp.starttls => server_name(&"{node}".to_owned()),
-        Kind::Dns(dns) => Dns::question(&dns.query.replace("{node}", node).replace("{ip}", SOME_IP)).map(drop),
-        _ => Ok(()),
-    }
-}
-
-/// A URL that leads to the node, whose name is `node`. The error: what is wrong, and what to do.
-fn fits_url(written: &str, node: &str, schemes: &[&str]) -> Result<(), (String, String)> {
-    let filled = written.replace("{node}", node).replace("{ip}", SOME_IP).replace("{family}", "ipv4");
-    let parsed = Url::parse(&filled).map_err(|error| {
-        (format!("`{written}` is no URL: {error}"), format!("write {}://{{node}}/path", schemes[0]))
-    })?;
-    if !schemes.contains(&parsed.scheme()) {
-        let hint = schemes.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(" or ");
-        return Err((format!("`{}` is no scheme for {}", parsed.scheme(), schemes[0]), format!("write {hint}")));
-    }
-    let host = parsed.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    if host.is_empty() || (host != SOME_IP && host.parse::<std::net::IpAddr>().is_ok()) {
-        let hint = "write {node}, {ip} or a name as the host: the connection goes to the node";
-        return Err(("the host is an address that is not the node's".to_owned(), hint.to_owned()));
-    }
-    Ok(())
-}
-
 fn text(text: Option<&file::Text>) -> Option<String> {
     text.map(|text| text.get_ref().clone())
-}
-
-fn fill(text: &str) -> String {
-    text.replace("{node}", SOME_NODE).replace("{ip}", SOME_IP).replace("{family}", "ipv4")
-}
-
-/// The same for RDATA, which may hold an address of either family.
-fn fill_rdata(text: &str, rtype: Rtype) -> String {
-    let ip = if rtype == Rtype::AAAA { "2001:db8::1" } else { SOME_IP };
-    fill(&text.replace("{ip}", ip))
 }
 
 /// Where each key of a kind's own stands, as far as it is given.

@@ -99,7 +99,7 @@ impl Daemon {
     /// What has become of rehearsals, of all these zones the same.
     pub(super) fn rehearsed(&mut self, zones: &[Name], refused: Option<String>) {
         if let (Some(reason), Some(first)) = (&refused, zones.first()) {
-            let more = if zones.len() > 1 { format!(" and {} more zones", zones.len() - 1) } else { String::new() };
+            let more = if zones.len() > 1 { format!(" and {} more", zones.len() - 1) } else { String::new() };
             self.journal.alarm(format!("{first}{more}: the next failover would be refused: {reason}"));
         }
         if self.notifier.is_wanted() {

@@ -40,7 +40,7 @@ pub(super) fn fits_url(written: &str, node: &str, schemes: &[&str]) -> Result<()
     if let Some(at) = filled.find(['{', '}']) {
         let end = filled[at..].find('}').map_or(filled.len(), |length| at + length + 1);
         let hint = "write {node}, {ip} or {family}; a brace in a path as %7B and %7D";
-        return Err((format!("`{}` stands for nothing", rdata::quoted(filled[at..end].as_bytes())), hint.to_owned()));
+        return Err((format!("`{}` stands for nothing", rdata::quoted(&filled.as_bytes()[at..end])), hint.to_owned()));
     }
     let parsed = Url::parse(&filled).map_err(|error| {
         (format!("`{written}` is no URL: {error}"), format!("write {}://{{node}}/path", schemes[0]))

@@ -5,12 +5,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use domain::base::iana::Rtype;
-use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
 use toml::Spanned;
 
 use crate::director::settings::ANCHOR;

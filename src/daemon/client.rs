@@ -74,7 +74,10 @@ pub async fn order(client: &Client, action: Action, args: OrderArgs) -> Result<(
     // Rounded up: an order never ends before its time.
     let form = args.reason.form;
     let order = Order { action, reason: args.reason.reason, for_s: args.for_ms.map(|ms| ms.div_ceil(1_000)) };
-    answered(client.order(&order).await, form)
+    let waiting = Waiting::start(format!("{}: waiting until it is served", text::order_words(&order)));
+    let answer = client.order(&order).await;
+    drop(waiting);
+    answered(answer, form)
 }
 
 /// The same for an order that has no end.
@@ -83,7 +86,10 @@ pub async fn take_back(client: &Client, action: Action, reason: ReasonArgs) -> R
 }
 
 pub async fn reload(client: &Client, form: Form) -> Result<(), Failure> {
-    answered(client.reload().await, form)
+    let waiting = Waiting::start("reading configuration and zones");
+    let answer = client.reload().await;
+    drop(waiting);
+    answered(answer, form)
 }
 
 pub async fn export(client: &Client, zone: Option<&str>, form: Form) -> Result<(), Failure> {
@@ -111,7 +117,10 @@ pub async fn export(client: &Client, zone: Option<&str>, form: Form) -> Result<(
 }
 
 pub async fn rollback(client: &Client, zone: &str, to: Option<u32>, form: Form) -> Result<(), Failure> {
-    answered(client.rollback(zone, to).await, form)
+    let waiting = Waiting::start(format!("rolling {zone} back"));
+    let answer = client.rollback(zone, to).await;
+    drop(waiting);
+    answered(answer, form)
 }
 
 pub async fn generations(client: &Client, zone: &str, form: Form) -> Result<(), Failure> {

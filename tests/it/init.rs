@@ -7,8 +7,9 @@ use std::path::Path;
 
 use nsd_failover::config::{Config, Serve};
 
-use super::support::daemon::program;
+use super::support::daemon::{program, wait_for};
 use super::support::nsd::Nsd;
+use super::support::terminal::Terminal;
 
 const FOO: &[u8] = include_bytes!("../data/reference/foo.zone.zone");
 const BUETOW: &[u8] = include_bytes!("../data/reference/buetow.org.zone");
@@ -241,4 +242,32 @@ fn every_address_of_nsd_is_verified() {
     let nsd = Config::load(&out).unwrap().nsd.unwrap();
     assert_eq!(nsd.address, "127.0.0.1:5300".parse().unwrap());
     assert_eq!(nsd.verify, ["192.0.2.53:53".parse().unwrap(), "[2001:db8::53]:53".parse().unwrap()]);
+}
+
+/// On a terminal it asks for the one thing that it cannot know, and takes Enter for what fits most.
+#[test]
+fn on_a_terminal_it_asks() {
+    let nsd = Nsd::start(&[("foo.zone", FOO), ("buetow.org", BUETOW)]);
+    let folder = tempfile::tempdir().unwrap();
+    for (name, page, text) in [("asked.toml", "https://{node}/index.txt", "Welcome to {node}"), ("usual.toml", "", "")]
+    {
+        let out = folder.path().join(name);
+        let command = format!(
+            "{} init --nsd-conf {} --out {}; echo ended with $?; sleep 100",
+            env!("CARGO_BIN_EXE_nsd-failover"),
+            nsd.folder().join("nsd.conf").display(),
+            out.display()
+        );
+        let terminal = Terminal::run(&command, 200, 50);
+        let shows = |words: &str| wait_for(words, || terminal.screen().contains(words).then_some(()));
+        shows("Page to fetch from each host [https://{node}/]:");
+        terminal.type_line(page);
+        shows("Text that the page must contain ({node} is the host) [any]:");
+        terminal.type_line(text);
+        shows("ended with 0");
+        let written = fs::read_to_string(&out).unwrap();
+        let page = if page.is_empty() { "https://{node}/" } else { page };
+        assert!(written.contains(&format!("\nhttp = \"{page}\"")), "{written}");
+        assert_eq!(written.contains(&format!("\nexpect = \"{text}\"")), !text.is_empty(), "{written}");
+    }
 }

@@ -2,7 +2,7 @@
 //! what people and programs get. What is another at each run (times, ports, serials) is a word there.
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use regex::Regex;
 use serde_json::Value;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::support::daemon::{Daemon, program, wait_for};
 use crate::support::host::Host;
 use crate::support::nsd::Nsd;
+use crate::support::terminal::Terminal;
 
 const ZONE: &str = "\
 $TTL 1h
@@ -276,36 +277,6 @@ fn without_a_daemon_every_verb_that_asks_it_says_so() {
     assert!(String::from_utf8(output.stderr).unwrap().starts_with("watch needs a terminal"));
 }
 
-/// A terminal of the test's own, in tmux; it ends with the test.
-struct Terminal(tempfile::TempDir);
-
-impl Terminal {
-    fn run(command: &str, columns: u16, rows: u16) -> Terminal {
-        let terminal = Terminal(tempfile::tempdir().unwrap());
-        let (columns, rows) = (columns.to_string(), rows.to_string());
-        terminal.tmux(&["new-session", "-d", "-x", &columns, "-y", &rows, command]);
-        terminal.tmux(&["set-option", "-g", "remain-on-exit", "on"]);
-        terminal
-    }
-
-    fn tmux(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new("tmux");
-        command.arg("-f").arg("/dev/null").arg("-S").arg(self.0.path().join("socket")).args(arguments);
-        let output = command.env_remove("TMUX").env("LC_ALL", "C.UTF-8").output().expect("tmux is installed");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn screen(&self) -> String {
-        self.tmux(&["capture-pane", "-p"])
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        self.tmux(&["kill-server"]);
-    }
-}
-
 /// `watch` in a real terminal: a failover is seen, it fits another size, the daemon's end is told
 /// and its return seen, and q gives the terminal back.
 #[test]
@@ -355,4 +326,20 @@ fn colours_are_for_terminals_and_can_be_switched_off() {
     assert_eq!(painted.matches("pool web").count(), 2, "{painted}");
     assert_eq!(painted.matches("\u{1b}[1mpool web").count(), 1, "{painted:?}");
     assert!(!String::from_utf8(site.daemon.verb(&["status"]).stdout).unwrap().contains('\u{1b}'));
+}
+
+/// Who waits for nsd sees that something waits, and for how long; what is over leaves nothing behind.
+#[test]
+fn an_order_that_takes_long_shows_that_it_lives() {
+    let site = Site::start();
+    let config = site.folder.path().join("nsd-failover.toml");
+    let program = format!("{} --config {}", env!("CARGO_BIN_EXE_nsd-failover"), config.display());
+    site.nsd.pause();
+    let terminal = Terminal::run(&format!("{program} switch web blowfish; echo ended with $?; sleep 100"), 100, 20);
+    wait_for("that it waits", || terminal.screen().contains(": waiting until it is served (").then_some(()));
+    assert!(!terminal.screen().contains("ended"), "{}", terminal.screen());
+    site.nsd.resume();
+    wait_for("its end", || terminal.screen().contains("ended with 0").then_some(()));
+    let screen = terminal.screen();
+    assert!(screen.contains("switch web blowfish: served") && !screen.contains("waiting"), "{screen}");
 }

@@ -9,4 +9,5 @@ pub mod odd_zones;
 pub mod scripted;
 pub mod signed;
 pub mod smtp;
+pub mod terminal;
 pub mod world;

@@ -18,6 +18,7 @@ use super::cli::Form;
 use super::failure::Failure;
 use super::load;
 use super::output;
+use super::progress::Waiting;
 use super::targets::Looked;
 
 /// One probe with its steps: `probe --json` is a list of these.
@@ -56,7 +57,10 @@ pub async fn probe(config: &Config, node: &str, check: Option<&str>, form: Form)
     let mut found = Vec::new();
     for target in targets {
         let looked: &Arc<Looked> = &loaded.targets[target];
+        let waiting =
+            Waiting::start(format!("probing {} by {} over {}", target.node, target.check, target.family.as_str()));
         let examined = prober.examine(&looked.check, &looked.node, target.family).await;
+        drop(waiting);
         bad += usize::from(examined.outcome.success != Some(true));
         match form.json {
             // A value that cannot be written is none of these.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nsd_failover::failover::decide::{Memory, NodeView, Seen, View, decide};
-use nsd_failover::failover::pool::{Families, Node, Pool, Preempt, Rotate, WhenAllDown};
+use nsd_failover::failover::pool::{Node, Pool, Preempt, Rotate};
 use nsd_failover::health::family::PerFamily;
 use nsd_failover::health::verdict::Verdict;
 
@@ -27,11 +27,7 @@ fn main() -> ExitCode {
         checks: vec!["web".to_owned()],
         rotate: Rotate::Weekly,
         preempt: Preempt::After(300_000),
-        when_all_down: WhenAllDown::Keep,
-        families: Families::Together,
-        min_hold_ms: 0,
-        ttl_min_s: None,
-        anchors: Vec::new(),
+        ..Pool::default()
     };
     // Each pool another picture: one of its nodes is down, or none.
     let views: Vec<Vec<NodeView>> = (0..POOLS)

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nsd_failover::dns::name::Name;
 use nsd_failover::export::serial;
 use nsd_failover::failover::binding::Binding;
-use nsd_failover::failover::pool::{Families, Node, Pool, Preempt, Rotate, WhenAllDown};
+use nsd_failover::failover::pool::{Node, Pool};
 use nsd_failover::table::compile::Compiler;
 use nsd_failover::table::zone_table::{Mode, ZoneTable};
 use nsd_failover::zone::Zone;
@@ -95,16 +95,5 @@ fn text() -> String {
 
 fn pool() -> Pool {
     let node = |name: &str, ipv4: &str| Node { name: name.to_owned(), ipv4: ipv4.parse().ok(), ipv6: None };
-    Pool {
-        name: "web".to_owned(),
-        nodes: vec![node("a", "192.0.2.1"), node("b", "192.0.2.2")],
-        checks: Vec::new(),
-        rotate: Rotate::Never,
-        preempt: Preempt::Never,
-        when_all_down: WhenAllDown::Keep,
-        families: Families::Together,
-        min_hold_ms: 0,
-        ttl_min_s: None,
-        anchors: Vec::new(),
-    }
+    Pool { name: "web".to_owned(), nodes: vec![node("a", "192.0.2.1"), node("b", "192.0.2.2")], ..Pool::default() }
 }

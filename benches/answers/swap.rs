@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nsd_failover::dns::name::Name;
 use nsd_failover::dns::record::Record;
-use nsd_failover::failover::pool::{Families, Node, Pool, PoolRoles, Preempt, Roles, Rotate, Slot, WhenAllDown};
+use nsd_failover::failover::pool::{Node, Pool, PoolRoles, Roles, Slot};
 use nsd_failover::health::family::PerFamily;
 use nsd_failover::serve::counters::Counters;
 use nsd_failover::serve::{sys::Calls, udp};
@@ -145,16 +145,5 @@ fn catalog(names: usize) -> Arc<Catalog> {
 
 fn pool() -> Pool {
     let node = |name: &str, last| Node { name: name.to_owned(), ipv4: Some([192, 0, 2, last].into()), ipv6: None };
-    Pool {
-        name: "web".to_owned(),
-        nodes: vec![node("fishfinger", 1), node("blowfish", 2)],
-        checks: Vec::new(),
-        rotate: Rotate::Never,
-        preempt: Preempt::Never,
-        when_all_down: WhenAllDown::Keep,
-        families: Families::Together,
-        min_hold_ms: 0,
-        ttl_min_s: None,
-        anchors: Vec::new(),
-    }
+    Pool { name: "web".to_owned(), nodes: vec![node("fishfinger", 1), node("blowfish", 2)], ..Pool::default() }
 }

@@ -134,14 +134,7 @@ fn pool() -> Pool {
     Pool {
         name: "web".to_owned(),
         nodes: vec![node("a", "192.0.2.1", "2001:db8::1"), node("b", "192.0.2.2", "")],
-        checks: Vec::new(),
-        rotate: Rotate::Never,
-        preempt: Preempt::Never,
-        when_all_down: WhenAllDown::Keep,
-        families: Families::Together,
-        min_hold_ms: 0,
-        ttl_min_s: None,
-        anchors: Vec::new(),
+        ..Pool::default()
     }
 }
 

@@ -215,7 +215,7 @@ fn takes_ms(names: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::failover::pool::{Families, Preempt, Rotate, WhenAllDown};
+
     use crate::health::check::{Exec, Http, StateFile, Tls};
 
     use super::*;
@@ -239,13 +239,7 @@ mod tests {
             name: name.to_owned(),
             nodes: nodes.iter().map(|name| Node { name: (*name).to_owned(), ipv4, ipv6: None }).collect(),
             checks: vec![check.to_owned()],
-            rotate: Rotate::Never,
-            preempt: Preempt::Never,
-            when_all_down: WhenAllDown::Keep,
-            families: Families::Together,
-            min_hold_ms: 0,
-            ttl_min_s: None,
-            anchors: Vec::new(),
+            ..Pool::default()
         }
     }
 

@@ -326,7 +326,6 @@ fn addresses(pool: &Pool, family: Family) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failover::pool::{Preempt, Rotate, WhenAllDown};
 
     /// `a` has 192.0.2.1 and 2001:db8::1, `b` the same with 2, `c` only IPv4.
     fn pool(name: &str, nodes: &str) -> Pool {
@@ -338,18 +337,7 @@ mod tests {
                 ipv6: (letter != 'c').then(|| format!("2001:db8::{number}").parse().unwrap()),
             }
         };
-        Pool {
-            name: name.to_owned(),
-            nodes: nodes.chars().map(node).collect(),
-            checks: Vec::new(),
-            rotate: Rotate::Never,
-            preempt: Preempt::Never,
-            when_all_down: WhenAllDown::Keep,
-            families: Families::Together,
-            min_hold_ms: 0,
-            ttl_min_s: None,
-            anchors: Vec::new(),
-        }
+        Pool { name: name.to_owned(), nodes: nodes.chars().map(node).collect(), ..Pool::default() }
     }
 
     /// A zone with these failover records: "owner 4|6|-4|-6 number keys", `-` for withdrawn.

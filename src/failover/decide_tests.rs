@@ -40,11 +40,7 @@ fn case(health: &str) -> Case {
         checks: vec!["web".to_owned()],
         rotate: Rotate::Never,
         preempt: Preempt::After(5 * 60_000),
-        when_all_down: WhenAllDown::Keep,
-        families: Families::Together,
-        min_hold_ms: 0,
-        ttl_min_s: None,
-        anchors: Vec::new(),
+        ..Pool::default()
     };
     // Noon of Wednesday 2026-01-07, and on to a week in which the first node of two or three is first.
     let mut unix_ms = 1_767_787_200_000;

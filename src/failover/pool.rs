@@ -24,8 +24,9 @@ impl Node {
 }
 
 /// An ordered list of nodes with their policy. Other modules name a node by its index in `nodes`,
-/// and a pool by its index in the list that they were given.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// and a pool by its index in the list that they were given. The default is a pool of nobody that
+/// moves only where it must; what a configuration leaves out is `config`'s business.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Pool {
     pub name: String,
     /// In order of preference.
@@ -54,11 +55,12 @@ pub enum Rotate {
 }
 
 /// When a better node that is up again takes over.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Preempt {
     /// After it has been up for this long, in milliseconds.
     After(u64),
     /// Only on order, or when the rotation says so.
+    #[default]
     Never,
 }
 

@@ -24,13 +24,7 @@ fn settings() -> Settings {
         name: "web".to_owned(),
         nodes: vec![node("fishfinger", 10), node("blowfish", 20)],
         checks: vec!["web".to_owned()],
-        rotate: Rotate::Never,
-        preempt: Preempt::Never,
-        when_all_down: WhenAllDown::Keep,
-        families: Families::Together,
-        min_hold_ms: 0,
-        ttl_min_s: None,
-        anchors: Vec::new(),
+        ..Pool::default()
     };
     let http = Http { url: "http://{node}/".to_owned(), ..Http::default() };
     let check = Check {

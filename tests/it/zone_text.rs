@@ -10,7 +10,7 @@ use nsd_failover::dns::name::Name;
 use nsd_failover::dns::rdata::to_text;
 use nsd_failover::export::{RenderError, Rendered, render};
 use nsd_failover::failover::binding::Binding;
-use nsd_failover::failover::pool::{Families, Node, Pool, PoolRoles, Preempt, Roles, Rotate, ToldRoles, WhenAllDown};
+use nsd_failover::failover::pool::{Node, Pool, PoolRoles, Roles, ToldRoles};
 use nsd_failover::health::family::PerFamily;
 use nsd_failover::zone::Zone;
 use nsd_failover::zone::document::Document;
@@ -33,18 +33,7 @@ fn pool(nodes: &[(&str, (&str, &str))]) -> Pool {
         ipv4: ipv4.parse().ok(),
         ipv6: ipv6.parse().ok(),
     };
-    Pool {
-        name: "web".to_owned(),
-        nodes: nodes.iter().map(node).collect(),
-        checks: Vec::new(),
-        rotate: Rotate::Never,
-        preempt: Preempt::Never,
-        when_all_down: WhenAllDown::Keep,
-        families: Families::Together,
-        min_hold_ms: 0,
-        ttl_min_s: None,
-        anchors: Vec::new(),
-    }
+    Pool { name: "web".to_owned(), nodes: nodes.iter().map(node).collect(), ..Pool::default() }
 }
 
 fn hosts() -> Vec<Pool> {

@@ -320,8 +320,7 @@ impl Batch {
 
     fn take_received(&mut self, at: usize, len: usize) {
         let header = message(&mut self.headers[at]);
-        // Not usize on every system.
-        #[allow(clippy::unnecessary_cast)]
+        #[allow(clippy::unnecessary_cast, reason = "it is not usize on every system")]
         let (name_len, control_len) = (header.msg_namelen, header.msg_controllen as usize);
         let truncated = header.msg_flags & libc::MSG_TRUNC != 0;
         let entry = &mut self.entries[at];

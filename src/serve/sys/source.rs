@@ -29,7 +29,14 @@ pub fn enable(socket: &UdpSocket) -> io::Result<()> {
     return set(socket, libc::IPPROTO_IP, libc::IP_PKTINFO);
     #[cfg(any(target_os = "openbsd", target_os = "freebsd", target_os = "netbsd", target_os = "dragonfly"))]
     return set(socket, libc::IPPROTO_IP, libc::IP_RECVDSTADDR);
-    #[allow(unreachable_code)]
+    #[cfg(not(any(
+        target_os = "linux",
+        target_os = "android",
+        target_os = "openbsd",
+        target_os = "freebsd",
+        target_os = "netbsd",
+        target_os = "dragonfly"
+    )))]
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system needs listen addresses without wildcards"))
 }
 

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use nsd_failover::dns::name::Name;
 use nsd_failover::dns::record::Record;
-use nsd_failover::failover::pool::{Families, Node, Pool, PoolRoles, Preempt, Roles, Rotate, Slot, WhenAllDown};
+use nsd_failover::failover::pool::{Node, Pool, PoolRoles, Roles, Slot};
 use nsd_failover::health::family::{Family, PerFamily};
 use nsd_failover::serve::answerer::Answerer;
 use nsd_failover::serve::counters::{self, Counters};
@@ -144,14 +144,7 @@ pub fn pool() -> Pool {
             node("blowfish", "198.51.100.20", Some("2001:db8:1::20")),
             node("inky", "203.0.113.30", None),
         ],
-        checks: Vec::new(),
-        rotate: Rotate::Never,
-        preempt: Preempt::Never,
-        when_all_down: WhenAllDown::Keep,
-        families: Families::Together,
-        min_hold_ms: 0,
-        ttl_min_s: None,
-        anchors: Vec::new(),
+        ..Pool::default()
     }
 }
 

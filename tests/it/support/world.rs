@@ -7,7 +7,7 @@ use nsd_failover::director::effect::{Decision, Effect, Transition};
 use nsd_failover::director::event::{Event, Target};
 use nsd_failover::director::settings::Settings;
 use nsd_failover::director::state::State;
-use nsd_failover::failover::pool::{Families, Node, Pool, Preempt, Rotate, WhenAllDown};
+use nsd_failover::failover::pool::{Node, Pool};
 use nsd_failover::health::check::{Check, Http, Kind, Outcome};
 use nsd_failover::health::family::Family;
 use nsd_failover::health::time::Now;
@@ -29,13 +29,7 @@ pub fn settings(nodes: &[&str], bend: impl FnOnce(&mut Pool, &mut Check)) -> Set
         name: "web".to_owned(),
         nodes: nodes.iter().zip(1..).map(node).collect(),
         checks: vec!["web".to_owned()],
-        rotate: Rotate::Never,
-        preempt: Preempt::Never,
-        when_all_down: WhenAllDown::Keep,
-        families: Families::Together,
-        min_hold_ms: 0,
-        ttl_min_s: None,
-        anchors: Vec::new(),
+        ..Pool::default()
     };
     let mut check = Check {
         name: "web".to_owned(),

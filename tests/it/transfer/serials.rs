@@ -7,9 +7,7 @@ use nsd_failover::director::event::{Action, Event, Order};
 use nsd_failover::director::settings::{Settings, ZoneSettings};
 use nsd_failover::director::state::State;
 use nsd_failover::export::serial::SerialScheme;
-use nsd_failover::failover::pool::{
-    Families, Node, Pool, PoolToldRoles, Preempt, Rotate, Told, ToldRoles, WhenAllDown,
-};
+use nsd_failover::failover::pool::{Node, Pool, PoolToldRoles, Told, ToldRoles};
 use nsd_failover::health::time::Now;
 
 const NOW: Now = Now { monotonic_ms: 0, unix_ms: 1_767_323_045_000 };
@@ -20,18 +18,7 @@ const LEAP: u32 = 64;
 
 fn settings(content: u64, serial_in_file: u32) -> Settings {
     let node = |name: &str, last| Node { name: name.to_owned(), ipv4: Some([192, 0, 2, last].into()), ipv6: None };
-    let pool = Pool {
-        name: "web".to_owned(),
-        nodes: vec![node("a", 1), node("b", 2)],
-        checks: Vec::new(),
-        rotate: Rotate::Never,
-        preempt: Preempt::Never,
-        when_all_down: WhenAllDown::Keep,
-        families: Families::Together,
-        min_hold_ms: 0,
-        ttl_min_s: None,
-        anchors: Vec::new(),
-    };
+    let pool = Pool { name: "web".to_owned(), nodes: vec![node("a", 1), node("b", 2)], ..Pool::default() };
     let ipv4 = ToldRoles { primary: Told::Node(0), standby: Told::Node(1) };
     let zone = ZoneSettings {
         origin: "example.org".parse().unwrap(),

@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
@@ -80,19 +81,17 @@ impl Shared {
     fn ask(&self, sockets: &[UdpSocket], queries_each: usize) {
         let mut asked = (0..ASKED).map(query).collect::<Vec<_>>().into_iter().cycle();
         let mut ask = |socket: &UdpSocket| socket.send(&asked.next().expect("a circle")).expect("the server is there");
-        sockets.iter().for_each(|socket| {
-            (0..queries_each).for_each(|_| {
-                ask(socket);
-            })
-        });
+        for socket in sockets.iter().flat_map(|socket| std::iter::repeat_n(socket, queries_each)) {
+            ask(socket);
+        }
         while !self.stop.load(Ordering::Relaxed) {
             let ready = wait(sockets, SILENCE_MAX_MS).unwrap();
             let mut count = 0;
             for (_, socket) in sockets.iter().enumerate().filter(|(at, _)| ready.has(*at)) {
                 // As many as were on their way: the others get their turn.
                 for _ in 0..queries_each {
-                    let Some((node, at_us)) = receive(socket) else { break };
-                    self.note(node, at_us);
+                    let Some((last, at_us)) = receive(socket) else { break };
+                    self.note(usize::from(last) - 11, at_us);
                     ask(socket);
                     count += 1;
                 }
@@ -112,10 +111,42 @@ impl Shared {
     }
 }
 
-/// An answer, if one has come: whose address it has, and when it arrived, in microseconds since 1970.
-fn receive(socket: &UdpSocket) -> Option<(usize, i64)> {
-    let (mut reply, mut control) = ([0; 512], nix::cmsg_space!(TimeVal));
-    let mut place = [IoSliceMut::new(&mut reply)];
+/// A thread that does nothing but send back what it gets: how soon the system gives any thread a core.
+pub struct Reflex(UdpSocket);
+
+impl Reflex {
+    pub fn start() -> Reflex {
+        let bare = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let client = connect(bare.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let mut octets = [0; 64];
+            while let Ok((len, sender)) = bare.recv_from(&mut octets) {
+                bare.send_to(&octets[..len], sender).expect("the client is there");
+            }
+        });
+        Reflex(client)
+    }
+
+    /// From before a datagram is sent until it is back in the client's socket, in milliseconds.
+    pub fn ms(&self) -> f64 {
+        let began_us = now_us();
+        self.0.send(&[0]).unwrap();
+        wait([&self.0], SILENCE_MAX_MS).unwrap();
+        let (_, at_us) = receive(&self.0).expect("it comes back");
+        (at_us - began_us) as f64 / 1e3
+    }
+}
+
+/// Microseconds since 1970, by the clock that the system notes arrivals by.
+pub fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    i64::try_from(since.as_micros()).expect("for 290,000 years")
+}
+
+/// A datagram, if one has come: its last octet, and when it arrived, in microseconds since 1970.
+fn receive(socket: &UdpSocket) -> Option<(u8, i64)> {
+    let (mut datagram, mut control) = ([0; 512], nix::cmsg_space!(TimeVal));
+    let mut place = [IoSliceMut::new(&mut datagram)];
     let got = match recvmsg::<()>(socket.as_raw_fd(), &mut place, Some(&mut control), MsgFlags::MSG_DONTWAIT) {
         Ok(got) => got,
         Err(Errno::EAGAIN) => return None,
@@ -124,5 +155,5 @@ fn receive(socket: &UdpSocket) -> Option<(usize, i64)> {
     let mut notes = got.cmsgs().expect("room for the one");
     let Some(ControlMessageOwned::ScmTimestamp(at)) = notes.next() else { panic!("no time of arrival") };
     let (len, at_us) = (got.bytes, at.num_microseconds());
-    Some((usize::from(reply[len - 1]) - 11, at_us))
+    Some((datagram[len - 1], at_us))
 }

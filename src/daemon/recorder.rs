@@ -164,6 +164,10 @@ mod tests {
         for (at, good) in [true, true, true, false, true].into_iter().enumerate() {
             recorder.observe(&target, &outcome(good), at as i64 * 1_000);
         }
+        // Nobody is woken before it is said.
+        assert_eq!(recorder.unsent.len(), 3);
+        recorder.send();
+        assert!(recorder.unsent.is_empty());
         drop(recorder);
         let text = fs::read_to_string(folder.path().join("probes.jsonl")).unwrap();
         let lines: Vec<Line> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -21,7 +21,7 @@ use super::proxy;
 use super::relay::{self, udp::Relay};
 use super::rrl::{Judgement, Limiter, subject_of};
 use super::sys::batch::{Batch, Envelope};
-use super::sys::{self, Calls, Ready, source};
+use super::sys::{self, Calls, Ready, fragments, source};
 use super::transfer::Transfers;
 
 /// Receive buffer asked for, in octets: what arrives during a hiccup waits here. The system may give less.
@@ -98,6 +98,8 @@ fn bind_one(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
 fn prepare(socket: &UdpSocket) -> io::Result<()> {
     // A smaller buffer is no reason not to serve; see scarce_buffer().
     let _ = socket2::SockRef::from(socket).set_recv_buffer_size(RECEIVE_BUFFER);
+    // A system that does not know how serves all the same.
+    let _ = fragments::forbid(socket);
     // A unit may have made it non-blocking: our threads wait on it.
     socket.set_nonblocking(false)?;
     match socket.local_addr()?.ip().is_unspecified() {

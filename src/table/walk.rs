@@ -39,9 +39,9 @@ pub(super) fn answer(
     table: &Table,
     (zone, mode): (usize, Mode),
     query: &Query<'_>,
-    name: LowerName,
+    name: &mut LowerName,
     limits: &Limits,
-    mut reply: Reply<'_>,
+    reply: &mut Reply<'_>,
 ) -> Option<(usize, Subject)> {
     let serial = table.serials[zone];
     let zone = &*table.catalog.zones[zone];
@@ -78,17 +78,18 @@ pub(super) fn answer(
     Some((walk.reply.finish(rcode, limits.payload_max), walk.subject))
 }
 
-pub(super) struct Walk<'t, 'o> {
+/// What is large is the caller's: to move it would cost as much as to use it.
+pub(super) struct Walk<'t, 'r, 'o> {
     table: &'t Table,
     pub(super) zone: &'t ZoneTable,
     mode: Mode,
     serial: u32,
     qtype: Rtype,
-    pub(super) reply: Reply<'o>,
+    pub(super) reply: &'r mut Reply<'o>,
     /// Where the apex's name stands in the reply: it is the end of the question's.
     pub(super) apex_at: usize,
     /// The name that is looked for now, always one of this zone.
-    pub(super) name: LowerName,
+    pub(super) name: &'r mut LowerName,
     /// Where that name stands in the reply, written out in front of the apex; see `is_nameable`.
     owner_at: usize,
     /// The nodes whose CNAME or DNAME was followed, and how many.
@@ -111,7 +112,7 @@ enum Step {
     NotOurs,
 }
 
-impl<'t> Walk<'t, '_> {
+impl<'t> Walk<'t, '_, '_> {
     /// Looks for one name.
     fn step(&mut self) -> Step {
         let tree = &self.zone.tree;

@@ -10,7 +10,7 @@ use crate::table::respond::{Client, Limits, Response, failure, respond};
 
 use super::counters::{Relayed, Request, Tally};
 use super::relay::UNANSWERED;
-use super::relay::tcp::{Relay, Upstream};
+use super::relay::tcp::Relay;
 use super::transfer::Transfers;
 use super::udp::now_s;
 
@@ -100,14 +100,9 @@ impl Answerer {
     }
 
     /// Nsd's reply, or what we can say without it; and what is to be counted. `None`: there is none.
-    pub async fn relayed(
-        &self,
-        upstream: &mut Upstream,
-        query: &[u8],
-        client: SocketAddr,
-    ) -> (Option<Vec<u8>>, Relayed) {
+    pub async fn relayed(&self, query: &[u8], client: SocketAddr) -> (Option<Vec<u8>>, Relayed) {
         let Some(relay) = &self.relay else { return (None, Relayed::Unreachable) };
-        match relay.ask(upstream, query, client).await {
+        match relay.ask(query, client).await {
             Ok(reply) => (Some(reply), Relayed::Answered),
             Err(why) => {
                 let client = Client { address: client.ip(), now_s: now_s() };
@@ -129,7 +124,7 @@ impl Answerer {
                 room
             }
             Outcome::Relay => {
-                let (reply, relayed) = self.relayed(&mut Upstream::default(), query, client).await;
+                let (reply, relayed) = self.relayed(query, client).await;
                 tally.relayed(relayed);
                 reply?
             }

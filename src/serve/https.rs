@@ -94,7 +94,7 @@ impl Service {
         let settings = self.settings;
         let requests = Mutex::new(Requests { begun: 0, under_way: 0, last_ended: Instant::now() });
         let connection = Arc::new(Connection { service: self, client, place, requests, is_enough: Notify::new() });
-        let builder = builder(&settings);
+        let builder = builder();
         let answering = service_fn(|request| {
             let connection = connection.clone();
             async move { Ok::<_, Infallible>(connection.answer(request).await) }
@@ -128,9 +128,10 @@ impl Service {
     }
 }
 
-fn builder(settings: &Settings) -> Builder<TokioExecutor> {
+fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.read()).max_buf_size(HEADER_MAX);
+    // hyper's deadline for a header begins with the silence in front of it: ours for silence is enough.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEADER_MAX);
     let mut http2 = builder.http2();
     http2.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
     http2.max_header_list_size(HEADER_MAX as u32).max_send_buf_size(SEND_BUFFER);
@@ -141,19 +142,22 @@ fn builder(settings: &Settings) -> Builder<TokioExecutor> {
 impl Connection {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         self.begin();
-        let received = self.service.block.batch_received();
-        let mut tally = Tally::default();
         let reply = match self.query(request).await {
-            Ok(query) => match self.service.answerer.answer(&query, self.client, &mut tally).await {
-                Some(reply) => Ok(reply),
-                None => Err((StatusCode::BAD_REQUEST, "this is no DNS query")),
-            },
+            Ok(query) => self.reply(&query).await,
             Err(refusal) => Err(refusal),
         };
-        self.service.block.batch_sent(received);
-        self.service.block.add(&mut tally);
         self.end();
         reply.map_or_else(refused, found)
+    }
+
+    async fn reply(&self, query: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let _busy = self.place.busy();
+        let (block, mut tally) = (&self.service.block, Tally::default());
+        let received = block.batch_received();
+        let reply = self.service.answerer.answer(query, self.client, &mut tally).await;
+        block.batch_sent(received);
+        block.add(&mut tally);
+        reply.ok_or((StatusCode::BAD_REQUEST, "this is no DNS query"))
     }
 
     /// The DNS message in a request. The body is read even where it is not wanted: a client that is

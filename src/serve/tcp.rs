@@ -22,7 +22,6 @@ use super::counters::{Block, Relayed, Request, Tally};
 use super::door::Place;
 use super::encrypted::Acceptor;
 use super::listener::{self, Gate, Guest};
-use super::relay::tcp::Upstream;
 
 /// Answers are written once so many octets of them have been made.
 const WRITE_AT: usize = 16_384;
@@ -165,8 +164,6 @@ struct Connection<S> {
     service: Arc<Service>,
     /// Queries that wait for nsd.
     relayed: JoinSet<FromNsd>,
-    /// Connections to nsd that nobody uses at the moment.
-    upstreams: Vec<Upstream>,
     /// Where answers are made; empty until the first query.
     room: Vec<u8>,
     asked: u32,
@@ -174,11 +171,10 @@ struct Connection<S> {
     tally: Tally,
 }
 
-/// What came of a query that was relayed, and the way it took.
+/// What came of a query that was relayed.
 struct FromNsd {
     reply: Option<Vec<u8>>,
     result: Relayed,
-    upstream: Upstream,
 }
 
 impl<S: Stream> Connection<S> {
@@ -189,7 +185,6 @@ impl<S: Stream> Connection<S> {
             place,
             service,
             relayed: JoinSet::new(),
-            upstreams: Vec::new(),
             room: Vec::new(),
             asked: 0,
             writes: 0,
@@ -204,7 +199,7 @@ impl<S: Stream> Connection<S> {
         let mut frame_began = Instant::now();
         let mut open = true;
         loop {
-            let received = if inbox.is_empty() { None } else { block.batch_received() };
+            let received = first_frame(&inbox).and_then(|_| block.batch_received());
             let done = self.answer(&inbox, &mut replies).await?;
             self.write(&mut replies).await?;
             block.batch_sent(received);
@@ -266,9 +261,9 @@ impl<S: Stream> Connection<S> {
             if let (Some(transfers), Ok(Some(_))) = (transfers, transfer::Request::read(query)) {
                 self.tally.request(Request::Answered);
                 self.write(replies).await?;
-                self.place.asked();
                 // A stream of writes.
-                (0..2).for_each(|_| self.no_delay());
+                self.stream.no_delay();
+                let _busy = self.place.busy();
                 transfers.serve(&mut self.stream, self.client.ip(), query).await?;
                 continue;
             }
@@ -288,19 +283,18 @@ impl<S: Stream> Connection<S> {
         Ok(done)
     }
 
-    /// Has nsd asked beside everything else: on a connection of its own, as nsd answers one query of
-    /// a connection after the other.
+    /// Has nsd asked beside everything else.
     fn relay(&mut self, query: &[u8]) {
         let (query, client, service) = (query.to_vec(), self.client, self.service.clone());
-        let mut upstream = self.upstreams.pop().unwrap_or_default();
+        let busy = self.place.busy();
         self.relayed.spawn(async move {
-            let (reply, result) = service.answerer.relayed(&mut upstream, &query, client).await;
-            FromNsd { reply, result, upstream }
+            let (reply, result) = service.answerer.relayed(&query, client).await;
+            drop(busy);
+            FromNsd { reply, result }
         });
     }
 
     fn hand_on(&mut self, done: FromNsd, replies: &mut Vec<u8>) {
-        self.upstreams.push(done.upstream);
         self.tally.relayed(done.result);
         if let Some(reply) = done.reply {
             put_frame(replies, &reply, &mut self.tally);

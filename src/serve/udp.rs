@@ -13,7 +13,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::dns::message::Query;
 use crate::health::family::Family;
-use crate::table::respond::{Answer, Client, Limits, Response, Subject, failure, is_known_client, respond, slip};
+use crate::table::respond::{
+    Answer, Client, Limits, Response, Subject, encloser_at, failure, is_known_client, respond, slip,
+};
 use crate::table::{Live, Table};
 
 use super::counters::{Block, Counters, Request, Tally, Transport};
@@ -274,12 +276,14 @@ impl Worker {
                         .as_ref()
                         .and_then(|transfers| transfers.answer_signed(&table, query, limits, &client, max, &mut reply));
                     let room = outgoing.spare().get_mut(..reply.len());
-                    if let (Some(is_good), Some(room)) = (signed, room) {
-                        room.copy_from_slice(&reply);
-                        // Who has the key is who it says it is; anybody can make up a signature.
-                        let answer = Answer { len: reply.len(), subject: Subject::ERROR, known_client: is_good };
-                        outgoing.answer(answer, query, envelope, tally);
-                    }
+                    let (Some(is_good), Some(room)) = (signed, room) else {
+                        tally.request(Request::Dropped);
+                        continue;
+                    };
+                    room.copy_from_slice(&reply);
+                    // Who has the key is who it says it is; anybody can make up a signature.
+                    let answer = Answer { len: reply.len(), subject: Subject::ERROR, known_client: is_good };
+                    outgoing.answer(answer, query, envelope, tally);
                 }
                 (Response::Drop | Response::Relay, _) => tally.request(Request::Dropped),
             }
@@ -401,8 +405,10 @@ impl Outgoing<'_> {
                 _ => return,
             },
         };
+        // Nobody else wants to know.
+        let subject = self.limiter.map_or(Subject::ERROR, |_| subject_of(reply, || encloser_at(table, &read)));
         let known_client = is_known_client(table, &read, limits, &client);
-        self.let_go(Answer { len, subject: subject_of(reply), known_client }, query, envelope, tally);
+        self.let_go(Answer { len, subject, known_client }, query, envelope, tally);
     }
 
     /// The reply to a query that nsd has not answered.
@@ -421,9 +427,13 @@ impl Outgoing<'_> {
             Judgement::Drop => tally.request(Request::Limited),
             Judgement::Slip => {
                 let client = self.client(envelope);
-                if let Response::Reply(short) = slip(self.table, query, self.limits, &client, self.batch.spare()) {
-                    self.push(short.len, envelope, tally);
-                    tally.request(Request::Slipped);
+                match slip(self.table, query, self.limits, &client, self.batch.spare()) {
+                    Response::Reply(short) => {
+                        self.push(short.len, envelope, tally);
+                        tally.request(Request::Slipped);
+                    }
+                    // What cannot be read cannot be asked again.
+                    _ => tally.request(Request::Limited),
                 }
             }
         }

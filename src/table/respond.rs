@@ -114,7 +114,7 @@ pub struct Subject {
 pub enum Kind {
     /// About the name in question.
     Positive,
-    /// About the name above the wildcard.
+    /// About the name above the wildcard, or that of the DNAME.
     Wildcard,
     /// About the name in question.
     Nodata,
@@ -226,6 +226,12 @@ pub fn slip(table: &Table, message: &[u8], limits: &Limits, client: &Client, out
     reply.flags |= flags::TC;
     let len = reply.finish(OptRcode::NOERROR, limits.payload_max);
     Response::Reply(Answer { len, subject: Subject::ERROR, known_client: false })
+}
+
+/// Where in a reply of nsd's to this query the name stands that such an answer is about ([`Kind::Wildcard`]), as
+/// our own copy of the zone tells: nsd does not say. `None`: the name in question itself.
+pub fn encloser_at(table: &Table, query: &Query<'_>) -> Option<usize> {
+    walk::encloser_at(table, query)
 }
 
 /// Whether a query carries a cookie of ours, so that its source address is not forged.

@@ -78,6 +78,17 @@ pub(super) fn answer(
     Some((walk.reply.finish(rcode, limits.payload_max), walk.subject))
 }
 
+/// Where in a reply to this query the name stands that answers for the one in question, if that one is not
+/// there itself: the closest encloser, which has the wildcard or the DNAME. `None`: it is there, or in no zone.
+pub(super) fn encloser_at(table: &Table, query: &Query<'_>) -> Option<usize> {
+    let name = LowerName::new(query.question.name);
+    let zone = table.catalog.find(name.wire(), name.labels(), query.question.qtype == Rtype::DS)?;
+    let zone = &*table.catalog.zones[zone];
+    let relative = &name.wire()[..name.wire().len() - zone.origin.wire().len()];
+    let place = zone.tree.locate(relative, name.labels() - zone.origin_labels);
+    (!place.exact).then(|| QUESTION_AT + relative.len() - zone.tree.node(place.node).name_len())
+}
+
 /// What is large is the caller's: to move it would cost as much as to use it.
 pub(super) struct Walk<'t, 'r, 'o> {
     table: &'t Table,
@@ -390,6 +401,7 @@ impl<'t> Walk<'t, '_, '_> {
         let (outcome, _) = zone.outcome(set, &self.table.picks);
         let rrset = zone.blobs.rrset(outcome.blob);
         let names = self.names(self.ancestor_at(node));
+        self.about(Kind::Wildcard, names.owner_at);
         // Each RRset once, however often the chain comes by.
         if !self.seen[..self.steps].contains(&id) {
             let fits = self.reply.rrset(Section::Answer, rrset, names, u32::MAX).is_some()

@@ -343,6 +343,26 @@ fn the_silent_are_sent_away_over_each_transport() {
     }
 }
 
+/// `tcp-timeout` is for the silence between two queries, and longer than a query may take to arrive (5 s).
+#[test]
+fn a_connection_may_be_silent_for_as_long_as_it_says() {
+    let all = All::start("tcp-timeout = \"30s\"");
+    let mut over_http = tls(all.https, &all.ca(), "http/1.1").unwrap();
+    let mut ask = || {
+        over_http.sock.set_read_timeout(Some(PATIENCE)).unwrap();
+        over_http.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        let mut status = [0; 12];
+        over_http.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 404");
+        // The rest of the response, and then silence: nothing may come, no farewell either.
+        over_http.sock.set_read_timeout(Some(Duration::from_millis(5_500))).unwrap();
+        let rest = over_http.read_to_end(&mut Vec::new());
+        assert_eq!(rest.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    };
+    ask();
+    ask();
+}
+
 /// Slow, but in time.
 #[test]
 fn an_octet_at_a_time_over_each_transport() {

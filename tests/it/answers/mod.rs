@@ -16,6 +16,7 @@ mod nsd;
 mod proxied;
 mod relaying;
 mod rows;
+mod signed;
 mod stopping;
 mod streams;
 pub mod support;

@@ -10,6 +10,7 @@ use hickory_proto::op::{Message, ResponseCode};
 
 use nsd_failover::serve::counters::{Relayed, Request};
 use nsd_failover::serve::relay::Settings;
+use nsd_failover::serve::relay::tcp::CONNECTIONS_MAX;
 use nsd_failover::serve::sys::Calls;
 use nsd_failover::table::Table;
 use nsd_failover::table::zone_table::Mode;
@@ -220,6 +221,101 @@ fn nsd_hangs() {
         assert!(dig(servers.address, "example.org MX +tcp").contains("ANSWER: 3"));
         assert_eq!(servers.counters.snapshot().relayed(Relayed::Timeout), 101);
     }
+    servers.stop();
+}
+
+/// However many clients ask over TCP, nsd has a few connections: it takes 100 by default, and has others to serve.
+#[test]
+fn nsd_has_few_connections() {
+    let nsd = TcpListener::bind("127.0.0.1:0").unwrap();
+    let servers = Servers::start_with(
+        overlay(),
+        Some(settings(nsd.local_addr().unwrap(), 10_000)),
+        Calls::Native,
+        |settings| settings.connections_per_client = 1_000,
+    );
+    let asked = query("@", 15).to_vec().unwrap();
+    let framed = [&(asked.len() as u16).to_be_bytes()[..], &asked].concat();
+    // One after the other, each on a connection of its own: one is enough for all.
+    let mut upstream = None;
+    for _ in 0..3 {
+        let mut client = TcpStream::connect(servers.address).unwrap();
+        client.write_all(&framed).unwrap();
+        let upstream = upstream.get_or_insert_with(|| nsd.accept().unwrap().0);
+        let mut reply = read_frame(upstream);
+        reply[2] |= 0x80;
+        upstream.write_all(&[&(reply.len() as u16).to_be_bytes()[..], &reply].concat()).unwrap();
+        assert_eq!(read_frame(&mut client)[..2], asked[..2]);
+    }
+    // 100 at once: each has its answer in its turn.
+    nsd.set_nonblocking(true).unwrap();
+    let mut clients: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut client = TcpStream::connect(servers.address).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+            client.write_all(&framed).unwrap();
+            client
+        })
+        .collect();
+    let mut upstreams: Vec<TcpStream> = upstream.into_iter().collect();
+    wait_for("as many connections as it opens", || {
+        upstreams.extend(nsd.accept().map(|(upstream, _)| upstream));
+        (upstreams.len() == CONNECTIONS_MAX).then_some(())
+    });
+    std::thread::scope(|scope| {
+        for mut upstream in upstreams {
+            scope.spawn(move || {
+                upstream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+                let mut length = [0; 2];
+                while upstream.read_exact(&mut length).is_ok() {
+                    let mut reply = vec![0; u16::from_be_bytes(length).into()];
+                    upstream.read_exact(&mut reply).unwrap();
+                    reply[2] |= 0x80;
+                    upstream.write_all(&[&length[..], &reply].concat()).unwrap();
+                }
+            });
+        }
+        for client in &mut clients {
+            assert_eq!(read_frame(client)[..2], asked[..2]);
+        }
+    });
+    assert!(nsd.accept().is_err(), "no further connection");
+    servers.stop();
+}
+
+/// When all places are taken, the silent make room, and nobody who waits for an answer.
+#[test]
+fn who_waits_for_nsd_keeps_its_place() {
+    let nsd = TcpListener::bind("127.0.0.1:0").unwrap();
+    let servers = Servers::start_with(
+        overlay(),
+        Some(settings(nsd.local_addr().unwrap(), 10_000)),
+        Calls::Native,
+        |settings| settings.connections_max = 1,
+    );
+    let asked = query("@", 15).to_vec().unwrap();
+    let framed = [&(asked.len() as u16).to_be_bytes()[..], &asked].concat();
+    let mut waiting = TcpStream::connect(servers.address).unwrap();
+    waiting.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    waiting.write_all(&framed).unwrap();
+    let (mut upstream, _) = nsd.accept().unwrap();
+    let mut reply = read_frame(&mut upstream);
+    // Twice as long as nobody is sent away for.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(1) {
+        let mut other = TcpStream::connect(servers.address).unwrap();
+        other.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert!(!matches!(other.read(&mut [0; 1]), Ok(1)), "sent away at once");
+    }
+    reply[2] |= 0x80;
+    upstream.write_all(&[&(reply.len() as u16).to_be_bytes()[..], &reply].concat()).unwrap();
+    assert_eq!(read_frame(&mut waiting)[..2], asked[..2]);
+    eventually("the silent one makes room", || {
+        let mut other = TcpStream::connect(servers.address).unwrap();
+        let www = query("www", 1).to_vec().unwrap();
+        let _ = other.write_all(&[&(www.len() as u16).to_be_bytes()[..], &www].concat());
+        matches!(other.read(&mut [0; 1]), Ok(1))
+    });
     servers.stop();
 }
 

@@ -15,11 +15,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::table::respond::Limits;
 
-use super::answerer::Answerer;
-use super::counters::{Block, Tally, Transport};
+use super::counters::Transport;
 use super::door::{Door, Place};
 use super::encrypted::Certificate;
-use super::tcp::Settings;
+use super::service::Service;
 
 /// Pause before a listener that has ended is opened again.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
@@ -43,13 +42,10 @@ pub async fn run(
     socket: UdpSocket,
     door: Arc<Door>,
     certificate: Arc<Certificate>,
-    answerer: Answerer,
-    settings: Settings,
-    block: Arc<Block>,
+    service: Service,
     shutdown: impl Future<Output = ()>,
 ) {
-    let answerer = answerer.with(|limits| Limits { encrypted: true, idle_ds: None, ..limits });
-    let service = Arc::new(Service { answerer, settings, block });
+    let service = Arc::new(service.with(|limits| Limits { encrypted: true, idle_ds: None, ..limits }));
     let (stop, stopping) = watch::channel(());
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
@@ -99,13 +95,6 @@ async fn accept(
     }
 }
 
-/// What all connections of a listener share.
-struct Service {
-    answerer: Answerer,
-    settings: Settings,
-    block: Arc<Block>,
-}
-
 /// The client does not keep to the protocol (RFC 9250 section 4.3.3): its connection ends.
 struct Violation;
 
@@ -145,7 +134,7 @@ impl Service {
                     Ok(Some(Ok(stream))) => {
                         asked = asked.saturating_add(1);
                         place.asked();
-                        queries.spawn(self.clone().answer(stream, client));
+                        queries.spawn(self.clone().exchange(stream, client));
                     }
                     // The client has closed it.
                     Ok(Some(Err(_)) | None) => return,
@@ -161,7 +150,7 @@ impl Service {
     }
 
     /// One query: a length, a message, and the same back. No answer: the stream is reset.
-    async fn answer(self: Arc<Service>, mut stream: QuicStream, client: SocketAddr) -> Result<(), Violation> {
+    async fn exchange(self: Arc<Service>, mut stream: QuicStream, client: SocketAddr) -> Result<(), Violation> {
         let Ok(Ok(query)) = timeout(self.settings.read(), stream.receive_bytes()).await else { return Ok(()) };
         // RFC 9250 section 4.2.1.
         if query.first_chunk::<2>().is_some_and(|id| *id != [0, 0]) {
@@ -169,10 +158,7 @@ impl Service {
             return Err(Violation);
         }
         let received = self.block.batch_received();
-        let mut tally = Tally::default();
-        let reply = self.answerer.answer(&query, client, &mut tally).await;
-        self.block.add(&mut tally);
-        let Some(reply) = reply else {
+        let Some(reply) = self.answer(&query, client).await else {
             let _ = stream.reset(DoqErrorCode::ProtocolError);
             return Ok(());
         };

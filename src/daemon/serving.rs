@@ -165,9 +165,15 @@ impl Serving {
             self.tasks.spawn(https::run(listener, gate, Acceptor::for_http(certificate), service, self.stopped()));
         }
         for socket in quic {
-            let block = counters.block(Transport::Quic, family_of(socket.local_addr()?));
-            let service = Service { answerer: answerer.clone(), settings, block };
-            self.tasks.spawn(quic::run(socket, gate.door.clone(), certificate.clone(), service, self.stopped()));
+            let address = socket.local_addr()?;
+            let service = Service {
+                answerer: answerer.clone(),
+                settings,
+                block: counters.block(Transport::Quic, family_of(address)),
+            };
+            let listener = quic::Listener::new(socket, certificate, &settings);
+            let listener = listener.map_err(|error| explain("DNS over QUIC", address, &error))?;
+            self.tasks.spawn(listener.run(gate.door.clone(), service, self.stopped()));
         }
         Ok(())
     }

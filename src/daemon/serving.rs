@@ -24,6 +24,7 @@ use crate::serve::door::{Counts, Door};
 use crate::serve::encrypted::{Acceptor, Certificate, Sockets};
 use crate::serve::listener::{self, Gate};
 use crate::serve::rrl::{self, Limiter};
+use crate::serve::service::{self, Service};
 use crate::serve::sys::Calls;
 use crate::serve::transfer::Transfers;
 use crate::serve::{https, quic, relay, tcp, udp};
@@ -73,7 +74,7 @@ impl Serving {
         let encrypted = bind_encrypted(config, inherited)?;
         let http = config.http.map(|address| listen("http", address, inherited));
         let control = ControlSocket::bind(&config.control, owner).map_err(|error| Failure::usage(error.to_string()))?;
-        let limits = tcp_settings(config);
+        let limits = connection_settings(config);
         Ok(Serving {
             udp,
             tcp,
@@ -119,14 +120,14 @@ impl Serving {
         let upstream = relay.map(|relay| Arc::new(relay::tcp::Relay::new(&relay)));
         let limits = limits(respond::Transport::Stream);
         let answerer = Answerer::new(live.clone(), upstream, Some(transfers.clone()), limits);
-        let settings = tcp_settings(config);
+        let settings = connection_settings(config);
         let gate =
             Gate { transport: Transport::Tcp, door: Arc::clone(&self.door), proxies, header_ms: settings.read_ms };
         for listener in std::mem::take(&mut self.tcp) {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let block = counters.block(gate.transport, family_of(listener.local_addr()?));
-            let (gate, answerer) = (gate.clone(), answerer.clone());
-            self.tasks.spawn(tcp::run(listener, gate, answerer, settings, block, self.stopped()));
+            let service = Service { answerer: answerer.clone(), settings, block };
+            self.tasks.spawn(tcp::run(listener, gate.clone(), service, self.stopped()));
         }
         if let Some(certificate) = certificate.map(|certified| Arc::new(Certificate::new(certified))) {
             self.certificate = Some(Arc::clone(&certificate));
@@ -145,7 +146,7 @@ impl Serving {
         certificate: &Arc<Certificate>,
         gate: &Gate,
         answerer: &Answerer,
-        settings: tcp::Settings,
+        settings: service::Settings,
         counters: &Counters,
     ) -> Result<(), Failure> {
         let Sockets { tls, https, quic } = std::mem::take(&mut self.encrypted);
@@ -153,20 +154,26 @@ impl Serving {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let gate = Gate { transport: Transport::Tls, ..gate.clone() };
             let block = counters.block(gate.transport, family_of(listener.local_addr()?));
-            let (acceptor, answerer) = (Acceptor::for_dns(certificate), answerer.clone());
-            self.tasks.spawn(tcp::run_tls(listener, gate, acceptor, answerer, settings, block, self.stopped()));
+            let service = Service { answerer: answerer.clone(), settings, block };
+            self.tasks.spawn(tcp::run_tls(listener, gate, Acceptor::for_dns(certificate), service, self.stopped()));
         }
         for listener in https {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let gate = Gate { transport: Transport::Https, ..gate.clone() };
             let block = counters.block(gate.transport, family_of(listener.local_addr()?));
-            let (acceptor, answerer) = (Acceptor::for_http(certificate), answerer.clone());
-            self.tasks.spawn(https::run(listener, gate, acceptor, answerer, settings, block, self.stopped()));
+            let service = Service { answerer: answerer.clone(), settings, block };
+            self.tasks.spawn(https::run(listener, gate, Acceptor::for_http(certificate), service, self.stopped()));
         }
         for socket in quic {
-            let block = counters.block(Transport::Quic, family_of(socket.local_addr()?));
-            let (door, certificate, answerer) = (gate.door.clone(), certificate.clone(), answerer.clone());
-            self.tasks.spawn(quic::run(socket, door, certificate, answerer, settings, block, self.stopped()));
+            let address = socket.local_addr()?;
+            let service = Service {
+                answerer: answerer.clone(),
+                settings,
+                block: counters.block(Transport::Quic, family_of(address)),
+            };
+            let listener = quic::Listener::new(socket, certificate, &settings);
+            let listener = listener.map_err(|error| explain("DNS over QUIC", address, &error))?;
+            self.tasks.spawn(listener.run(gate.door.clone(), service, self.stopped()));
         }
         Ok(())
     }
@@ -243,15 +250,15 @@ fn relay_settings(nsd: &Nsd) -> relay::Settings {
     relay::Settings { proxy: nsd.proxy_protocol, ..relay::Settings::new(nsd.address) }
 }
 
-fn tcp_settings(config: &Config) -> tcp::Settings {
+fn connection_settings(config: &Config) -> service::Settings {
     let dns = &config.dns;
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    tcp::Settings {
+    service::Settings {
         connections_max: count(dns.tcp_connections),
         connections_per_client: count(dns.tcp_per_client),
         queries_max: dns.tcp_queries,
         idle_ms: dns.tcp_timeout_ms,
-        ..tcp::Settings::default()
+        ..service::Settings::default()
     }
 }
 

@@ -23,12 +23,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::dns::message::MESSAGE_MAX;
 use crate::table::respond::Limits;
 
-use super::answerer::Answerer;
-use super::counters::{Block, Tally};
 use super::door::Place;
 use super::encrypted::Acceptor;
 use super::listener::{self, Gate, Guest};
-use super::tcp::Settings;
+use super::service::Service;
 
 /// Where queries are taken (RFC 8484 section 4.1 leaves it open; everybody uses this one).
 const ENDPOINT: &str = "/dns-query";
@@ -51,21 +49,11 @@ pub async fn run(
     listener: TcpListener,
     gate: Gate,
     acceptor: Acceptor,
-    answerer: Answerer,
-    settings: Settings,
-    block: Arc<Block>,
+    service: Service,
     shutdown: impl Future<Output = ()>,
 ) {
-    let answerer = answerer.with(|limits| Limits { encrypted: true, idle_ds: None, ..limits });
-    let service = Arc::new(Service { answerer, settings, block });
-    listener::run(listener, gate, move |guest| service.clone().serve(guest, acceptor.clone()), shutdown).await;
-}
-
-/// What all connections of a listener share.
-struct Service {
-    answerer: Answerer,
-    settings: Settings,
-    block: Arc<Block>,
+    let service = Arc::new(service.with(|limits| Limits { encrypted: true, idle_ds: None, ..limits }));
+    listener::run(listener, gate, move |guest| serve(service.clone(), guest, acceptor.clone()), shutdown).await;
 }
 
 /// One client's connection, which its requests share.
@@ -87,43 +75,41 @@ struct Requests {
 /// What is wrong with a request, and what to do.
 type Refusal = (StatusCode, &'static str);
 
-impl Service {
-    async fn serve(self: Arc<Service>, guest: Guest, acceptor: Acceptor) {
-        let Guest { stream, client, place, mut stopping } = guest;
-        let Some(stream) = acceptor.accept(stream).await else { return };
-        let settings = self.settings;
-        let requests = Mutex::new(Requests { begun: 0, under_way: 0, last_ended: Instant::now() });
-        let connection = Arc::new(Connection { service: self, client, place, requests, is_enough: Notify::new() });
-        let builder = builder();
-        let answering = service_fn(|request| {
-            let connection = connection.clone();
-            async move { Ok::<_, Infallible>(connection.answer(request).await) }
-        });
-        let mut http = pin!(builder.serve_connection(TokioIo::new(stream), answering));
-        // The end begins with a word to the client, who may still take what it is owed.
-        let (mut is_ending, mut deadline) = (false, connection.silence_ends());
-        loop {
-            let end = tokio::select! {
-                // A client that breaks off is no event.
-                _ = http.as_mut() => return,
-                _ = stopping.changed(), if !is_ending => true,
-                () = connection.is_enough.notified(), if !is_ending => true,
-                () = sleep_until(deadline) => {
-                    let silence_ends = connection.silence_ends();
-                    if is_ending && connection.requests().under_way == 0 {
-                        return;
-                    }
-                    deadline = silence_ends;
-                    silence_ends <= Instant::now()
+async fn serve(service: Arc<Service>, guest: Guest, acceptor: Acceptor) {
+    let Guest { stream, client, place, mut stopping } = guest;
+    let Some(stream) = acceptor.accept(stream).await else { return };
+    let settings = service.settings;
+    let requests = Mutex::new(Requests { begun: 0, under_way: 0, last_ended: Instant::now() });
+    let connection = Arc::new(Connection { service, client, place, requests, is_enough: Notify::new() });
+    let builder = builder();
+    let answering = service_fn(|request| {
+        let connection = connection.clone();
+        async move { Ok::<_, Infallible>(connection.answer(request).await) }
+    });
+    let mut http = pin!(builder.serve_connection(TokioIo::new(stream), answering));
+    // The end begins with a word to the client, who may still take what it is owed.
+    let (mut is_ending, mut deadline) = (false, connection.silence_ends());
+    loop {
+        let end = tokio::select! {
+            // A client that breaks off is no event.
+            _ = http.as_mut() => return,
+            _ = stopping.changed(), if !is_ending => true,
+            () = connection.is_enough.notified(), if !is_ending => true,
+            () = sleep_until(deadline) => {
+                let silence_ends = connection.silence_ends();
+                if is_ending && connection.requests().under_way == 0 {
+                    return;
                 }
-            };
-            if end || is_ending {
-                deadline = Instant::now() + settings.write();
+                deadline = silence_ends;
+                silence_ends <= Instant::now()
             }
-            if end && !is_ending {
-                is_ending = true;
-                http.as_mut().graceful_shutdown();
-            }
+        };
+        if end || is_ending {
+            deadline = Instant::now() + settings.write();
+        }
+        if end && !is_ending {
+            is_ending = true;
+            http.as_mut().graceful_shutdown();
         }
     }
 }
@@ -152,11 +138,9 @@ impl Connection {
 
     async fn reply(&self, query: &[u8]) -> Result<Vec<u8>, Refusal> {
         let _busy = self.place.busy();
-        let (block, mut tally) = (&self.service.block, Tally::default());
-        let received = block.batch_received();
-        let reply = self.service.answerer.answer(query, self.client, &mut tally).await;
-        block.batch_sent(received);
-        block.add(&mut tally);
+        let received = self.service.block.batch_received();
+        let reply = self.service.answer(query, self.client).await;
+        self.service.block.batch_sent(received);
         reply.ok_or((StatusCode::BAD_REQUEST, "this is no DNS query"))
     }
 

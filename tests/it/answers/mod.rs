@@ -14,6 +14,7 @@ mod limited;
 mod musts;
 mod nsd;
 mod proxied;
+mod quic;
 mod relaying;
 mod rows;
 mod signed;

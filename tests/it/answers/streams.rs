@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::{Message, ResponseCode};
 
 use nsd_failover::serve::counters::{Request, Transport};
+use nsd_failover::serve::service::Settings;
 use nsd_failover::serve::sys::Calls;
-use nsd_failover::serve::tcp::Settings;
 use nsd_failover::table::zone_table::Mode;
 
 use super::support::*;

@@ -22,6 +22,7 @@ use nsd_failover::serve::counters::{self, Counters};
 use nsd_failover::serve::door::Door;
 use nsd_failover::serve::listener::{self, Gate};
 use nsd_failover::serve::rrl::Limiter;
+use nsd_failover::serve::service::{self, Service};
 use nsd_failover::serve::sys::Calls;
 use nsd_failover::serve::transfer::Transfers;
 use nsd_failover::serve::{relay, tcp, udp};
@@ -301,7 +302,7 @@ impl Servers {
         table: Table,
         relay: Option<relay::Settings>,
         calls: Calls,
-        adjust: impl Fn(&mut tcp::Settings),
+        adjust: impl Fn(&mut service::Settings),
     ) -> Servers {
         Servers::start_all(table, relay, calls, Beside::default(), adjust)
     }
@@ -311,7 +312,7 @@ impl Servers {
         relay: Option<relay::Settings>,
         calls: Calls,
         Beside { limiter, transfers }: Beside,
-        adjust: impl Fn(&mut tcp::Settings),
+        adjust: impl Fn(&mut service::Settings),
     ) -> Servers {
         // No other test speaks from there.
         let proxies: Arc<[IpNet]> = [IpNet::from(IpAddr::from([127, 0, 0, 77]))].into();
@@ -327,7 +328,7 @@ impl Servers {
             &counters,
         )
         .unwrap();
-        let mut settings = tcp::Settings::default();
+        let mut settings = service::Settings::default();
         adjust(&mut settings);
         let block = counters.block(counters::Transport::Tcp, Family::Ipv4);
         let relay = relay.map(|relay| Arc::new(relay::tcp::Relay::new(&relay)));
@@ -337,7 +338,8 @@ impl Servers {
         let transport = counters::Transport::Tcp;
         let gate = Gate { transport, door: door.clone(), proxies, header_ms: settings.read_ms };
         let answerer = Answerer::new(live.clone(), relay, transfers, Limits::new(Transport::Stream, false));
-        let tcp = runtime.spawn(tcp::run(listener, gate, answerer, settings, block, shutdown));
+        let service = Service { answerer, settings, block };
+        let tcp = runtime.spawn(tcp::run(listener, gate, service, shutdown));
         Servers {
             address,
             live,

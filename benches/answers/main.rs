@@ -18,6 +18,7 @@
 
 use std::process::ExitCode;
 
+mod client;
 mod echo;
 mod hickory;
 mod load;

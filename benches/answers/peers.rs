@@ -96,7 +96,7 @@ pub fn checking(scratch: &Scratch, zone: &Files, port: u16) -> Peer {
     let config = format!(
         "version = 1\nlisten = [\"{address}\"]\ncontrol = \"{folder_text}/control.sock\"\nstate-dir = \"{folder_text}\"\n\
          [node.one]\nipv4 = \"127.0.0.11\"\n[node.two]\nipv4 = \"127.0.0.12\"\n\
-         [check.page]\nhttp = \"http://{{node}}:{port}/\"\nfamilies = [\"ipv4\"]\ninterval = \"200ms\"\n\
+         [check.page]\nhttp = \"http://{{node}}:{port}/\"\nfamilies = [\"ipv4\"]\ninterval = \"50ms\"\n\
          fast-interval = \"50ms\"\ntimeout = \"200ms\"\nrise = 1\nfall = 1\n\
          [pool.web]\nnodes = [\"one\", \"two\"]\nchecks = [\"page\"]\npreempt = \"never\"\n\
          [zone.\"{ORIGIN}\"]\nfile = \"{zone}\"\npool = \"web\"\nserve = \"zone\"\n"

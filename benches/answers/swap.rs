@@ -93,7 +93,7 @@ fn one(catalog: &Arc<Catalog>, live: &Live, address: SocketAddr, generation: u64
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(address).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-    let query = query();
+    let query = query(1);
     let expected = holder(generation);
     let mut reply = [0; 512];
     let began = Instant::now();
@@ -108,9 +108,12 @@ fn one(catalog: &Arc<Catalog>, live: &Live, address: SocketAddr, generation: u64
     }
 }
 
-/// host-1 A.
-pub fn query() -> Vec<u8> {
-    let mut query = b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x06host-1".to_vec();
+/// host-NUMBER A.
+pub fn query(number: usize) -> Vec<u8> {
+    let mut query = b"\x12\x34\0\0\0\x01\0\0\0\0\0\0".to_vec();
+    let host = format!("host-{number}");
+    query.push(host.len() as u8);
+    query.extend(host.as_bytes());
     for label in ORIGIN.split('.') {
         query.push(label.len() as u8);
         query.extend(label.as_bytes());

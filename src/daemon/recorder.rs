@@ -28,6 +28,8 @@ const LINES_MAX: usize = 65_536;
 
 pub struct Recorder {
     runs: HashMap<Target, Run>,
+    /// What this turn of the loop has brought.
+    unsent: Vec<Line>,
     lines: Option<SyncSender<Line>>,
     writer: Option<thread::JoinHandle<()>>,
     /// A file has begun that does not say how everything stands.
@@ -41,7 +43,7 @@ impl Recorder {
         let is_new = Arc::new(AtomicBool::new(true));
         let rotated = Arc::clone(&is_new);
         let writer = thread::spawn(move || write(&path, &waiting, &rotated));
-        Recorder { runs: HashMap::new(), lines: Some(lines), writer: Some(writer), is_new }
+        Recorder { runs: HashMap::new(), unsent: Vec::new(), lines: Some(lines), writer: Some(writer), is_new }
     }
 
     /// Whether [`Recorder::begin`] is wanted.
@@ -49,10 +51,10 @@ impl Recorder {
         self.is_new.load(Ordering::Relaxed)
     }
 
-    /// Writes how everything stands.
-    pub fn begin(&self, state: State) {
+    /// Notes how everything stands.
+    pub fn begin(&mut self, state: State) {
         self.is_new.store(false, Ordering::Relaxed);
-        self.put(Line::Start { start: Box::new(state) });
+        self.unsent.push(Line::Start { start: Box::new(state) });
     }
 
     pub fn observe(&mut self, target: &Target, outcome: &Outcome, unix_ms: i64) {
@@ -63,12 +65,12 @@ impl Recorder {
         let is_long = unix_ms.saturating_sub(run.first_unix_ms) > RUN_MAX_MS;
         if is_long || !run.take(outcome, unix_ms) {
             let run = std::mem::replace(run, Run::new(outcome, unix_ms));
-            self.put(Line::Probed { target: target.clone(), run });
+            self.unsent.push(Line::Probed { target: target.clone(), run });
         }
     }
 
-    pub fn ordered(&self, order: &Order, unix_ms: i64) {
-        self.put(Line::Ordered { unix_ms, order: order.clone() });
+    pub fn ordered(&mut self, order: &Order, unix_ms: i64) {
+        self.unsent.push(Line::Ordered { unix_ms, order: order.clone() });
     }
 
     /// Where a primary has moved, the runs of its pool are written at once: whoever wants to know why,
@@ -84,14 +86,18 @@ impl Recorder {
             })
         };
         let led: Vec<(Target, Run)> = self.runs.extract_if(|target, _| has_led(target)).collect();
-        led.into_iter().for_each(|(target, run)| self.put(Line::Probed { target, run }));
-        self.put(Line::Moved { moved: Box::new(transition.clone()) });
+        led.into_iter().for_each(|(target, run)| self.unsent.push(Line::Probed { target, run }));
+        self.unsent.push(Line::Moved { moved: Box::new(transition.clone()) });
     }
 
-    fn put(&self, line: Line) {
-        if let Some(lines) = &self.lines {
-            // Full, or the disk is: the probes go on without a record.
-            let _ = lines.try_send(line);
+    /// Has what was noted since the last time written. It wakes another thread, which may cost more than a decision:
+    /// it comes after the swap.
+    pub fn send(&mut self) {
+        for line in self.unsent.drain(..) {
+            if let Some(lines) = &self.lines {
+                // Full, or the disk is: the probes go on without a record.
+                let _ = lines.try_send(line);
+            }
         }
     }
 }
@@ -100,8 +106,9 @@ impl Drop for Recorder {
     /// Writes what is under way.
     fn drop(&mut self) {
         for (target, run) in std::mem::take(&mut self.runs) {
-            self.put(Line::Probed { target, run });
+            self.unsent.push(Line::Probed { target, run });
         }
+        self.send();
         self.lines = None;
         if let Some(writer) = self.writer.take() {
             // A writer that panicked has told so.

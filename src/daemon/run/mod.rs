@@ -304,13 +304,19 @@ impl Daemon {
                 | Event::Rehearsed { .. }
         );
         let effects = self.director.handle(event, self.clock.now());
+        let quiet = effects.iter().all(|effect| matches!(effect, Effect::Probe(_) | Effect::Persist));
+        let mut effects = effects.into_iter().peekable();
+        // Before anything else: what is recorded, told and written down wakes other threads.
+        while let Some(swap) = effects.next_if(|effect| matches!(effect, Effect::Swap(_))) {
+            self.carry_out(swap);
+        }
         if is_reload || self.recorder.is_new() {
             self.recorder.begin(self.director.state());
         }
-        let quiet = effects.iter().all(|effect| matches!(effect, Effect::Probe(_) | Effect::Persist));
         for effect in effects {
             self.carry_out(effect);
         }
+        self.recorder.send();
         if routine && quiet {
             self.status_due.get_or_insert_with(|| Instant::now() + STATUS_AGE);
         } else {

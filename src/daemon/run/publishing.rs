@@ -252,6 +252,7 @@ async fn rehearse(publisher: &Publisher, zone: &config::Zone, parsed: &Arc<Parse
     let rehearsal = Rehearsal {
         origin: zone.origin.clone(),
         target,
+        replaced: exports::replaced_files(zone, parsed),
         bytes: Arc::clone(&parsed.held.zone),
         skeleton,
         include_dir: Some(zone.include_dir.clone()),

@@ -1,9 +1,7 @@
 //! What each fuzz target does with its bytes. The fuzzers and a test that tries them for a while
 //! (`tests/it/fuzz_bodies.rs`) share it.
 
-mod answers;
-
-pub use answers::respond;
+pub mod answers;
 
 use domain::base::Rtype;
 use domain::base::iana::Class;

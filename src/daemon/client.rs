@@ -75,7 +75,7 @@ pub async fn order(client: &Client, action: Action, args: OrderArgs) -> Result<(
     let form = args.reason.form;
     let order = Order { action, reason: args.reason.reason, for_s: args.for_ms.map(|ms| ms.div_ceil(1_000)) };
     let waiting = Waiting::start(format!("{}: waiting until it is served", text::order_words(&order)));
-    let answer = client.order(&order).await;
+    let answer = client.order(&order, &|news| waiting.tell(news)).await;
     drop(waiting);
     answered(answer, form)
 }
@@ -108,8 +108,9 @@ pub async fn export(client: &Client, zone: Option<&str>, form: Form) -> Result<(
             waiting.at(since.filter(|report| report.unix_ms >= started_ms).count() as u64);
         }
     };
+    let tell = |news: &str| waiting.tell(news);
     let answer = tokio::select! {
-        answer = client.export(zone) => answer,
+        answer = client.export(zone, &tell) => answer,
         () = watched => unreachable!("it never ends"),
     };
     drop(waiting);
@@ -118,7 +119,7 @@ pub async fn export(client: &Client, zone: Option<&str>, form: Form) -> Result<(
 
 pub async fn rollback(client: &Client, zone: &str, to: Option<u32>, form: Form) -> Result<(), Failure> {
     let waiting = Waiting::start(format!("rolling {zone} back"));
-    let answer = client.rollback(zone, to).await;
+    let answer = client.rollback(zone, to, &|news| waiting.tell(news)).await;
     drop(waiting);
     answered(answer, form)
 }

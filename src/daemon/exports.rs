@@ -358,6 +358,16 @@ fn holds(path: &Path, bytes: &[u8]) -> bool {
     read_file(path, DOCUMENT_MAX).is_ok_and(|found| found == bytes)
 }
 
+/// The files that exports of a zone replace, the one that nsd reads first; none where it is not exported.
+pub fn replaced_files(zone: &config::Zone, parsed: &Parsed) -> Vec<PathBuf> {
+    let Some(target) = &zone.export_file else { return Vec::new() };
+    let mut files = vec![target.clone()];
+    if *target == zone.file {
+        files.extend(parsed.zone.editable_files().into_iter().map(PathBuf::from));
+    }
+    files
+}
+
 /// The included files with what they hold, and what those that are edited shall hold. Those that
 /// exports in place may change are kept with each generation.
 fn included_files(parsed: &Parsed, in_place: bool, edited: &[EditedFile]) -> Arc<[IncludedFile]> {

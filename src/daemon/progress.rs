@@ -16,6 +16,8 @@ const TICK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Waiting {
     bar: ProgressBar,
+    /// What is done.
+    words: String,
     /// Where there is somebody to see it: who shows it in time, and what tells him that it is over.
     shower: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
 }
@@ -36,9 +38,9 @@ impl Waiting {
     fn shown_by(total: Option<u64>, words: String, style: ProgressStyle) -> Waiting {
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
         bar.set_style(style.progress_chars("=> "));
-        bar.set_message(words);
+        bar.set_message(words.clone());
         if !io::stderr().is_terminal() {
-            return Waiting { bar, shower: None };
+            return Waiting { bar, words, shower: None };
         }
         let (over_in, over) = mpsc::channel();
         let shown = bar.clone();
@@ -48,7 +50,18 @@ impl Waiting {
                 shown.enable_steady_tick(TICK);
             }
         });
-        Waiting { bar, shower: Some((over_in, shower)) }
+        Waiting { bar, words, shower: Some((over_in, shower)) }
+    }
+
+    /// What it waits for now, behind the words that it began with; empty: nothing that one could name.
+    pub fn tell(&self, news: &str) {
+        let colon = if news.is_empty() { "" } else { ": " };
+        self.bar.set_message(format!("{}{colon}{news}", self.words));
+    }
+
+    /// Has something printed that stays, while nothing is drawn in its way.
+    pub fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.bar.suspend(print)
     }
 
     /// So many of the steps are done.

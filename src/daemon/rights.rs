@@ -2,7 +2,6 @@
 //! a failover needs it.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
@@ -10,8 +9,9 @@ use crate::config::Config;
 use crate::publish::files;
 
 use super::account::Account;
+use super::exports;
 use super::failure::Failure;
-use super::load::{Loaded, LoadedZone};
+use super::load::Loaded;
 
 /// What `check` and `init` say, a line each. Started by root, this becomes the `user` of the
 /// configuration, for good: nothing else shows what that one may do. Somebody else cannot, and
@@ -27,21 +27,12 @@ pub fn remarks(config: &Config, loaded: &Loaded) -> Result<Vec<String>, Failure>
     let mut told = BTreeSet::new();
     let mut lines = Vec::new();
     for zone in &loaded.zones {
-        let refused = written_files(zone).into_iter().find_map(|file| files::check_replaceable(&file).err());
+        let files = zone.exported.iter().flat_map(|parsed| exports::replaced_files(&zone.config, parsed));
+        let refused = files.map(|file| files::check_replaceable(&file)).find_map(Result::err);
         // Zones of one folder have one answer.
         if let Some(reason) = refused.filter(|reason| told.insert(reason.clone())) {
             lines.push(format!("zone {}: warning: an export would be refused: {reason}", zone.config.origin));
         }
     }
     Ok(lines)
-}
-
-/// The files that exports of a zone replace.
-fn written_files(zone: &LoadedZone) -> Vec<PathBuf> {
-    let (Some(target), Some(parsed)) = (&zone.config.export_file, &zone.exported) else { return Vec::new() };
-    let mut files = vec![target.clone()];
-    if *target == zone.config.file {
-        files.extend(parsed.zone.editable_files().into_iter().map(|file| Path::new(file).to_owned()));
-    }
-    files
 }

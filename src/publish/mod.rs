@@ -228,6 +228,8 @@ pub struct Rehearsal {
     pub origin: Name,
     /// What nsd reads.
     pub target: PathBuf,
+    /// The files that an export replaces: the target, and included files that it changes.
+    pub replaced: Vec<PathBuf>,
     /// What the zone's own file holds.
     pub bytes: Arc<Vec<u8>>,
     pub skeleton: Option<Skeleton>,
@@ -318,11 +320,12 @@ impl Publisher {
     }
 
     /// Tries as much of the next export as leaves no trace: whether nsd-checkzone takes the zone as it
-    /// is now, and whether its file could be replaced. The day shows what would be refused, not the
+    /// is now, and whether its files could be replaced. The day shows what would be refused, not the
     /// night, and an export does not wait for a verdict that is known. The error is one line.
     pub async fn rehearse(&self, zone: &Rehearsal) -> Result<(), String> {
-        let target = zone.target.clone();
-        self.blocking("zone file", move || files::check_replaceable(&target)).await?;
+        let replaced = zone.replaced.clone();
+        let look = move || replaced.iter().try_for_each(|file| files::check_replaceable(file));
+        self.blocking("zone file", look).await?;
         if self.settings.checkzone.is_empty() {
             return Ok(());
         }

@@ -849,6 +849,7 @@ fn rehearsal(bench: &Bench, bytes: Vec<u8>) -> Rehearsal {
     Rehearsal {
         origin: name(ORIGIN),
         target: bench.zone(),
+        replaced: vec![bench.zone()],
         bytes: bytes.into(),
         skeleton: Skeleton::of(&zone),
         include_dir: None,
@@ -893,7 +894,9 @@ async fn a_rehearsal_tells_what_would_be_refused() {
     let zone = Rehearsal { bytes: text.into(), skeleton: None, ..rehearsal(&bench, REFERENCE.to_vec()) };
     let refused = publisher.rehearse(&zone).await.unwrap_err();
     assert!(refused.contains(&format!("{}:{}: ", bench.zone().display(), lines(REFERENCE) + 1)), "{refused}");
-    let zone = Rehearsal { target: "/no/such/folder/z".into(), ..rehearsal(&bench, REFERENCE.to_vec()) };
+    // A file of the zone, or one that it includes.
+    let replaced = vec![bench.zone(), "/no/such/folder/z".into()];
+    let zone = Rehearsal { replaced, ..rehearsal(&bench, REFERENCE.to_vec()) };
     let refused = publisher.rehearse(&zone).await.unwrap_err();
     assert!(refused.contains("cannot resolve /no/such/folder/z"), "{refused}");
     bench.settings.checkzone = vec!["/no/such/nsd-checkzone".to_owned()];

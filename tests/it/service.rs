@@ -242,6 +242,41 @@ fn check_looks_at_what_the_user_may_replace() {
     warnings("; 0 warnings\n");
 }
 
+/// The same for an included file that an export would change, by the daemon too: before a failover
+/// needs it.
+#[test]
+fn an_included_file_that_cannot_be_replaced_is_an_alarm() {
+    let more = if is_root() { "user = \"nobody\"" } else { "" };
+    let site = Site::new(free_address(), more, "[nsd]\ncontrol = [\"true\"]\ncheckzone = []\n");
+    let (zone, names) = (site.path("zone"), site.path("names"));
+    let (own, included) = ZONE.split_at(ZONE.find("www").unwrap());
+    fs::write(&zone, format!("{own}$INCLUDE {}/www\n", names.display())).unwrap();
+    fs::create_dir(&names).unwrap();
+    fs::write(names.join("www"), included).unwrap();
+    fs::set_permissions(&names, fs::Permissions::from_mode(0o555)).unwrap();
+    if is_root() {
+        [site.folder.path(), &zone].into_iter().for_each(|path| chown(path, Some(NOBODY), Some(NOBODY)).unwrap());
+    }
+    let refused = format!("cannot write to folder {}: Permission denied", names.display());
+    let (code, said) = site.verb(&["check"]);
+    assert!(code == Some(0) && said.contains(&refused), "{said}");
+
+    let running = site.start();
+    let reason = || {
+        let status: serde_json::Value = serde_json::from_str(&site.verb(&["status", "--json"]).1).unwrap();
+        status["zones"][0]["next_refused"].as_str().map(str::to_owned)
+    };
+    let told = wait_for("the alarm", reason);
+    assert!(told.contains(&refused), "{told}");
+    fs::set_permissions(&names, fs::Permissions::from_mode(0o755)).unwrap();
+    if is_root() {
+        [&names, &names.join("www")].into_iter().for_each(|path| chown(path, Some(NOBODY), Some(NOBODY)).unwrap());
+    }
+    assert_eq!(site.verb(&["reload"]).0, Some(0));
+    wait_for("its end", || reason().is_none().then_some(()));
+    assert_eq!(running.stop().code(), Some(0));
+}
+
 /// Each is one line and exit 2, before anything is touched; the daemon that runs goes on.
 #[test]
 fn what_cannot_be_served_is_one_line() {

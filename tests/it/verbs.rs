@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 use regex::Regex;
 use serde_json::Value;
@@ -342,4 +343,55 @@ fn an_order_that_takes_long_shows_that_it_lives() {
     wait_for("its end", || terminal.screen().contains("ended with 0").then_some(()));
     let screen = terminal.screen();
     assert!(screen.contains("switch web blowfish: served") && !screen.contains("waiting"), "{screen}");
+}
+
+/// At night somebody must know within seconds that nobody obeys. What is ordered of a daemon that hangs
+/// does not lie in its socket, to be obeyed when it goes on.
+#[test]
+fn who_orders_is_told_in_time_that_the_daemon_hangs() {
+    let site = Site::start();
+    let late = |words: &[&str]| {
+        let started = Instant::now();
+        let output = site.daemon.verb(words);
+        // The limit is 5 s, or a second more; the rest is for a machine that does other things too.
+        assert!(started.elapsed() < Duration::from_secs(30), "{words:?}: {:?}", started.elapsed());
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!((output.status.code(), said.lines().count()), (Some(3), 1), "{words:?}: {said}");
+        assert!(said.contains("no answer in 5 s: the daemon hangs, or is stopped; "), "{words:?}: {said}");
+        said
+    };
+    let before = site.daemon.status();
+    site.daemon.suspend();
+    std::thread::scope(|scope| {
+        for words in [
+            &["switch", "web", "blowfish"][..],
+            &["hold", "web"],
+            &["drain", "blowfish"],
+            &["export", "example.org"],
+            &["rollback", "example.org"],
+            &["generations", "example.org"],
+            &["reload"],
+        ] {
+            scope.spawn(move || assert!(late(words).contains("; nothing was ordered; "), "{words:?}"));
+        }
+    });
+    site.daemon.resume();
+    let after = wait_for("its answer", || site.daemon.verb(&["status"]).status.success().then(|| site.daemon.status()));
+    assert_eq!((&after["generation"], &after["pools"][0]["hold"]), (&before["generation"], &Value::Null));
+    let log = String::from_utf8(site.daemon.verb(&["log"]).stdout).unwrap();
+    assert!(!log.contains("ordered:") && !log.contains("loaded:"), "{log}");
+
+    // One that comes to hang while it waits for nsd.
+    site.nsd.pause();
+    std::thread::scope(|scope| {
+        let order = scope.spawn(|| late(&["switch", "web", "blowfish"]));
+        wait_for("the order", || {
+            (site.daemon.status()["pools"][0]["families"][0]["primary"] == "blowfish").then_some(())
+        });
+        site.daemon.suspend();
+        let said = order.join().unwrap();
+        assert!(said.contains("; whether it still obeys, `log` says when it answers again; "), "{said}");
+    });
+    site.daemon.resume();
+    site.nsd.resume();
 }

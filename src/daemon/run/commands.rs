@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::config::dns::Dns;
 use crate::control::api::{Answer, Command, Kept, Request};
 use crate::control::text;
-use crate::director::event::{Event, Order};
+use crate::director::event::{Event, ExportResult, Order};
 use crate::dns::name::Name;
 use crate::probe::Prober;
 use crate::publish::Publisher;
@@ -22,12 +22,16 @@ use super::super::ground::Ground;
 use super::super::load::{self, Loaded};
 use super::super::waiters::Until;
 use super::super::{exports, notices, shadow, transfers};
-use super::{Back, Daemon, blocking};
+use super::{Back, Daemon, blocking, publishing};
+
+/// What all orders wait for at the start that have to do with zone files.
+const RECOVERING: &str = "what a crash has cut off is put right first";
 
 impl Daemon {
     pub(super) fn obey(&mut self, command: Command) {
         let Command { request, reply } = command;
-        if self.shadow.is_some() && !matches!(request, Request::Explain { .. } | Request::Reload) {
+        let is_harmless = matches!(request, Request::Explain { .. } | Request::Reload | Request::Alive);
+        if self.shadow.is_some() && !is_harmless {
             // Whoever asked may be gone; the same for the other replies.
             let _ = reply.send(Answer::refused(shadow::REFUSAL));
             return;
@@ -42,6 +46,10 @@ impl Daemon {
                     None => Answer::refused(format!("pool `{pool}` is not configured")),
                 };
                 drop(reply.send(answer));
+            }
+            Request::Alive => {
+                let details = if self.recovery.is_finished() { Vec::new() } else { vec![RECOVERING.to_owned()] };
+                drop(reply.send(Answer { details, ..Answer::done("it turns") }));
             }
             Request::Export { zone } => self.export_now(zone.as_deref(), reply),
             Request::Rollback { zone, to } => self.roll_back(&zone, to, reply),
@@ -168,7 +176,10 @@ impl Daemon {
         self.waiters.wait(until, "rolled back".to_owned(), reply);
         let back = self.back.clone();
         tokio::spawn(async move {
-            let done = exports::roll_back(&publisher, order, to).await;
+            let done = match publishing::put_right(&publisher, &origin, &back).await {
+                Err(reason) => exports::Done::early(&order, ExportResult::Refused, reason, None),
+                Ok(()) => exports::roll_back(&publisher, order, to).await,
+            };
             let _ = back.send(Back::Rolled { origin, was_held, done }).await;
         });
     }

@@ -114,6 +114,7 @@ pub async fn run(
     let (saver, saved) = Saver::start(state_dir);
     let mut daemon = Daemon {
         rehearsal: tokio::spawn(async {}),
+        recovery: tokio::spawn(async {}),
         prober: prober(&loaded)?,
         pools: loaded.settings.pools.clone().into(),
         recorder,
@@ -228,6 +229,8 @@ struct Daemon {
     exports: Arc<Semaphore>,
     /// Tries the next export of every zone.
     rehearsal: JoinHandle<()>,
+    /// Puts right what a crash has cut off.
+    recovery: JoinHandle<()>,
     back: mpsc::Sender<Back>,
 }
 

@@ -41,17 +41,13 @@ impl Daemon {
         let (permits, back) = (Arc::clone(&self.exports), self.back.clone());
         let publisher = self.publisher.clone().expect("the configuration refuses an export without [nsd]");
         tokio::spawn(async move {
-            // What a crash has cut off comes first, and holds up nobody else.
-            match publisher.recover_zone(&origin).await {
-                Some(report) if report.result == ExportResult::Broken => {
-                    let done = exports::Done::early(&order, ExportResult::Refused, report.detail, None);
-                    return drop(back.send(Back::Exported { origin, done }).await);
+            let done = match put_right(&publisher, &origin, &back).await {
+                Err(reason) => exports::Done::early(&order, ExportResult::Refused, reason, None),
+                Ok(()) => {
+                    let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
+                    exports::run(&publisher, order).await
                 }
-                Some(report) => drop(back.send(Back::Recovered { reports: vec![report] }).await),
-                None => {}
-            }
-            let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
-            let done = exports::run(&publisher, order).await;
+            };
             let _ = back.send(Back::Exported { origin, done }).await;
         });
     }
@@ -65,10 +61,10 @@ impl Daemon {
 
     /// Brings exports that a crash has cut off to an end, and removes what else it left, beside the loop.
     /// In shadow that is somebody else's to do.
-    pub(super) fn recover(&self) {
+    pub(super) fn recover(&mut self) {
         let Some(publisher) = self.publisher.clone().filter(|_| self.shadow.is_none()) else { return };
         let (files, back, journal) = (written_files(&self.loaded), self.back.clone(), Arc::clone(&self.journal));
-        tokio::spawn(async move {
+        self.recovery = tokio::spawn(async move {
             let reports = publisher.recover().await;
             let _ = back.send(Back::Recovered { reports }).await;
             for path in publisher.sweep(files).await {
@@ -189,6 +185,17 @@ impl Daemon {
     }
 }
 
+/// Brings to an end what a crash has cut off of a zone's exports, before its files are read; holds up
+/// nobody else. The error says what is still not right, in one line.
+pub(super) async fn put_right(publisher: &Publisher, origin: &Name, back: &mpsc::Sender<Back>) -> Result<(), String> {
+    match publisher.recover_zone(origin).await {
+        Some(report) if report.result == ExportResult::Broken => return Err(report.detail),
+        Some(report) => drop(back.send(Back::Recovered { reports: vec![report] }).await),
+        None => {}
+    }
+    Ok(())
+}
+
 /// Carries out rehearsals, one after the other, while no export is under way; those that were refused
 /// again and again, and whether nsd takes orders with each round. What has become of them comes back
 /// when it is another than before.
@@ -252,6 +259,7 @@ async fn rehearse(publisher: &Publisher, zone: &config::Zone, parsed: &Arc<Parse
     let rehearsal = Rehearsal {
         origin: zone.origin.clone(),
         target,
+        replaced: exports::replaced_files(zone, parsed),
         bytes: Arc::clone(&parsed.held.zone),
         skeleton,
         include_dir: Some(zone.include_dir.clone()),

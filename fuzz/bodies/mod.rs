@@ -13,6 +13,7 @@ use nsd_failover::daemon::replay::live;
 use nsd_failover::director::settings::Settings;
 use nsd_failover::dns::name::Name;
 use nsd_failover::dns::rdata::to_text;
+use nsd_failover::export::skeleton::Skeleton;
 use nsd_failover::export::{Rendered, render};
 use nsd_failover::failover::binding::Binding;
 use nsd_failover::failover::pool::{Families, Node, Pool, Preempt, Roles, Rotate, WhenAllDown};
@@ -21,10 +22,11 @@ use nsd_failover::health::family::{Family, PerFamily};
 use nsd_failover::zone::Zone;
 use nsd_failover::zone::contained::self_contained;
 use nsd_failover::zone::document::Document;
-use nsd_failover::zone::edit::{Edit, apply};
+use nsd_failover::zone::edit::{Edit, Edited, apply, reread, write};
 use nsd_failover::zone::obstacles::{Fate, obstacles};
 use nsd_failover::zone::source::{Included, Source};
 use nsd_failover::zone::tag::Tag;
+use nsd_failover::zone::values::alone_differ;
 
 fn origin() -> Name {
     "example.org".parse().expect("a name")
@@ -108,6 +110,7 @@ pub fn edit(bytes: &[u8]) {
             Err(error) => assert!(!is_free || zone.document().includes(), "nothing stood in the way: {error}"),
         }
     }
+    values_alone(&zone);
     let whole = self_contained(&zone).expect("it has the same records");
     let again = Zone::parse(&origin(), "fuzz", whole).expect("it is a zone");
     assert!(again.records().map(|found| found.record).eq(zone.records().map(|found| found.record)));
@@ -119,6 +122,30 @@ pub fn edit(bytes: &[u8]) {
         if let Ok(Rendered::Changed(edited)) = render(&zone, &binding, &pools, &[roles], zone.serial().wrapping_add(1))
         {
             assert!(edited.zone.is_some() || !edited.included.is_empty());
+        }
+    }
+}
+
+/// Other values in every place: where the octets prove that nothing else has changed, reading the text
+/// again says the same, and one octet more, less or other refutes it.
+fn values_alone(zone: &Zone) {
+    let mut edits = vec![Edit::Serial(zone.serial().wrapping_add(1))];
+    for found in zone.failover_records().filter(|found| !found.withdrawn) {
+        let address = if found.record.rtype == Rtype::A { "192.0.2.77" } else { "2001:db8::77" };
+        edits.push(Edit::Address { entry: found.entry, address: address.parse().expect("an address") });
+    }
+    let Ok(Edited { zone: Some(text), included }) = write(zone, &edits) else { return };
+    if !alone_differ(zone, &edits, &text) {
+        return;
+    }
+    assert!(included.is_empty());
+    reread(zone, &edits, &Edited { zone: Some(text.clone()), included }).expect("it reads as it was meant");
+    let again = Zone::parse(zone.origin(), "fuzz", text.clone()).expect("it is a zone");
+    assert_eq!(Skeleton::of(&again), Skeleton::of(zone));
+    for at in (0..text.len()).step_by(text.len() / 16 + 1) {
+        let (before, behind) = (&text[..at], &text[at + 1..]);
+        for other in [[before, behind].concat(), [before, &[text[at] ^ 1], behind].concat()] {
+            assert!(!alone_differ(zone, &edits, &other), "octet {at}");
         }
     }
 }

@@ -17,6 +17,7 @@ mod journal;
 mod listen;
 mod load;
 mod log;
+mod looks;
 mod manager;
 mod notices;
 mod output;

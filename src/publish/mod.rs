@@ -1,8 +1,8 @@
 //! The export transaction: brings a zone's new bytes to nsd, or leaves everything as it was.
 //!
 //! ```text
-//! ask nsd, read -> journal -> temp file -> nsd-checkzone | parse again | keep | fsync -> swap
-//!      -> reload | fsync folder -> serial at nsd -> failover RRsets at nsd -> recorded
+//! ask nsd, read -> journal -> temp file -> nsd-checkzone | read back | keep | fsync -> swap
+//!      -> reload | fsync folder -> serial at nsd | say what it means -> failover RRsets at nsd -> recorded
 //!                                    any failure from the swap on:
 //!                                    put back -> reload -> old serial at nsd -> reported
 //! ```
@@ -154,14 +154,15 @@ pub struct IncludedFile {
 
 /// What a reader of a job's new bytes finds in them.
 pub struct ReadBack {
-    /// Says what nsd must answer afterwards, beside the serial; called while nsd loads.
+    /// Says what nsd must answer afterwards, beside the serial; called while nsd loads. An error undoes
+    /// the export: a second look, which the bytes must have stood without already.
     pub expect: Expect,
     /// Texts with the same one need no verdict of their own; absent: each is judged.
     pub skeleton: Option<Skeleton>,
 }
 
 /// See [`ReadBack::expect`].
-pub type Expect = Box<dyn FnOnce() -> Vec<Expected> + Send>;
+pub type Expect = Box<dyn FnOnce() -> Result<Vec<Expected>, String> + Send>;
 
 /// An RRset of addresses that nsd must serve.
 #[derive(Clone, Debug, Eq, PartialEq)]

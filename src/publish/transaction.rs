@@ -67,10 +67,16 @@ impl From<String> for End {
 /// What the transaction found, and wrote into its journal.
 struct Plan {
     journal: Journal,
-    /// The target as it was.
-    old: Option<Found>,
+    old: Option<Old>,
     /// Whether nsd served the zone before.
     served: bool,
+}
+
+/// The target as it was.
+struct Old {
+    found: Found,
+    /// Of its bytes.
+    hash: String,
 }
 
 impl Transaction<'_> {
@@ -110,20 +116,23 @@ impl Transaction<'_> {
     /// to clean up.
     async fn plan(&self) -> Result<Plan, End> {
         recovery::before_export(self.publisher, &self.job.origin).await?;
-        let served = self.ask().await?;
+        let bytes = Arc::clone(&self.job.bytes);
+        let new_hash = self.publisher.blocking("new bytes", move || Ok(hash(&bytes)));
+        let (served, new_hash) = tokio::join!(self.ask(), new_hash);
+        let (served, new_hash) = (served?, new_hash?);
         self.done(Step::Asked)?;
         let (target, old) = self.read().await?;
         self.done(Step::Read)?;
         let old_serial = self.serial_of(old.as_ref(), served).await?;
         let temp = self.publisher.temp_beside(&target);
-        let version = |found: &Found| Version { hash: hash(&found.bytes), serial: old_serial };
+        let version = |old: &Old| Version { hash: old.hash.clone(), serial: old_serial };
         let journal = Journal {
             zone: self.job.origin.to_string(),
             generation: self.job.generation,
             target,
             temp,
             old: old.as_ref().map(version),
-            new: Version { hash: hash(&self.job.bytes), serial: Some(self.job.serial) },
+            new: Version { hash: new_hash, serial: Some(self.job.serial) },
             included: self.included()?,
             staying: self.kept_files(|file| file.new.is_none())?,
         };
@@ -192,7 +201,7 @@ impl Transaction<'_> {
     }
 
     /// Reads both files. The source must hold what was parsed.
-    async fn read(&self) -> Result<(PathBuf, Option<Found>), String> {
+    async fn read(&self) -> Result<(PathBuf, Option<Old>), String> {
         let (source, source_bytes) = (self.job.source.clone(), self.job.source_bytes.clone());
         let (path, included) = (self.job.target.clone(), self.job.included.clone());
         let read = move || {
@@ -204,18 +213,19 @@ impl Transaction<'_> {
                 Some(source) => check_source(&source, files::read(&source)?.as_ref(), &source_bytes)?,
                 None => {}
             }
+            let old = old.map(|found| Old { hash: hash(&found.bytes), found });
             Ok((target, old))
         };
         self.publisher.blocking("zone file", read).await
     }
 
     /// The serial in the old bytes, as far as it is known.
-    async fn serial_of(&self, old: Option<&Found>, served: Option<u32>) -> Result<Option<u32>, String> {
-        let Some(old) = old else { return Ok(None) };
-        if *old.bytes == *self.job.source_bytes {
+    async fn serial_of(&self, old: Option<&Old>, served: Option<u32>) -> Result<Option<u32>, String> {
+        let Some(Old { found, hash }) = old else { return Ok(None) };
+        if *found.bytes == *self.job.source_bytes {
             return Ok(Some(self.job.source_serial));
         }
-        let (store, origin, hash) = (self.publisher.generations.clone(), self.job.origin.clone(), hash(&old.bytes));
+        let (store, origin, hash) = (self.publisher.generations.clone(), self.job.origin.clone(), hash.clone());
         let find = move || Ok(store.list(&origin)?.into_iter().find(|kept| kept.hash == hash));
         let known = self.publisher.blocking("last good generation", find).await?;
         // An export-file that is not of our making: nsd serves it, or so it should.
@@ -223,7 +233,7 @@ impl Transaction<'_> {
     }
 
     /// Keeps the old bytes as the last good generation, before anything may replace them.
-    async fn keep(&self, old: Option<Found>, version: Option<Version>) -> Result<(), String> {
+    async fn keep(&self, old: Option<Old>, version: Option<Version>) -> Result<(), String> {
         let Some((old, Version { hash, serial: Some(serial) })) = old.zip(version) else { return Ok(()) };
         let (store, origin) = (self.publisher.generations.clone(), self.job.origin.clone());
         let included = self.kept_files(|_| true)?;
@@ -234,7 +244,7 @@ impl Transaction<'_> {
             let generation = known.and_then(|known| known.generation);
             store.keep(
                 &origin,
-                &old.bytes,
+                &old.found.bytes,
                 &texts,
                 Generation { hash, included, serial, generation, unix_ms: unix_ms() },
             )
@@ -269,10 +279,10 @@ impl Transaction<'_> {
     }
 
     /// The temp files: beside the target, and beside each included file that changes.
-    async fn write(&self, journal: &Journal, old: Option<Found>) -> Result<Option<Found>, String> {
+    async fn write(&self, journal: &Journal, old: Option<Old>) -> Result<Option<Old>, String> {
         let (bytes, included, journal) = (self.job.bytes.clone(), self.job.included.clone(), journal.clone());
         let write = move || {
-            files::write_new(&journal.temp, &bytes, old.as_ref().map(|old| &old.metadata))?;
+            files::write_new(&journal.temp, &bytes, old.as_ref().map(|old| &old.found.metadata))?;
             for (journal, bytes) in journal.included.iter().zip(included.iter().filter_map(|file| file.new.as_ref())) {
                 let old = files::read(&journal.target)?;
                 files::write_new(&journal.temp, bytes, old.as_ref().map(|old| &old.metadata))?;
@@ -284,7 +294,7 @@ impl Transaction<'_> {
 
     /// Has on disk what must be there before anything is moved: the new bytes, the journal, and the
     /// old bytes as a kept generation.
-    async fn secure(&self, journal: &Journal, old: Option<Found>) -> Result<(), String> {
+    async fn secure(&self, journal: &Journal, old: Option<Old>) -> Result<(), String> {
         let temps: Vec<PathBuf> = journal.included.iter().chain([journal]).map(|one| one.temp.clone()).collect();
         let synced = self.publisher.blocking("temp file", move || temps.iter().try_for_each(|temp| files::sync(temp)));
         let (copy, folder) = (journal.clone(), self.publisher.journal_dir());
@@ -365,7 +375,7 @@ impl Transaction<'_> {
         self.done(Step::Reloaded)?;
         let until = self.publisher.served_deadline();
         // nsd loads meanwhile.
-        let expect = blocking("failover RRsets", self.publisher.settings.limits.check_ms, move || Ok(expect()));
+        let expect = blocking("failover RRsets", self.publisher.settings.limits.check_ms, expect);
         let serial = self.publisher.await_serial(&self.job.origin, self.job.serial, until, served);
         let (serial, expect) = tokio::join!(serial, expect);
         serial?;

@@ -73,7 +73,7 @@ async fn cut_off(nsd: &Nsd, state_dir: &Path, origin: &str, at: Step) {
         included: Arc::new([]),
         include_dir: None,
     };
-    let verify = |_: &[u8]| Ok(ReadBack { expect: Box::new(Vec::new), skeleton: None });
+    let verify = |_: &[u8]| Ok(ReadBack { expect: Box::new(|| Ok(Vec::new())), skeleton: None });
     let cut = |done: Step| if done == at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     assert_eq!(Publisher::new(settings).export_stepwise(job, verify, &cut).await, Err(Cut));
 }

@@ -11,7 +11,6 @@ use crate::config::{self, Config};
 use crate::control::log::Entry;
 use crate::director::event::{Event, ExportReport, ExportResult};
 use crate::dns::name::Name;
-use crate::export::skeleton::Skeleton;
 use crate::publish::{Control, Limits, NsdSettings, Publisher, Rehearsal};
 
 use super::super::exports;
@@ -255,7 +254,7 @@ async fn takes_orders(publisher: &Publisher) -> Result<(), String> {
 async fn rehearse(publisher: &Publisher, zone: &config::Zone, parsed: &Arc<Parsed>) -> Result<(), String> {
     let Some(target) = zone.export_file.clone() else { return Ok(()) };
     let text = Arc::clone(parsed);
-    let skeleton = tokio::task::spawn_blocking(move || Skeleton::of(&text.zone)).await.ok().flatten();
+    let skeleton = tokio::task::spawn_blocking(move || text.skeleton()).await.ok().flatten();
     let rehearsal = Rehearsal {
         origin: zone.origin.clone(),
         target,

@@ -91,6 +91,14 @@ impl Prober {
         Ok(prober)
     }
 
+    /// Takes the place of another, whose probes may still wait for a file that hangs.
+    #[must_use]
+    pub fn instead_of(mut self, old: &Prober) -> Prober {
+        old.reads.forget_idle();
+        self.reads = old.reads.clone();
+        self
+    }
+
     fn prepare(&mut self, check: &Check) -> Result<(), TrustError> {
         let pattern = match &check.kind {
             Kind::Http(http) => {
@@ -162,7 +170,9 @@ impl Prober {
         let unknown = || Finding::cannot_say("the check is not known to the prober".to_owned());
         match kind {
             Kind::Http(check) => match self.clients.get(&Trust::of_http(check)) {
-                Some(client) => http::look(client, check, pattern(&check.expect_regex), aim).await,
+                Some(client) => {
+                    http::look(client, check, pattern(&check.expect_regex), aim, &self.reads, deadline).await
+                }
                 None => unknown(),
             },
             Kind::Tls(check) => match self.tls.get(&Trust::of(&check.certificates)) {

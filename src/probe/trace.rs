@@ -62,7 +62,7 @@ pub(super) async fn within<T>(trace: Arc<Trace>, probe: impl Future<Output = T>)
     CURRENT.scope(trace, probe).await
 }
 
-/// The trace of this task's probe, to take it along to another task.
+/// The trace of this task's probe, for who keeps a deadline of its own: it says where the probe was.
 pub(super) fn current() -> Option<Arc<Trace>> {
     CURRENT.try_with(Arc::clone).ok()
 }

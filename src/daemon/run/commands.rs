@@ -220,7 +220,7 @@ impl Daemon {
                 details.iter().for_each(|line| tracing::warn!("{line}"));
                 let words = format!("loaded: {} zones, {} pools", loaded.zones.len(), loaded.settings.pools.len());
                 self.pools = loaded.settings.pools.clone().into();
-                self.prober = Arc::new(prober);
+                self.prober = Arc::new(prober.instead_of(&self.prober));
                 let settings = Box::new(loaded.settings.clone());
                 self.loaded = loaded;
                 self.notifier.replace(notices::destinations(&config.notify));

@@ -16,7 +16,7 @@ use nsd_failover::dns::rdata::to_text;
 use nsd_failover::export::skeleton::Skeleton;
 use nsd_failover::export::{Rendered, render};
 use nsd_failover::failover::binding::Binding;
-use nsd_failover::failover::pool::{Families, Node, Pool, Preempt, Roles, Rotate, WhenAllDown};
+use nsd_failover::failover::pool::{Node, Pool, Preempt, Roles, Rotate, WhenAllDown};
 use nsd_failover::health::check::{Check, Kind, Tcp};
 use nsd_failover::health::family::{Family, PerFamily};
 use nsd_failover::zone::Zone;
@@ -206,10 +206,15 @@ pub fn config(bytes: &[u8]) {
     }
 }
 
-/// Any bytes as a record of probes: refused, or lived through again.
+/// Any bytes as a record of probes: refused with its line, or its first hour lived through again.
 pub fn record(bytes: &[u8]) {
     let mut record = Record::default();
-    let Ok(()) = record.add("fuzz", bytes) else { return };
+    if let Err(problem) = record.add("fuzz", bytes) {
+        let number = problem.strip_prefix("fuzz:").and_then(|rest| rest.split(':').next());
+        assert!(number.is_some_and(|number| number.parse::<usize>().is_ok_and(|number| number > 0)), "{problem}");
+        assert_eq!(problem.lines().count(), 1, "{problem}");
+        return;
+    }
     let Ok(Some((start, end))) = record.span() else { return };
     let node = |name: &str, last| Node { name: name.to_owned(), ipv4: Some([192, 0, 2, last].into()), ipv6: None };
     let pool = Pool {
@@ -219,10 +224,8 @@ pub fn record(bytes: &[u8]) {
         rotate: Rotate::Weekly,
         preempt: Preempt::After(1_000),
         when_all_down: WhenAllDown::Withdraw,
-        families: Families::Together,
-        min_hold_ms: 0,
         ttl_min_s: Some(1),
-        anchors: Vec::new(),
+        ..Pool::default()
     };
     let check = Check {
         name: "web".to_owned(),

@@ -76,7 +76,7 @@ impl Checker {
             }
         }
         let nodes = self.nodes(sources);
-        let checks = self.checks(sources);
+        let checks = self.checks(sources, &nodes);
         let pools = self.pools(sources, &nodes, &checks);
         let listen = self.listen(sources);
         let nsd = self.nsd(sources);

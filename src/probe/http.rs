@@ -24,9 +24,6 @@ use super::{Aim, Finding};
 /// node's, which is not to blame for a file system of ours that hangs.
 const SECRETS_PART: u32 = 25;
 
-/// So much of a URL is shown, in characters.
-const URL_SHOWN_MAX: usize = 200;
-
 /// A client that keeps no connection (each probe makes its own), follows no redirect by itself,
 /// knows no proxy and looks up no name.
 pub(super) fn client(mut tls: ClientConfig) -> reqwest::Result<Client> {
@@ -73,7 +70,7 @@ pub(super) async fn look(
             Ok(answer) => answer,
             Err(error) => return failed(&error),
         };
-        note(format!("HTTP {} from {}", answer.status().as_u16(), brief(&url)));
+        note(format!("HTTP {} from {url}", answer.status().as_u16()));
         let Some(to) = redirect(&answer, &url).filter(|_| hops < check.redirects) else { break answer };
         hops += 1;
         if let Err(reason) = leads_astray(&to, aim.address) {
@@ -90,7 +87,7 @@ pub(super) async fn look(
     if !is_wanted(status, check) {
         return Finding::bad("L7STS", wrong_status(&answer, check));
     }
-    let expect = check.expect.as_ref().map(|text| aim.fill(text));
+    let expect = check.expect.as_ref().map(|text| aim.fill_bare(text));
     match read(&mut answer, Wanted::new(expect.as_deref(), pattern)).await {
         Ok(Ok(())) => Finding::good("L7OK", format!("HTTP {}", status.as_u16())),
         Ok(Err(missing)) => Finding::bad("L7RSP", format!("HTTP {}, but {missing}", status.as_u16())),
@@ -156,18 +153,9 @@ fn url(check: &Http, aim: &Aim<'_>) -> Result<Url, String> {
 fn leads_astray(url: &Url, address: IpAddr) -> Result<(), String> {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     match host.parse::<IpAddr>() {
-        Ok(host) if host != address => Err(format!("{}: another address than the node's {address}", brief(url))),
-        _ if !matches!(url.scheme(), "http" | "https") => Err(format!("{}: neither http nor https", brief(url))),
+        Ok(host) if host != address => Err(format!("{url}: another address than the node's {address}")),
+        _ if !matches!(url.scheme(), "http" | "https") => Err(format!("{url}: neither http nor https")),
         _ => Ok(()),
-    }
-}
-
-/// A URL for people: what a server sends us to may be long.
-fn brief(url: &Url) -> String {
-    let text = url.as_str();
-    match text.char_indices().nth(URL_SHOWN_MAX) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.to_owned(),
     }
 }
 

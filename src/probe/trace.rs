@@ -20,7 +20,7 @@ use tower_service::Service;
 
 use crate::failover::reason::duration;
 
-use super::Finding;
+use super::{Finding, told};
 
 tokio::task_local! {
     static CURRENT: Arc<Trace>;
@@ -83,7 +83,7 @@ pub(super) fn note(what: impl Into<String>) {
         let after = trace.started.elapsed();
         let mut steps = trace.steps();
         if steps.marks.len() < MARKS_MAX {
-            steps.marks.push((what.into(), after));
+            steps.marks.push((told(what.into()), after));
         }
     });
 }

@@ -195,7 +195,7 @@ impl EditError {
     }
 
     /// A record that is another one after the edit than was meant.
-    pub(super) fn changed(zone: &Zone, intended: &ZoneRecord) -> EditError {
+    fn changed(zone: &Zone, intended: &ZoneRecord) -> EditError {
         let line = zone.document().at(intended.entry);
         let (owner, rtype) = (intended.record.owner.to_string(), intended.record.rtype);
         EditError::refused(zone.document(), line.text, line.entry.span(), Refusal::Changed { owner, rtype })

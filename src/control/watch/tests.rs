@@ -150,6 +150,17 @@ fn after_a_failover() {
     insta::assert_snapshot!("failover", drawn(&mut heard(false), 120, 34, NOW));
 }
 
+/// The zone's row has no tick below an alarm that is about it.
+#[test]
+fn a_zone_whose_next_export_would_be_refused_is_marked() {
+    let mut refused = status(true);
+    refused.zones[0].next_refused = Some("z:9: nsd does not like it".into());
+    let mut screen = Screen::new("fishfinger", true);
+    screen.hear(refused, log(true), NOW);
+    let shown = drawn(&mut screen, 120, 40, NOW);
+    assert!(shown.contains("Critical example.org.") && shown.contains("! example.org.   serial"), "{shown}");
+}
+
 #[test]
 fn on_a_narrow_terminal() {
     insta::assert_snapshot!("narrow", drawn(&mut heard(false), 44, 60, NOW));

@@ -308,11 +308,11 @@ impl Desk {
                     pool.filter(|pool| !alarm::is_all_down(&pool.rule)).map(|pool| pool.reason.clone())
                 }
                 Kind::ExportFailed => {
-                    let served = |zone: &&ZoneStatus| zone.serial_at_nsd == Some(zone.serial);
                     let failed = |zone: &&ZoneStatus| {
                         zone.last_export.as_ref().is_some_and(|last| alarm::has_failed(last.result))
                     };
-                    zone().filter(served).filter(|zone| !failed(zone)).map(|_| "nsd has the decision again".to_owned())
+                    let is_well = |zone: &&ZoneStatus| zone.export && !zone.is_behind() && !failed(zone);
+                    zone().filter(is_well).map(|_| "nsd has the decision again".to_owned())
                 }
                 // The first rehearsal says it.
                 _ => continue,

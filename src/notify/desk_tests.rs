@@ -278,13 +278,16 @@ fn a_restart_tells_nobody_twice_and_everybody_of_the_end() {
     desk.rehearsed(vec!["foo.zone.".into()], Some("x"), at(0));
     assert_eq!(desk.take_all(), [], "they know all of that");
 
-    // While we were away somebody came up again, and nsd got the decision, in the end at all its addresses.
-    let mut desk = restarted(&desk);
+    // At one of two addresses nsd does not have it yet.
     let mut second_is_behind = status("all-down-keep", 42);
-    second_is_behind.zones[0].servers =
-        [42, 41].map(|serial| ServerStatus { server: "192.0.2.1:53".into(), serial: Some(serial) }).to_vec();
-    desk.look(&second_is_behind, at(0));
-    assert_eq!(desk.take_all(), [], "nsd answers at two addresses");
+    let server = |serial| ServerStatus { server: "192.0.2.1:53".into(), serial: Some(serial) };
+    second_is_behind.zones[0].servers = vec![server(42), server(41)];
+    let mut waiting = restarted(&desk);
+    waiting.look(&second_is_behind, at(0));
+    assert_eq!(waiting.take_all(), []);
+
+    // While we were away somebody came up again, and nsd got the decision.
+    let mut desk = restarted(&desk);
     desk.look(&status("steady", 42), at(0));
     let told = desk.take_all();
     assert_eq!(kinds(&told), [[Kind::Recovery], [Kind::Recovery]]);

@@ -142,9 +142,9 @@ impl Daemon {
     }
 
     /// What was put back must not be overwritten by the next move of a pool: the operator says when.
-    pub(super) fn rolled_back(&mut self, origin: &Name, was_held: bool, done: exports::Done) {
+    pub(super) fn rolled_back(&mut self, origin: &Name, done: exports::Done) {
+        let held = self.holds.ended(origin, done.report.result == ExportResult::Served);
         if let Some(zone) = self.zone(origin) {
-            let held = was_held || done.report.result == ExportResult::Served;
             self.handle(Event::ExportHeld { zone, held });
             if held {
                 self.journal.note(format!("{origin}: exports are held; `export {origin}` ends that"));

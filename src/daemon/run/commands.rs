@@ -1,6 +1,6 @@
 //! What operators order, and what becomes of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -226,6 +226,9 @@ impl Daemon {
                 self.prober = Arc::new(prober);
                 let settings = Box::new(loaded.settings.clone());
                 self.loaded = loaded;
+                let loaded: HashSet<String> =
+                    self.loaded.zones.iter().map(|zone| zone.config.origin.to_string()).collect();
+                self.servers.retain(|origin| loaded.contains(origin));
                 self.notifier.replace(notices::destinations(&config.notify));
                 if let (Some(shown), Some(certified)) = (&self.certificate, &self.loaded.certificate) {
                     shown.replace(Arc::clone(certified));

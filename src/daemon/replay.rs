@@ -61,7 +61,7 @@ pub fn replay(config: &Config, file: &Path, form: Form) -> Result<(), Failure> {
     let failed = |error: String| Failure::failed(format!("{}: {error}", file.display()));
     let (start, end) = record.span().map_err(failed)?.ok_or_else(|| failed("no probes in it".to_owned()))?;
     let waiting = Waiting::steps("replaying, in seconds", until(&settings, end).abs_diff(start) / 1_000);
-    let replayed_moves = live(&settings, &record, start, end, &|lived_s| waiting.at(lived_s));
+    let moves = live(&settings, &record, start, end, &|lived_s| waiting.at(lived_s));
     drop(waiting);
     let runs = record.series.values().flatten();
     let replayed = Replayed {
@@ -70,7 +70,7 @@ pub fn replay(config: &Config, file: &Path, form: Form) -> Result<(), Failure> {
         start_unix_ms: start,
         end_unix_ms: end,
         remarks: remarks(&record),
-        moves: compare(since(&record, start), replayed_moves),
+        moves: compare(since(&record, start), moves),
     };
     match form.json {
         true => output::json(&replayed),

@@ -182,12 +182,34 @@ pub fn interrupted() -> impl Future<Output = ()> + Send {
 /// What the tasks send back to the loop. Serials are those at each address of nsd; absent: no answer.
 enum Back {
     Event(Event),
-    Exported { origin: Name, done: exports::Done },
-    Rolled { origin: Name, done: exports::Done },
-    Rehearsed { zones: Vec<Name>, refused: Option<String> },
-    Recovered { reports: Vec<ExportReport> },
-    SerialsSeen { origin: Name, serials: Vec<Option<u32>> },
-    Loaded { outcome: Box<Result<(Config, Loaded, Prober), Failure>>, reply: Option<oneshot::Sender<Answer>> },
+    Exported {
+        origin: Name,
+        done: exports::Done,
+    },
+    Rolled {
+        origin: Name,
+        done: exports::Done,
+    },
+    /// A rehearsal asks for a zone as it is loaded now.
+    Rehearsing {
+        origin: Name,
+        reply: oneshot::Sender<publishing::Exported>,
+    },
+    Rehearsed {
+        zones: Vec<Name>,
+        refused: Option<String>,
+    },
+    Recovered {
+        reports: Vec<ExportReport>,
+    },
+    SerialsSeen {
+        origin: Name,
+        serials: Vec<Option<u32>>,
+    },
+    Loaded {
+        outcome: Box<Result<(Config, Loaded, Prober), Failure>>,
+        reply: Option<oneshot::Sender<Answer>>,
+    },
 }
 
 /// What the loop listens to.
@@ -278,6 +300,8 @@ impl Daemon {
             Back::SerialsSeen { origin, serials } => self.serials_seen(&origin, serials),
             Back::Exported { origin, done } => self.exported(&origin, done),
             Back::Rolled { origin, done } => self.rolled_back(&origin, done),
+            // Nobody waits for it after a reload. Without an answer the zone is not exported any more.
+            Back::Rehearsing { origin, reply } => drop(self.as_loaded(&origin).map(|zone| reply.send(zone))),
             Back::Rehearsed { zones, refused } => self.rehearsed(&zones, refused),
             Back::Recovered { reports } => self.recovered(reports),
             Back::Loaded { outcome, reply } => self.loaded(*outcome, reply),

@@ -1,5 +1,5 @@
-//! Whether the daemon, as the user that it will be, could replace the zone files: looked at before
-//! a failover needs it.
+//! Whether the daemon, as the user that it will be, could replace the zone files and give nsd orders:
+//! looked at before a failover needs it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,12 @@ use crate::publish::files;
 use super::account::Account;
 use super::failure::Failure;
 use super::load::{Loaded, LoadedZone};
+use super::run::publisher;
 
 /// What `check` and `init` say, a line each. Started by root, this becomes the `user` of the
 /// configuration, for good: nothing else shows what that one may do. Somebody else cannot, and
-/// hears nothing of what only concerns that user.
-pub fn remarks(config: &Config, loaded: &Loaded) -> Result<Vec<String>, Failure> {
+/// hears nothing of what only concerns that user. `nsd_from` is the file that says how nsd is spoken to.
+pub fn remarks(config: &Config, loaded: &Loaded, nsd_from: &Path) -> Result<Vec<String>, Failure> {
     if geteuid().is_root() {
         if let Some(account) = Account::find(&config.process)? {
             account.assume()?;
@@ -33,7 +34,19 @@ pub fn remarks(config: &Config, loaded: &Loaded) -> Result<Vec<String>, Failure>
             lines.push(format!("zone {}: warning: an export would be refused: {reason}", zone.config.origin));
         }
     }
+    if loaded.zones.iter().any(|zone| zone.exported.is_some()) {
+        let control = super::runtime()?.block_on(takes_orders(config));
+        lines.extend(control.err().map(|reason| format!("{}: warning: {reason}", nsd_from.display())));
+    }
     Ok(lines)
+}
+
+/// Whether nsd would load a zone when it is told to.
+async fn takes_orders(config: &Config) -> Result<(), String> {
+    match publisher(config) {
+        Some(publisher) => publisher.try_control().await,
+        None => Ok(()),
+    }
 }
 
 /// The files that exports of a zone replace.

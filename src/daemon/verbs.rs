@@ -71,7 +71,7 @@ fn look(file: &Path) -> Result<Report, Failure> {
         .map_err(|error| Failure::usage(format!("{}: error: {error}", file.display())))?;
     loaded.warnings.extend(persist::remark(&config.state_dir));
     // The last: whoever looks is the daemon's user from then on.
-    loaded.warnings.extend(rights::remarks(&config, &loaded)?);
+    loaded.warnings.extend(rights::remarks(&config, &loaded, file)?);
     let of_zone = |zone: load::LoadedZone| ZoneReport {
         origin: zone.config.origin.to_string(),
         file: zone.config.file,

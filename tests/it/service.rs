@@ -256,7 +256,9 @@ fn check_looks_at_whether_the_user_may_give_nsd_orders() {
     assert!(code == Some(0) && said.contains("; 0 warnings"), "{said}");
     if is_root() {
         let site = Site::new(free_address(), "user = \"nobody\"", &nsd);
-        [site.folder.path(), &site.path("zone")].map(|path| chown(path, Some(NOBODY), Some(NOBODY)).unwrap());
+        for path in [site.folder.path(), &site.path("zone")] {
+            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
         let (code, said) = site.verb(&["check"]);
         let place = format!("{}: warning: nsd takes no order: ", site.path("c.toml").display());
         assert!(code == Some(0) && said.contains(&place) && said.contains("no right to read the keys"), "{said}");

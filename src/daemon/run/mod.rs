@@ -300,8 +300,7 @@ impl Daemon {
             Back::SerialsSeen { origin, serials } => self.serials_seen(&origin, serials),
             Back::Exported { origin, done } => self.exported(&origin, done),
             Back::Rolled { origin, done } => self.rolled_back(&origin, done),
-            // Nobody waits for it after a reload. Without an answer the zone is not exported any more.
-            Back::Rehearsing { origin, reply } => drop(self.as_loaded(&origin).map(|zone| reply.send(zone))),
+            Back::Rehearsing { origin, reply } => self.rehearsing(&origin, reply),
             Back::Rehearsed { zones, refused } => self.rehearsed(&zones, refused),
             Back::Recovered { reports } => self.recovered(reports),
             Back::Loaded { outcome, reply } => self.loaded(*outcome, reply),

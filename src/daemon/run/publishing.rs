@@ -96,9 +96,13 @@ impl Daemon {
         self.rehearsal = tokio::spawn(rehearsals(publisher, zones, Arc::clone(&self.exports), self.back.clone()));
     }
 
-    pub(super) fn as_loaded(&self, origin: &Name) -> Option<Exported> {
-        let LoadedZone { config: zone, exported, .. } = &self.loaded.zones[self.zone(origin)?];
-        Some((zone.clone(), exported.clone()?))
+    /// No answer: the zone is not exported any more.
+    pub(super) fn rehearsing(&self, origin: &Name, reply: oneshot::Sender<Exported>) {
+        let Some(zone) = self.zone(origin).map(|zone| &self.loaded.zones[zone]) else { return };
+        if let Some(exported) = &zone.exported {
+            // After a reload nobody waits for it.
+            let _ = reply.send((zone.config.clone(), Arc::clone(exported)));
+        }
     }
 
     /// What has become of rehearsals, of all these zones the same.

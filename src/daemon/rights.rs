@@ -34,19 +34,12 @@ pub fn remarks(config: &Config, loaded: &Loaded, nsd_from: &Path) -> Result<Vec<
             lines.push(format!("zone {}: warning: an export would be refused: {reason}", zone.config.origin));
         }
     }
-    if loaded.zones.iter().any(|zone| zone.exported.is_some()) {
-        let control = super::runtime()?.block_on(takes_orders(config));
+    let is_exported = loaded.zones.iter().any(|zone| zone.exported.is_some());
+    if let Some(publisher) = publisher(config).filter(|_| is_exported) {
+        let control = super::runtime()?.block_on(publisher.try_control());
         lines.extend(control.err().map(|reason| format!("{}: warning: {reason}", nsd_from.display())));
     }
     Ok(lines)
-}
-
-/// Whether nsd would load a zone when it is told to.
-async fn takes_orders(config: &Config) -> Result<(), String> {
-    match publisher(config) {
-        Some(publisher) => publisher.try_control().await,
-        None => Ok(()),
-    }
 }
 
 /// The files that exports of a zone replace.

@@ -5,7 +5,6 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
 use std::process::Output;
-use std::sync::mpsc;
 
 use regex::Regex;
 use serde_json::Value;
@@ -287,7 +286,7 @@ fn an_export_without_a_terminal_asks_for_no_status() {
     let config = folder.path().join("c.toml");
     fs::write(&config, "control = \"control.sock\"\n").unwrap();
     let listener = UnixListener::bind(folder.path().join("control.sock")).unwrap();
-    let (asked_in, asked) = mpsc::channel();
+    let (asked_in, asked) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
             let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);

@@ -34,6 +34,9 @@ const SERIALS_PATIENCE: Duration = Duration::from_millis(500);
 /// How often nsd is asked which serials it serves.
 const SERIALS_INTERVAL: Duration = Duration::from_secs(30);
 
+/// An exported zone, and what its files hold.
+pub(super) type Exported = (config::Zone, Arc<Parsed>);
+
 impl Daemon {
     pub(super) fn export(&self, zone: usize, serial: u32) {
         let Some(order) = self.export_order(zone, serial) else { return };
@@ -197,9 +200,6 @@ impl Daemon {
         })
     }
 }
-
-/// An exported zone, and what its files hold.
-pub(super) type Exported = (config::Zone, Arc<Parsed>);
 
 /// Carries out rehearsals, one after the other, while no export is under way; those that were refused
 /// again and again, and whether nsd takes orders with each round. What has become of them comes back

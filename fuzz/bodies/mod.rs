@@ -239,5 +239,5 @@ pub fn record(bytes: &[u8]) {
     };
     let settings = Settings { pools: vec![pool], checks: vec![check], ..Settings::default() };
     // An hour is enough: the rest is more of the same.
-    live(&settings, &record, start, end.min(start.saturating_add(3_600_000)));
+    live(&settings, &record, start, end.min(start.saturating_add(3_600_000)), &|_| {});
 }

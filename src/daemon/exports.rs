@@ -40,7 +40,7 @@ pub struct Order {
 pub struct Done {
     pub report: ExportReport,
     /// What the operator's files held when they were read: the daemon compares it with what it has
-    /// loaded.
+    /// loaded. Absent after a rollback: it loads them anyway.
     pub read: Option<Held>,
     /// What they hold now.
     pub written: Option<Arc<Parsed>>,
@@ -112,12 +112,11 @@ pub async fn roll_back(publisher: &Publisher, order: Order, to: Option<u32>) -> 
         let included = included.into_iter().map(|file| (file.file.into(), file.bytes)).collect();
         Ok(Renewed { texts: Texts { zone: bytes, included }, serial })
     };
-    let read = held(&current);
     let looks = Arc::new(Looks { order, edited: None, serial: None, written: OnceLock::new() });
     let verify = move |bytes: &[u8]| looks.judge(bytes);
     let report = publisher.rollback(current, to, renew, verify).await;
     // What is in the file now is not known here: the daemon loads it as it would an operator's edit.
-    Done { report, read: Some(read), written: None }
+    Done { report, read: None, written: None }
 }
 
 /// Work with files and large texts, on a thread for that.
@@ -232,13 +231,6 @@ fn current_for_rollback(order: &Order) -> Result<Job, String> {
     let target = zone.export_file.clone().ok_or("the zone has export = \"off\"")?;
     let parsed = load::parse(zone, pools).map_err(|lines| lines.join("; "))?;
     Ok(job_of(order, &parsed, target))
-}
-
-/// What the files of a job hold before it.
-fn held(job: &Job) -> Held {
-    let one =
-        |file: &IncludedFile| Included { file: file.path.display().to_string(), bytes: file.old.clone(), remark: None };
-    Held { zone: job.source_bytes.clone(), included: job.included.iter().map(one).collect() }
 }
 
 /// A job that would leave everything as it is.

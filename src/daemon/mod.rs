@@ -11,6 +11,7 @@ mod eject;
 mod exports;
 pub mod failure;
 mod ground;
+mod holds;
 mod inherit;
 mod init;
 mod journal;

@@ -31,13 +31,12 @@ impl Waiting {
 
     /// `total` steps are to be done; see [`Waiting::at`].
     pub fn steps(words: impl Into<String>, total: u64) -> Waiting {
-        let bar = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} ({elapsed}, {eta} left)");
-        Waiting::shown_by(Some(total), words.into(), bar.expect("the template is right"))
+        Waiting::shown_by(Some(total), words.into(), bar_style())
     }
 
     fn shown_by(total: Option<u64>, words: String, style: ProgressStyle) -> Waiting {
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
-        bar.set_style(style.progress_chars("=> "));
+        bar.set_style(style);
         bar.set_message(words.clone());
         if !io::stderr().is_terminal() {
             return Waiting { bar, words, shower: None };
@@ -64,10 +63,26 @@ impl Waiting {
         self.bar.suspend(print)
     }
 
+    /// Whether there is somebody to see it.
+    pub fn is_shown(&self) -> bool {
+        self.shower.is_some()
+    }
+
+    /// Now it is known how many steps there are.
+    pub fn of(&self, total: u64) {
+        self.bar.set_length(total);
+        self.bar.set_style(bar_style());
+    }
+
     /// So many of the steps are done.
     pub fn at(&self, done: u64) {
         self.bar.set_position(done);
     }
+}
+
+fn bar_style() -> ProgressStyle {
+    let bar = ProgressStyle::with_template("{msg} [{bar:30}] {pos}/{len} ({elapsed}, {eta} left)");
+    bar.expect("the template is right").progress_chars("=> ")
 }
 
 impl Drop for Waiting {

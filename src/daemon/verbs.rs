@@ -64,12 +64,14 @@ fn look(file: &Path) -> Result<Report, Failure> {
     let config = Config::load(file)?;
     let waiting = Waiting::steps("reading zones", config.zones.len() as u64);
     let mut loaded = load::load_telling(&config, load::certificate(&config)?, &|done| waiting.at(done))?;
+    // With the thread that shows it: becoming another user wants to be alone.
+    drop(waiting);
     // What the checks need is looked at as at a start.
     Prober::new(&loaded.settings.checks)
         .map_err(|error| Failure::usage(format!("{}: error: {error}", file.display())))?;
     loaded.warnings.extend(persist::remark(&config.state_dir));
     // The last: whoever looks is the daemon's user from then on.
-    loaded.warnings.extend(rights::remarks(&config, &loaded)?);
+    loaded.warnings.extend(rights::remarks(&config, &loaded, file)?);
     let of_zone = |zone: load::LoadedZone| ZoneReport {
         origin: zone.config.origin.to_string(),
         file: zone.config.file,

@@ -366,10 +366,17 @@ impl Publisher {
         recovery::of_zone(self, origin).await
     }
 
-    /// The zone files and included files that [`Publisher::recover`] may have to replace.
+    /// The zone files and included files that [`Publisher::recover`] may have to replace. To be called
+    /// before the first export: what a crash has left of journals half written goes.
     pub async fn unfinished(&self) -> Vec<PathBuf> {
         let folder = self.journal_dir();
-        let found = self.blocking("journal", move || Journal::all(&folder)).await.unwrap_or_default();
+        let look = move || {
+            if let Err(reason) = Journal::remove_halves(&folder) {
+                tracing::warn!("{reason}");
+            }
+            Journal::all(&folder)
+        };
+        let found = self.blocking("journal", look).await.unwrap_or_default();
         let targets = |journal: Journal| {
             let included = journal.included.into_iter().map(|included| included.target);
             included.chain([journal.target]).collect::<Vec<_>>()

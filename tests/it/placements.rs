@@ -400,6 +400,34 @@ fn a_rollback_is_not_overwritten_by_what_came_before_it() {
     assert_eq!(daemon.status()["zones"][0]["export_held"], false);
 }
 
+/// The daemon is stopped before the rollback's turn has come: nothing was put back, and nothing is held.
+#[test]
+fn a_rollback_that_still_waits_at_the_end_holds_nothing() {
+    let (nsd, table) = nsd();
+    let folder = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(folder.path(), &format!("{table}{NODES}{POOL}{}", zone_table(&nsd)));
+    is_ready(&daemon);
+    nsd.pause();
+    let order = daemon.order("b");
+    wait_for("the order", || (daemon.status()["pools"][0]["families"][0]["primary"] == "b").then_some(()));
+    let log = folder.path().join("daemon.log");
+    std::thread::scope(|scope| {
+        let rollback = scope.spawn(|| daemon.verb(&["rollback", "example.org"]));
+        wait_for("the hold", || (daemon.status()["zones"][0]["export_held"] == true).then_some(()));
+        // From then on nobody starts it when the export ends.
+        daemon.terminate();
+        wait_for("the end", || fs::read_to_string(&log).unwrap().contains("stopping").then_some(()));
+        nsd.resume();
+        assert_ne!(rollback.join().unwrap().status.code(), Some(0));
+    });
+    drop(order);
+    daemon.stop();
+    daemon.start_again();
+    is_ready(&daemon);
+    assert_eq!(daemon.status()["zones"][0]["export_held"], false);
+    assert_eq!(address(nsd.address(), "www.example.org", "A").as_deref(), Some(B), "{}", daemon.log());
+}
+
 /// What nsd-checkzone will not take is told on the day, before anything has to move, wherever people
 /// look; and no longer when it is mended.
 #[test]

@@ -692,6 +692,21 @@ async fn a_journal_that_makes_no_sense_is_reported() {
     assert_eq!(fs::read(bench.zone()).unwrap(), REFERENCE);
 }
 
+/// Recovery and sweep run beside exports, and an export begins with half a journal.
+#[tokio::test]
+async fn half_a_journal_goes_before_the_first_export_and_never_beside_one() {
+    let bench = Bench::new();
+    let folder = bench.settings.state_dir.join("journal");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("other.zone.json.tmp"), "{\"zone\":").unwrap();
+    let publisher = bench.publisher();
+    assert!(publisher.recover().await.is_empty());
+    assert_eq!(publisher.sweep(vec![bench.zone()]).await, Vec::<PathBuf>::new());
+    assert_eq!(names(&folder), ["other.zone.json.tmp"]);
+    assert_eq!(publisher.unfinished().await, Vec::<PathBuf>::new());
+    assert_eq!(names(&folder), Vec::<String>::new());
+}
+
 /// More than fits one batch of the comparison, and more than nsd's rate limit lets through by UDP.
 #[tokio::test]
 async fn ten_thousand_failover_rrsets_are_compared() {

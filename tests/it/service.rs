@@ -210,6 +210,33 @@ fn a_key_of_root_s_is_read_before_root_is_gone() {
     assert_eq!(running.stop().code(), Some(0));
 }
 
+/// Root may read nsd's keys and open its socket; what counts is whether the daemon's user may.
+#[test]
+fn check_looks_at_whether_the_user_may_give_nsd_orders() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let control = folder.path().join("nsd-control");
+    fs::write(&control, "#!/bin/sh\n[ $(id -un) != nobody ] || { echo no right to read the keys; exit 1; }\n").unwrap();
+    fs::set_permissions(&control, fs::Permissions::from_mode(0o755)).unwrap();
+    let nsd = format!("[nsd]\ncontrol = [{control:?}]\n");
+    let site = Site::new(free_address(), "", &nsd);
+    let (code, said) = site.verb(&["check"]);
+    assert!(code == Some(0) && said.contains("; 0 warnings"), "{said}");
+    if is_root() {
+        let site = Site::new(free_address(), "user = \"nobody\"", &nsd);
+        for path in [site.folder.path(), &site.path("zone")] {
+            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let (code, said) = site.verb(&["check"]);
+        let place = format!("{}: warning: nsd takes no order: ", site.path("c.toml").display());
+        assert!(code == Some(0) && said.contains(&place) && said.contains("no right to read the keys"), "{said}");
+        // Where nothing is exported nobody is to be told anything.
+        let text = fs::read_to_string(site.path("c.toml")).unwrap();
+        fs::write(site.path("c.toml"), text.replace("pool = \"web\"", "pool = \"web\"\nexport = \"off\"")).unwrap();
+        assert!(site.verb(&["check"]).1.contains("; 0 warnings"));
+    }
+}
+
 /// The right to replace the zone files is looked at as the user that the daemon will be, before a
 /// failover needs it, and what is said helps.
 #[test]

@@ -2,6 +2,8 @@
 //! what people and programs get. What is another at each run (times, ports, serials) is a word there.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
@@ -276,6 +278,33 @@ fn without_a_daemon_every_verb_that_asks_it_says_so() {
     let output = program(&config).arg("watch").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().starts_with("watch needs a terminal"));
+}
+
+/// Where nobody sees a bar the daemon is asked for nothing that the bar alone needs, and that could fail.
+#[test]
+fn an_export_without_a_terminal_asks_for_no_status() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("c.toml");
+    fs::write(&config, "control = \"control.sock\"\n").unwrap();
+    let listener = UnixListener::bind(folder.path().join("control.sock")).unwrap();
+    let (asked_in, asked) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let first = lines.next().unwrap_or_default();
+            // To the end of the head.
+            lines.find(String::is_empty);
+            let _ = asked_in.send(first);
+            let body = "{\"outcome\":\"done\",\"message\":\"exported\"}";
+            let length = body.len();
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+        }
+    });
+    let output = program(&config).arg("export").output().unwrap();
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"exported\n"[..]), "{output:?}");
+    let asked: Vec<String> = asked.try_iter().collect();
+    assert!(asked.iter().any(|line| line.starts_with("POST /api/v1/export ")), "{asked:?}");
+    assert!(asked.iter().all(|line| !line.contains("/status")), "{asked:?}");
 }
 
 /// `watch` in a real terminal: a failover is seen, it fits another size, the daemon's end is told

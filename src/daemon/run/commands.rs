@@ -1,6 +1,6 @@
 //! What operators order, and what becomes of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -89,6 +89,7 @@ impl Daemon {
         let until = Until { exported, generation: decision.generation, saved: 0 };
         self.waiters.wait(until, "exported".to_owned(), reply);
         for zone in zones {
+            self.holds.released(&self.loaded.zones[zone].config.origin);
             self.handle(Event::ExportHeld { zone, held: false });
             // One that is under way is as new as this one would be, or is followed by one that is.
             if !self.director.is_exporting(zone) {
@@ -144,9 +145,9 @@ impl Daemon {
         };
         let origin = self.loaded.zones[index].config.origin.clone();
         // From now on: an export that is due meanwhile would overwrite what is put back.
-        let was_held = self.director.is_held(index);
+        self.holds.ordered(&origin, self.director.is_held(index));
         self.handle(Event::ExportHeld { zone: index, held: true });
-        let asked = Rollback { origin, to, was_held, publisher, reply };
+        let asked = Rollback { origin, to, publisher, reply };
         match self.director.is_exporting(index) {
             true => self.rollbacks.push(asked),
             false => self.start_rollback(asked),
@@ -163,13 +164,26 @@ impl Daemon {
         }
     }
 
+    /// At the end: those that still wait will put nothing back.
+    pub(super) fn drop_rollbacks(&mut self) {
+        for asked in std::mem::take(&mut self.rollbacks) {
+            let held = self.holds.ended(&asked.origin, false);
+            if let Some(zone) = self.zone(&asked.origin) {
+                // What is to be exported now is the next daemon's.
+                self.director.handle(Event::ExportHeld { zone, held }, self.clock.now());
+            }
+        }
+    }
+
     fn start_rollback(&mut self, asked: Rollback) {
-        let Rollback { origin, to, was_held, publisher, reply } = asked;
+        let Rollback { origin, to, publisher, reply } = asked;
         let order = self.zone(&origin).and_then(|zone| {
             let serial = self.director.decision().serials.get(zone).copied().unwrap_or(0);
             self.export_order(zone, serial)
         });
         let Some(order) = order else {
+            // With the export the hold has gone, too.
+            self.holds.ended(&origin, false);
             return drop(reply.send(Answer::refused(format!("zone {origin} is no longer exported"))));
         };
         let until = Until { exported: [origin.to_string()].into(), generation: order.decision.generation, saved: 0 };
@@ -180,7 +194,7 @@ impl Daemon {
                 Err(reason) => exports::Done::early(&order, ExportResult::Refused, reason, None),
                 Ok(()) => exports::roll_back(&publisher, order, to).await,
             };
-            let _ = back.send(Back::Rolled { origin, was_held, done }).await;
+            let _ = back.send(Back::Rolled { origin, done }).await;
         });
     }
 
@@ -223,6 +237,9 @@ impl Daemon {
                 self.prober = Arc::new(prober.instead_of(&self.prober));
                 let settings = Box::new(loaded.settings.clone());
                 self.loaded = loaded;
+                let loaded: HashSet<String> =
+                    self.loaded.zones.iter().map(|zone| zone.config.origin.to_string()).collect();
+                self.servers.retain(|origin| loaded.contains(origin));
                 self.notifier.replace(notices::destinations(&config.notify));
                 if let (Some(shown), Some(certified)) = (&self.certificate, &self.loaded.certificate) {
                     shown.replace(Arc::clone(certified));
@@ -287,8 +304,6 @@ fn listeners(config: &Config) -> Option<[&[SocketAddr]; 3]> {
 pub(super) struct Rollback {
     origin: Name,
     to: Option<u32>,
-    /// The zone's exports waited for the operator before.
-    was_held: bool,
     publisher: Arc<Publisher>,
     reply: oneshot::Sender<Answer>,
 }

@@ -32,6 +32,7 @@ use super::descriptors;
 use super::exports;
 use super::failure::Failure;
 use super::ground::Ground;
+use super::holds::Holds;
 use super::journal::Journal;
 use super::load::{self, Loaded};
 use super::manager::Watchdog;
@@ -123,6 +124,7 @@ pub async fn run(
         exports,
         waiters: Waiters::default(),
         rollbacks: Vec::new(),
+        holds: Holds::default(),
         status_due: None,
         config,
         loaded,
@@ -181,12 +183,34 @@ pub fn interrupted() -> impl Future<Output = ()> + Send {
 /// What the tasks send back to the loop. Serials are those at each address of nsd; absent: no answer.
 enum Back {
     Event(Event),
-    Exported { origin: Name, done: exports::Done },
-    Rolled { origin: Name, was_held: bool, done: exports::Done },
-    Rehearsed { zones: Vec<Name>, refused: Option<String> },
-    Recovered { reports: Vec<ExportReport> },
-    SerialsSeen { origin: Name, serials: Vec<Option<u32>> },
-    Loaded { outcome: Box<Result<(Config, Loaded, Prober), Failure>>, reply: Option<oneshot::Sender<Answer>> },
+    Exported {
+        origin: Name,
+        done: exports::Done,
+    },
+    Rolled {
+        origin: Name,
+        done: exports::Done,
+    },
+    /// A rehearsal asks for a zone as it is loaded now.
+    Rehearsing {
+        origin: Name,
+        reply: oneshot::Sender<publishing::Exported>,
+    },
+    Rehearsed {
+        zones: Vec<Name>,
+        refused: Option<String>,
+    },
+    Recovered {
+        reports: Vec<ExportReport>,
+    },
+    SerialsSeen {
+        origin: Name,
+        serials: Vec<Option<u32>>,
+    },
+    Loaded {
+        outcome: Box<Result<(Config, Loaded, Prober), Failure>>,
+        reply: Option<oneshot::Sender<Answer>>,
+    },
 }
 
 /// What the loop listens to.
@@ -225,6 +249,8 @@ struct Daemon {
     waiters: Waiters,
     /// Rollbacks that wait until an export of their zone has ended.
     rollbacks: Vec<commands::Rollback>,
+    /// What becomes of exports when rollbacks have ended, those under way too.
+    holds: Holds,
     probes: Arc<Semaphore>,
     exports: Arc<Semaphore>,
     /// Tries the next export of every zone.
@@ -276,7 +302,8 @@ impl Daemon {
             Back::Event(event) => self.handle(event),
             Back::SerialsSeen { origin, serials } => self.serials_seen(&origin, serials),
             Back::Exported { origin, done } => self.exported(&origin, done),
-            Back::Rolled { origin, was_held, done } => self.rolled_back(&origin, was_held, done),
+            Back::Rolled { origin, done } => self.rolled_back(&origin, done),
+            Back::Rehearsing { origin, reply } => self.rehearsing(&origin, reply),
             Back::Rehearsed { zones, refused } => self.rehearsed(&zones, refused),
             Back::Recovered { reports } => self.recovered(reports),
             Back::Loaded { outcome, reply } => self.loaded(*outcome, reply),
@@ -407,12 +434,13 @@ impl Daemon {
         self.status.send_replace(Arc::new(status));
     }
 
-    async fn stop(self) {
+    async fn stop(mut self) {
         self.journal.note("stopping".to_owned());
         let running = self.exports.acquire_many(u32::try_from(EXPORTS_MAX).expect("a small number"));
         if tokio::time::timeout(STOP_PATIENCE, running).await.is_err() {
             tracing::warn!("an export did not end in time; it is cleaned up at the next start");
         }
+        self.drop_rollbacks();
         self.saver.save(self.director.final_state());
         self.saver.finish().await;
         self.notifier.stop(NOTIFY_PATIENCE).await;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::config::{self, Config};
 use crate::control::log::Entry;
@@ -32,6 +32,9 @@ const SERIALS_MAX: usize = 64;
 const SERIALS_PATIENCE: Duration = Duration::from_millis(500);
 /// How often nsd is asked which serials it serves.
 const SERIALS_INTERVAL: Duration = Duration::from_secs(30);
+
+/// An exported zone, and what its files hold.
+pub(super) type Exported = (config::Zone, Arc<Parsed>);
 
 impl Daemon {
     pub(super) fn export(&self, zone: usize, serial: u32) {
@@ -86,9 +89,18 @@ impl Daemon {
     pub(super) fn rehearse(&mut self) {
         self.rehearsal.abort();
         let Some(publisher) = self.publisher.clone() else { return };
-        let zone = |zone: &LoadedZone| Some((zone.config.clone(), zone.exported.clone()?));
-        let zones = self.loaded.zones.iter().filter_map(zone).collect();
+        let exported = self.loaded.zones.iter().filter(|zone| zone.exported.is_some());
+        let zones = exported.map(|zone| zone.config.origin.clone()).collect();
         self.rehearsal = tokio::spawn(rehearsals(publisher, zones, Arc::clone(&self.exports), self.back.clone()));
+    }
+
+    /// No answer: the zone is not exported any more.
+    pub(super) fn rehearsing(&self, origin: &Name, reply: oneshot::Sender<Exported>) {
+        let Some(zone) = self.zone(origin).map(|zone| &self.loaded.zones[zone]) else { return };
+        if let Some(exported) = &zone.exported {
+            // After a reload nobody waits for it.
+            let _ = reply.send((zone.config.clone(), Arc::clone(exported)));
+        }
     }
 
     /// What has become of rehearsals, of all these zones the same.
@@ -137,9 +149,9 @@ impl Daemon {
     }
 
     /// What was put back must not be overwritten by the next move of a pool: the operator says when.
-    pub(super) fn rolled_back(&mut self, origin: &Name, was_held: bool, done: exports::Done) {
+    pub(super) fn rolled_back(&mut self, origin: &Name, done: exports::Done) {
+        let held = self.holds.ended(origin, done.report.result == ExportResult::Served);
         if let Some(zone) = self.zone(origin) {
-            let held = was_held || done.report.result == ExportResult::Served;
             self.handle(Event::ExportHeld { zone, held });
             if held {
                 self.journal.note(format!("{origin}: exports are held; `export {origin}` ends that"));
@@ -197,20 +209,16 @@ pub(super) async fn put_right(publisher: &Publisher, origin: &Name, back: &mpsc:
 
 /// Carries out rehearsals, one after the other, while no export is under way; those that were refused
 /// again and again, and whether nsd takes orders with each round. What has become of them comes back
-/// when it is another than before.
-async fn rehearsals(
-    publisher: Arc<Publisher>,
-    zones: Vec<(config::Zone, Arc<Parsed>)>,
-    exports: Arc<Semaphore>,
-    back: mpsc::Sender<Back>,
-) {
+/// when it is another than before. A zone's text is asked for when its turn has come: each export
+/// replaces it, and nobody else is to keep the old one in memory.
+async fn rehearsals(publisher: Arc<Publisher>, zones: Vec<Name>, exports: Arc<Semaphore>, back: mpsc::Sender<Back>) {
     let mut told: HashMap<&Name, Option<String>> = HashMap::new();
     let all: Vec<usize> = (0..zones.len()).collect();
     let mut due = all.clone();
     while !zones.is_empty() {
         if let Err(reason) = takes_orders(&publisher).await {
             let refused = Some(reason);
-            let mut news = zones.iter().map(|(zone, _)| &zone.origin).collect::<Vec<_>>();
+            let mut news = zones.iter().collect::<Vec<_>>();
             news.retain(|origin| told.insert(origin, refused.clone()).as_ref() != Some(&refused));
             let zones: Vec<Name> = news.into_iter().cloned().collect();
             if !zones.is_empty() && back.send(Back::Rehearsed { zones, refused }).await.is_err() {
@@ -222,18 +230,24 @@ async fn rehearsals(
         }
         let mut again = Vec::new();
         for index in due {
-            let (zone, parsed) = &zones[index];
+            let origin = &zones[index];
             while exports.available_permits() < EXPORTS_MAX {
                 tokio::time::sleep(REHEARSAL_PAUSE).await;
             }
-            let refused = rehearse(&publisher, zone, parsed).await.err();
+            let (reply, loaded) = oneshot::channel();
+            if back.send(Back::Rehearsing { origin: origin.clone(), reply }).await.is_err() {
+                return;
+            }
+            let Ok((zone, parsed)) = loaded.await else { continue };
+            let refused = rehearse(&publisher, &zone, &parsed).await.err();
+            drop(parsed);
             if refused.is_some() {
                 again.push(index);
             }
-            if told.insert(&zone.origin, refused.clone()).as_ref() == Some(&refused) {
+            if told.insert(origin, refused.clone()).as_ref() == Some(&refused) {
                 continue;
             }
-            if back.send(Back::Rehearsed { zones: vec![zone.origin.clone()], refused }).await.is_err() {
+            if back.send(Back::Rehearsed { zones: vec![origin.clone()], refused }).await.is_err() {
                 return;
             }
         }
@@ -311,4 +325,36 @@ pub fn publisher(config: &Config) -> Option<Publisher> {
         state_dir: config.state_dir.clone(),
         limits: Limits::default(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::load;
+    use super::*;
+
+    /// What is loaded may be as large as everything else: it is in memory once.
+    #[tokio::test]
+    async fn a_rehearsal_keeps_no_text() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("z"), "$TTL 300\n@ SOA a. b. 1 2 3 4 5\n@ NS a.\n").unwrap();
+        let text = "version = 1\nstate-dir = \"state\"\n[nsd]\ncontrol = [\"true\"]\ncheckzone = []\n\
+                    [zone.\"example.org\"]\nfile = \"z\"\n";
+        let config = Config::parse(&folder.path().join("c.toml"), text).unwrap();
+        let loaded = load::load(&config).unwrap();
+        let LoadedZone { config: zone, exported, .. } = &loaded.zones[0];
+        let exported = exported.as_ref().expect("zones are exported where there is an nsd");
+        let (back, mut events) = mpsc::channel(1);
+        let publisher = Arc::new(publisher(&config).unwrap());
+        let exports = Arc::new(Semaphore::new(EXPORTS_MAX));
+        let rehearsing = tokio::spawn(rehearsals(publisher, vec![zone.origin.clone()], exports, back));
+        match events.recv().await {
+            Some(Back::Rehearsing { origin, reply }) if origin == zone.origin => {
+                assert!(reply.send((zone.clone(), Arc::clone(exported))).is_ok());
+            }
+            _ => panic!("it asks for the zone"),
+        }
+        let Some(Back::Rehearsed { refused: None, .. }) = events.recv().await else { panic!("nothing is wrong") };
+        assert_eq!(Arc::strong_count(exported), 1);
+        rehearsing.abort();
+    }
 }

@@ -76,7 +76,9 @@ fn by_verdict(pool: &Pool, state: &PoolState, targets: &Targets, held: bool) -> 
     };
     // A family without a say gets it back with the first node that is up over it.
     // And where families are withdrawn one by one, the last node that is up over one is its say.
+    // And while anchors give a family its say over which nobody is up, it loses that with them.
     let is_open = is_any(Rule::is_alarm)
+        || state.needs_anchors()
         || pool.families == Families::Withdraw
         || primaries == [None, None]
         || Family::ALL.into_iter().any(|family| state.silent[family])

@@ -9,6 +9,7 @@ use crate::health::family::{Family, PerFamily};
 use crate::health::time::Now;
 use crate::health::verdict::Verdict;
 
+use super::alarm;
 use super::effect::Transition;
 use super::orders::Orders;
 use super::settings::Settings;
@@ -200,7 +201,9 @@ impl PoolState {
     ) -> Vec<Transition> {
         let rule = leading(pool, decision);
         let had_alarm = self.rule.is_alarm();
-        let news = rule != self.rule;
+        // The move that an alarm has made explains nothing any more once somebody is up.
+        let is_over = self.standing.is_none() && !rule.is_alarm() && alarm::is_all_down(&self.moved.rule);
+        let news = rule != self.rule || is_over;
         self.rule = rule;
         if before.roles == decision.memory.roles && !news {
             return Vec::new();
@@ -243,7 +246,8 @@ impl PoolState {
             if rule.is_alarm() || had_alarm {
                 told.push(transition(Vec::new(), primary, primary, &why.rule, why.reason.clone()));
             }
-            self.standing = (rule != Rule::Steady).then_some(why);
+            let is_explained = rule == Rule::Steady && !alarm::is_all_down(&self.moved.rule);
+            self.standing = (!is_explained).then_some(why);
         }
         told
     }

@@ -146,7 +146,7 @@ impl Rule {
 /// | the operator holds a node                              | that node, up or not                     | hold |
 /// | no full round of probes has ended                      | unchanged, also if there is none yet     | unconfirmed |
 /// | there is no primary yet, a candidate is up             | the first eligible node that is up       | start |
-/// | there is no primary yet, nobody is up                  | the first eligible node                  | start |
+/// | there is no primary yet, nobody is up                  | the first eligible node, else the first  | start |
 /// | the answer is withdrawn, a candidate is up             | the first eligible node that is up       | failover |
 /// | the primary is drained, a candidate is up              | the first eligible node that is up       | drain |
 /// | the primary is down, a candidate is up                 | the first eligible node that is up       | failover |
@@ -354,10 +354,9 @@ impl<'a> Line<'a> {
                     Choice::new(None, Rule::AllDownWithdraw)
                 }
                 // Decided again at once: that nobody is up must be told.
-                (None, _) => Choice {
-                    review_ms: Some(self.view.now_ms),
-                    ..Choice::new(self.order().find(|node| self.is_eligible(*node)), Rule::Start)
-                },
+                (None, _) => {
+                    Choice { review_ms: Some(self.view.now_ms), ..Choice::new(self.first_of_all(), Rule::Start) }
+                }
             };
         };
         let (verdict, _) = self.standing(current);
@@ -367,6 +366,13 @@ impl<'a> Line<'a> {
             None if verdict == Verdict::Down => self.all_down(current),
             _ => self.better(current, verdict),
         }
+    }
+
+    /// Who begins where nobody is up: the first that is eligible; where all are drained, the first. To
+    /// answer nothing is only for who has asked for it.
+    fn first_of_all(&self) -> Option<usize> {
+        let mut answered = self.order().filter(|node| self.families.iter().any(|family| self.has(*node, *family)));
+        self.order().find(|node| self.is_eligible(*node)).or_else(|| answered.next())
     }
 
     /// The primary is down and somebody is up. When our own network dies, the nodes go down one
@@ -500,11 +506,19 @@ impl<'a> Line<'a> {
         match self.view.nodes[node].seen[family].map(|seen| seen.verdict) {
             Some(Verdict::Down) if !self.silent[family] => false,
             // Nothing is known: as it was.
-            Some(Verdict::Unknown | Verdict::Down) => {
-                self.memory.roles.is_none_or(|roles| self.current != Some(node) || roles[family].primary == Some(node))
-            }
+            Some(Verdict::Unknown | Verdict::Down) => self.was_answered(node, family).unwrap_or(true),
             Some(Verdict::Up) | None => true,
         }
+    }
+
+    /// Whether a node was answered over a family in the role that it had; `None`: it had none.
+    fn was_answered(&self, node: usize, family: Family) -> Option<bool> {
+        let roles = self.memory.roles?;
+        let role_of: [fn(Roles) -> Option<usize>; 2] = [|roles| roles.primary, |roles| roles.standby];
+        let held =
+            |of: &fn(Roles) -> Option<usize>| self.families.iter().any(|family| of(roles[*family]) == Some(node));
+        let of = role_of.into_iter().find(held)?;
+        Some(of(roles[family]) == Some(node))
     }
 
     /// What is known of a node over all families of this line, and since when.

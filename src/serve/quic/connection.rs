@@ -47,43 +47,34 @@ pub(super) async fn serve(
 ) {
     let evicted = place.evicted();
     let client = connection.remote_address();
-    let session = Arc::new(Session { service, client, place });
+    let session = Arc::new(Session { connection, client, place, service });
     let mut queries = JoinSet::new();
     let End(code, why) = tokio::select! {
-        end = session.converse(&connection, &mut queries, &mut stopping) => end,
+        end = session.converse(&mut queries, &mut stopping) => end,
         () = evicted => End(Code::EXCESSIVE_LOAD, "somebody else needs the place"),
     };
     // Before the queries that nobody waits for are dropped: their streams would end as if answered.
-    connection.close(code.into(), why.as_bytes());
+    session.connection.close(code.into(), why.as_bytes());
 }
 
 /// What the queries of a connection share.
 struct Session {
-    service: Arc<Service>,
+    connection: Connection,
     client: SocketAddr,
     place: Place,
+    service: Arc<Service>,
 }
-
-/// Queries under way.
-type Queries = JoinSet<Result<(), Violation>>;
-
-/// The client does not keep to this rule (RFC 9250 section 4.3.3): its connection ends.
-struct Violation(&'static str);
 
 /// Why there is no answer.
 enum Failure {
-    Violation(Violation),
+    /// The client does not keep to this rule (RFC 9250 section 4.3.3): its connection ends.
+    Violation(&'static str),
     /// The stream is given up; the others go on.
     Abandoned(Code),
 }
 
 impl Session {
-    async fn converse(
-        self: &Arc<Session>,
-        connection: &Connection,
-        queries: &mut Queries,
-        stopping: &mut watch::Receiver<()>,
-    ) -> End {
+    async fn converse(self: &Arc<Session>, queries: &mut JoinSet<()>, stopping: &mut watch::Receiver<()>) -> End {
         let (settings, mut asked) = (self.service.settings, 0_u32);
         let mut last_word = None;
         loop {
@@ -95,18 +86,17 @@ impl Session {
             }
             tokio::select! {
                 Some(done) = queries.join_next(), if !queries.is_empty() => match done {
-                    Ok(Ok(())) => {}
-                    Ok(Err(Violation(rule))) => return End(Code::PROTOCOL_ERROR, rule),
+                    Ok(()) => {}
                     // It has panicked, and said so itself.
                     Err(_) => return End(Code::INTERNAL_ERROR, ""),
                 },
                 _ = stopping.changed(), if last_word.is_none() => last_word = Some("the server stops"),
-                next = timeout(settings.idle(), connection.accept_bi()), if last_word.is_none() => match next {
+                next = timeout(settings.idle(), self.connection.accept_bi()), if last_word.is_none() => match next {
                     Ok(Ok((send, receive))) => {
                         asked = asked.saturating_add(1);
                         queries.spawn(self.clone().exchange(send, receive));
                     }
-                    // The client has closed it, or is gone: nobody waits for an answer.
+                    // Somebody has closed it: nobody waits for an answer.
                     Ok(Err(_)) => return End(Code::NO_ERROR, ""),
                     // Who waits for nsd is not idle.
                     Err(_) if !queries.is_empty() => {}
@@ -117,23 +107,25 @@ impl Session {
     }
 
     /// One query and its answer, until the client has that, or does not want it any more.
-    async fn exchange(self: Arc<Session>, mut send: SendStream, mut receive: RecvStream) -> Result<(), Violation> {
+    async fn exchange(self: Arc<Session>, mut send: SendStream, mut receive: RecvStream) {
         // Ready when the client cancels the query by STOP_SENDING (RFC 9250 section 4.3.1), when it has
         // everything up to our FIN, and when the connection ends.
         let mut stopped = pin!(send.stopped());
         let reply = tokio::select! {
             reply = self.reply(&mut receive) => reply,
             // quinn resets the stream with the client's own code (RFC 9000 section 3.5).
-            _ = &mut stopped => return Ok(()),
+            _ = &mut stopped => return,
         };
         let (reply, received) = match reply {
             Ok(reply) => reply,
-            Err(Failure::Violation(violation)) => return Err(violation),
+            Err(Failure::Violation(rule)) => {
+                return self.connection.close(Code::PROTOCOL_ERROR.into(), rule.as_bytes());
+            }
             Err(Failure::Abandoned(code)) => {
                 // Where the client has ended a direction itself, nothing more is said about that.
                 let _ = receive.stop(code.into());
                 let _ = send.reset(code.into());
-                return Ok(());
+                return;
             }
         };
         // No answer is longer than MESSAGE_MAX.
@@ -148,7 +140,6 @@ impl Session {
         if timeout(self.service.settings.write(), taken).await.is_err() {
             let _ = send.reset(Code::UNSPECIFIED_ERROR.into());
         }
-        Ok(())
     }
 
     /// The reply to the query on a stream, and when that had arrived.
@@ -161,35 +152,27 @@ impl Session {
         Ok((reply.ok_or(Failure::Abandoned(Code::PROTOCOL_ERROR))?, received))
     }
 
-    /// The message on a stream, without its length.
+    /// The message on a stream, without its length. Nothing is answered before the FIN, which RFC 9250
+    /// section 4.2 leaves to the server: until then the client may still break a rule.
     async fn query(&self, receive: &mut RecvStream) -> Result<Vec<u8>, Failure> {
         let mut frame = Vec::new();
-        let is_whole = |frame: &[u8]| missing(frame) == Some(0);
         match timeout(self.service.settings.read(), read(receive, &mut frame)).await {
             Ok(read) => read?,
-            Err(_) if is_whole(&frame) => return violation("no FIN after the query"),
+            Err(_) if missing(&frame) == Some(0) => return broken("no FIN after the query"),
             Err(_) => return Err(Failure::Abandoned(Code::UNSPECIFIED_ERROR)),
         }
-        if !is_whole(&frame) {
-            return violation("FIN before the end of the query");
+        match missing(&frame) {
+            Some(0) => Ok(frame.split_off(2)),
+            _ => broken("FIN before the end of the query"),
         }
-        let query = frame.split_off(2);
-        // RFC 9250 section 4.2.1.
-        if query.first_chunk::<2>().is_some_and(|id| *id != [0, 0]) {
-            return violation("the ID of a query is 0");
-        }
-        if has_keepalive(&query) {
-            return violation("edns-tcp-keepalive is for TCP");
-        }
-        Ok(query)
     }
 }
 
-fn violation<T>(rule: &'static str) -> Result<T, Failure> {
-    Err(Failure::Violation(Violation(rule)))
+fn broken<T>(rule: &'static str) -> Result<T, Failure> {
+    Err(Failure::Violation(rule))
 }
 
-/// Reads up to the FIN.
+/// Reads up to the FIN, or to what is wrong.
 async fn read(receive: &mut RecvStream, frame: &mut Vec<u8>) -> Result<(), Failure> {
     loop {
         match receive.read_chunk(usize::MAX, true).await {
@@ -198,21 +181,33 @@ async fn read(receive: &mut RecvStream, frame: &mut Vec<u8>) -> Result<(), Failu
             // The client has reset it, or is gone.
             Err(_) => return Err(Failure::Abandoned(Code::NO_ERROR)),
         }
-        // RFC 9250 section 4.2: one query on a stream.
-        if frame.len() >= 2 && missing(frame).is_none() {
-            return violation("data after the query");
+        match missing(frame) {
+            Some(0) => judge(&frame[2..])?,
+            Some(_) => {}
+            None if frame.len() < 2 => {}
+            // RFC 9250 section 4.2: one query on a stream.
+            None => return broken("data after the query"),
         }
     }
+}
+
+/// What RFC 9250 forbids in a message.
+fn judge(query: &[u8]) -> Result<(), Failure> {
+    // Section 4.2.1.
+    if query.first_chunk::<2>().is_some_and(|id| *id != [0, 0]) {
+        return broken("the ID of a query is 0");
+    }
+    // Section 5.5.2: RFC 7828 is about TCP.
+    if let Ok(Query { edns: Some(edns), .. }) = Query::read(query)
+        && edns.options().any(|(code, _)| code == OptionCode::TCP_KEEPALIVE.to_int())
+    {
+        return broken("edns-tcp-keepalive is for TCP");
+    }
+    Ok(())
 }
 
 /// How many octets are still to come. `None`: there are too many, or not even a length.
 fn missing(frame: &[u8]) -> Option<usize> {
     let len = frame.first_chunk()?;
     (2 + usize::from(u16::from_be_bytes(*len))).checked_sub(frame.len())
-}
-
-/// RFC 9250 section 5.5.2; the option (RFC 7828) is about TCP.
-fn has_keepalive(query: &[u8]) -> bool {
-    let Ok(Query { edns: Some(edns), .. }) = Query::read(query) else { return false };
-    edns.options().any(|(code, _)| code == OptionCode::TCP_KEEPALIVE.to_int())
 }

@@ -81,8 +81,11 @@ impl Listener {
             };
             match incoming {
                 Some(incoming) => hall.admit(incoming, &mut guests),
-                // quinn ends together with the runtime, and not before.
-                None => break,
+                // It ends together with the runtime, or by a fault of its own.
+                None => {
+                    tracing::error!("DNS over QUIC has ended");
+                    break;
+                }
             }
         }
         drop((stop, hall));

@@ -174,20 +174,34 @@ mod tests {
     fn how_everything_stands_is_said_again_where_it_did_not_get_through() {
         let (lines, waiting) = sync_channel(1);
         let is_new = Arc::new(AtomicBool::new(true));
-        let recorder =
-            Recorder { runs: HashMap::new(), lines: Some(lines), writer: None, is_new, owed: AtomicBool::new(false) };
+        let mut recorder = Recorder {
+            runs: HashMap::new(),
+            unsent: Vec::new(),
+            lines: Some(lines),
+            writer: None,
+            is_new,
+            owed: AtomicBool::new(false),
+        };
         let order = Order { action: Action::Release { pool: "web".into() }, reason: None, for_s: None };
-        recorder.ordered(&order, 1);
-        recorder.begin(State::default());
-        recorder.ordered(&order, 2);
+        let ordered = |recorder: &mut Recorder, unix_ms| {
+            recorder.ordered(&order, unix_ms);
+            recorder.send();
+        };
+        let begin = |recorder: &mut Recorder| {
+            recorder.begin(State::default());
+            recorder.send();
+        };
+        ordered(&mut recorder, 1);
+        begin(&mut recorder);
+        ordered(&mut recorder, 2);
         assert!(!recorder.is_new(), "there is no room for it yet");
         assert!(matches!(waiting.try_recv(), Ok(Line::Ordered { unix_ms: 1, .. })));
-        recorder.ordered(&order, 3);
+        ordered(&mut recorder, 3);
         assert!(recorder.is_new());
         assert!(matches!(waiting.try_recv(), Ok(Line::Ordered { unix_ms: 3, .. })));
-        recorder.begin(State::default());
+        begin(&mut recorder);
         assert!(matches!(waiting.try_recv(), Ok(Line::Start { .. })));
-        recorder.ordered(&order, 4);
+        ordered(&mut recorder, 4);
         assert!(!recorder.is_new());
     }
 

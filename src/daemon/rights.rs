@@ -2,6 +2,7 @@
 //! looked at before a failover needs it.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use rustix::process::geteuid;
 

@@ -228,12 +228,10 @@ fn nsd_hangs() {
 #[test]
 fn nsd_has_few_connections() {
     let nsd = TcpListener::bind("127.0.0.1:0").unwrap();
-    let servers = Servers::start_with(
-        overlay(),
-        Some(settings(nsd.local_addr().unwrap(), 10_000)),
-        Calls::Native,
-        |settings| settings.connections_per_client = 1_000,
-    );
+    let servers =
+        Servers::start_with(overlay(), Some(settings(nsd.local_addr().unwrap(), 10_000)), Calls::Native, |settings| {
+            settings.connections_per_client = 1_000
+        });
     let asked = query("@", 15).to_vec().unwrap();
     let framed = [&(asked.len() as u16).to_be_bytes()[..], &asked].concat();
     // One after the other, each on a connection of its own: one is enough for all.
@@ -287,12 +285,10 @@ fn nsd_has_few_connections() {
 #[test]
 fn who_waits_for_nsd_keeps_its_place() {
     let nsd = TcpListener::bind("127.0.0.1:0").unwrap();
-    let servers = Servers::start_with(
-        overlay(),
-        Some(settings(nsd.local_addr().unwrap(), 10_000)),
-        Calls::Native,
-        |settings| settings.connections_max = 1,
-    );
+    let servers =
+        Servers::start_with(overlay(), Some(settings(nsd.local_addr().unwrap(), 10_000)), Calls::Native, |settings| {
+            settings.connections_max = 1
+        });
     let asked = query("@", 15).to_vec().unwrap();
     let framed = [&(asked.len() as u16).to_be_bytes()[..], &asked].concat();
     let mut waiting = TcpStream::connect(servers.address).unwrap();

@@ -14,6 +14,7 @@ mod ground;
 mod inherit;
 mod init;
 mod journal;
+mod lasting;
 mod listen;
 mod load;
 mod log;

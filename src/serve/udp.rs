@@ -1,6 +1,7 @@
 //! DNS over UDP: threads that block on sockets of their own, take what has arrived in one batch,
 //! answer all of it from one table, and send the answers in one batch.
 
+use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::Notify;
 
 use crate::dns::message::Query;
 use crate::health::family::Family;
@@ -120,6 +122,7 @@ pub fn scarce_buffer(sockets: &[UdpSocket]) -> Option<usize> {
 pub struct Server {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
+    ended: Arc<Notify>,
 }
 
 impl Server {
@@ -131,7 +134,7 @@ impl Server {
         transfers: Option<&Arc<Transfers>>,
         counters: &Counters,
     ) -> io::Result<Server> {
-        let mut server = Server { stop: Arc::default(), threads: Vec::new() };
+        let mut server = Server { stop: Arc::default(), threads: Vec::new(), ended: Arc::default() };
         let limits = Limits { relay: settings.relay.is_some(), ..settings.limits };
         for (number, socket) in sockets.into_iter().enumerate() {
             socket.set_read_timeout(Some(Duration::from_millis(TICK_MS.into())))?;
@@ -153,10 +156,25 @@ impl Server {
                 tally: Tally::default(),
                 socket,
             };
-            let thread = thread::Builder::new().name(format!("udp-{number}")).spawn(move || worker.run())?;
-            server.threads.push(thread);
+            server.spawn(format!("udp-{number}"), move || worker.run())?;
         }
         Ok(server)
+    }
+
+    fn spawn(&mut self, name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let ending = Ending(self.ended.clone());
+        let thread = thread::Builder::new().name(name).spawn(move || {
+            let _ending = ending;
+            work();
+        });
+        self.threads.push(thread?);
+        Ok(())
+    }
+
+    /// Ready when one of the threads has ended, in whatever way.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let ended = self.ended.clone();
+        async move { ended.notified().await }
     }
 
     /// Answers what has arrived, and ends the threads: within a tick.
@@ -173,6 +191,15 @@ impl Drop for Server {
     /// Without [`Server::stop`] the threads end as well, but nobody waits for them.
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Tells that a thread ends, when it is dropped: a panic comes by here as well.
+struct Ending(Arc<Notify>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.notify_one();
     }
 }
 
@@ -463,6 +490,21 @@ impl Outgoing<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_thread_that_panics_does_not_end_unnoticed() {
+        let mut server = Server { stop: Arc::default(), threads: Vec::new(), ended: Arc::default() };
+        let stop = server.stop.clone();
+        let stays = move || {
+            while !stop.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(1));
+            }
+        };
+        server.spawn("stays".to_owned(), stays).unwrap();
+        server.spawn("panics".to_owned(), || panic!("a test")).unwrap();
+        tokio::time::timeout(Duration::from_secs(10), server.ended()).await.unwrap();
+        server.stop();
+    }
 
     #[test]
     fn a_scarce_receive_buffer_is_noticed() {

@@ -266,7 +266,8 @@ mod tests {
         assert_eq!(subject_of(b"short", || None), Subject::ERROR);
         // From a wildcard, with data or without.
         let from_wildcard = |answers: u8| {
-            let mut message = [&[0, 0, 0x84, 0, 0, 1, 0, answers, 0, 0, 0, 0][..], b"\x03www\x03org\0\0\x01\0\x01"].concat();
+            let mut message =
+                [&[0, 0, 0x84, 0, 0, 1, 0, answers, 0, 0, 0, 0][..], b"\x03www\x03org\0\0\x01\0\x01"].concat();
             message.resize(64, 0);
             subject_of(&message, || Some(16))
         };

@@ -16,13 +16,13 @@ use tokio::sync::Notify;
 use crate::dns::message::Query;
 use crate::health::family::Family;
 use crate::table::respond::{
-    Answer, Client, Limits, Response, Subject, encloser_at, failure, is_known_client, respond, slip,
+    Answer, Client, Limits, Response, Subject, cookie_of, encloser_at, failure, respond, slip,
 };
 use crate::table::{Live, Table};
 
 use super::counters::{Block, Counters, Request, Tally, Transport};
 use super::proxy;
-use super::relay::{self, udp::Relay};
+use super::relay::{self, cookie, udp::Relay};
 use super::rrl::{Judgement, Limiter, subject_of};
 use super::sys::batch::{Batch, Envelope};
 use super::sys::{self, Calls, Ready, source};
@@ -402,6 +402,12 @@ impl Outgoing<'_> {
         self.limits.payload_max
     }
 
+    /// Whether this query's cookie is ours to answer, and nsd is not to see it.
+    pub fn keeps_cookie(&self, query: &Query<'_>) -> bool {
+        let has_one = |edns| self.table.makes_cookies() && cookie::is_in(edns);
+        !query.is_signed && query.edns.as_ref().is_some_and(has_one)
+    }
+
     fn client(&self, envelope: &Envelope) -> Client {
         Client { address: envelope.client().ip(), now_s: self.now_s }
     }
@@ -418,13 +424,20 @@ impl Outgoing<'_> {
     pub fn hand_on(&mut self, reply: &[u8], cut: bool, query: &[u8], envelope: &Envelope, tally: &mut Tally) {
         let Ok(read) = Query::read(query) else { return };
         let (table, limits, client) = (self.table, self.limits, self.client(envelope));
+        let (known_client, own_cookie) = cookie_of(table, &read, limits, &client);
         let spare = self.spare();
-        let len = match spare.get_mut(..reply.len()) {
-            Some(copy) if !cut && reply.len() <= limits.reply_max(&read) => {
+        let copied =
+            spare.get_mut(..reply.len()).filter(|_| !cut && reply.len() <= limits.reply_max(&read)).map(|copy| {
                 copy.copy_from_slice(reply);
                 copy[..2].copy_from_slice(&query[..2]);
                 reply.len()
-            }
+            });
+        let whole = match (copied, own_cookie) {
+            (Some(len), Some(own)) => Some(cookie::put_in(spare, len, &own)),
+            (copied, _) => copied,
+        };
+        let len = match whole {
+            Some(len) if len <= limits.reply_max(&read) => len,
             _ => match slip(table, query, limits, &client, spare) {
                 Response::Reply(short) => short.len,
                 _ => return,
@@ -432,7 +445,6 @@ impl Outgoing<'_> {
         };
         // Nobody else wants to know.
         let subject = self.limiter.map_or(Subject::ERROR, |_| subject_of(reply, || encloser_at(table, &read)));
-        let known_client = is_known_client(table, &read, limits, &client);
         self.let_go(Answer { len, subject, known_client }, query, envelope, tally);
     }
 

@@ -624,7 +624,7 @@ fn must_36_the_ttl_of_a_negative_answer_is_the_lower_of_soa_ttl_and_minimum() {
     }
     assert_eq!(ask(&whole(), &query("@", 6), &limits()).answers[0].ttl, 3600);
     // And the other way round: 60 and 300.
-    let records = ["@ 60 SOA a b 1 2 3 4 300", "@ 300 NS a", "a 300 A 192.0.2.1"].map(|line| record(line));
+    let records = ["@ 60 SOA a b 1 2 3 4 300", "@ 300 NS a", "a 300 A 192.0.2.1"].map(record);
     let zone = ZoneTable::compile(&"example.org".parse().unwrap(), records.into_iter(), &[], Mode::Whole);
     let catalog = Arc::new(Catalog::new(vec![Arc::new(zone.unwrap())]).unwrap());
     let short = Table::new(catalog, 1, &[], &[], &[]);

@@ -83,7 +83,7 @@ impl Checker {
         self.keys = self.read_keys(sources);
         let zones = self.zones(sources, &pools, &listen, nsd.as_ref());
         let catalog = self.catalog(sources, &zones);
-        let dns = self.dns(sources, nsd.as_ref());
+        let dns = self.dns(sources);
         Config {
             file: file.to_owned(),
             folders: folders(sources),

@@ -15,6 +15,7 @@ mod holds;
 mod inherit;
 mod init;
 mod journal;
+mod lasting;
 mod listen;
 mod load;
 mod log;

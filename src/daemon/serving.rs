@@ -10,7 +10,6 @@ use domain::base::iana::OptRcode;
 use ipnet::IpNet;
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use crate::config::dns::Rrl;
 use crate::config::{Config, Nsd};
@@ -33,6 +32,7 @@ use crate::table::respond::{self, Limits};
 
 use super::failure::Failure;
 use super::inherit::Inherited;
+use super::lasting::Lasting;
 use super::listen::explain;
 use super::transfers;
 
@@ -50,7 +50,7 @@ pub struct Serving {
     http: Option<TcpListener>,
     control: Option<ControlSocket>,
     servers: Vec<udp::Server>,
-    tasks: JoinSet<()>,
+    tasks: Lasting,
     stop: watch::Sender<bool>,
 }
 
@@ -85,7 +85,7 @@ impl Serving {
             http: http.transpose()?,
             control: Some(control),
             servers: Vec::new(),
-            tasks: JoinSet::new(),
+            tasks: Lasting::default(),
             stop: watch::Sender::new(false),
         })
     }
@@ -115,7 +115,11 @@ impl Serving {
         let settings =
             udp::Settings { limits: limits(respond::Transport::Udp), relay, limiter, proxies: proxies.clone(), calls };
         let started = udp::Server::start(std::mem::take(&mut self.udp), live, &settings, Some(transfers), &counters);
-        self.servers.push(started.map_err(|error| Failure::failed(format!("cannot serve UDP: {error}")))?);
+        let server = started.map_err(|error| Failure::failed(format!("cannot serve UDP: {error}")))?;
+        // There may be no thread that could end: where no DNS is served.
+        let (ended, stopped) = (server.ended(), self.stopped());
+        self.tasks.spawn("DNS over UDP", async { tokio::select! { () = ended => {}, () = stopped => {} } });
+        self.servers.push(server);
 
         let upstream = relay.map(|relay| Arc::new(relay::tcp::Relay::new(&relay)));
         let limits = limits(respond::Transport::Stream);
@@ -127,7 +131,8 @@ impl Serving {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let block = counters.block(gate.transport, family_of(listener.local_addr()?));
             let service = Service { answerer: answerer.clone(), settings, block };
-            self.tasks.spawn(tcp::run(listener, gate.clone(), service, self.stopped()));
+            let serving = tcp::run(listener, gate.clone(), service, self.stopped());
+            self.tasks.spawn("DNS over TCP", serving);
         }
         if let Some(certificate) = certificate.map(|certified| Arc::new(Certificate::new(certified))) {
             self.certificate = Some(Arc::clone(&certificate));
@@ -155,25 +160,26 @@ impl Serving {
             let gate = Gate { transport: Transport::Tls, ..gate.clone() };
             let block = counters.block(gate.transport, family_of(listener.local_addr()?));
             let service = Service { answerer: answerer.clone(), settings, block };
-            self.tasks.spawn(tcp::run_tls(listener, gate, Acceptor::for_dns(certificate), service, self.stopped()));
+            let acceptor = Acceptor::for_dns(certificate);
+            let serving = tcp::run_tls(listener, gate, acceptor, service, self.stopped());
+            self.tasks.spawn("DNS over TLS", serving);
         }
         for listener in https {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let gate = Gate { transport: Transport::Https, ..gate.clone() };
             let block = counters.block(gate.transport, family_of(listener.local_addr()?));
             let service = Service { answerer: answerer.clone(), settings, block };
-            self.tasks.spawn(https::run(listener, gate, Acceptor::for_http(certificate), service, self.stopped()));
+            let acceptor = Acceptor::for_http(certificate);
+            let serving = https::run(listener, gate, acceptor, service, self.stopped());
+            self.tasks.spawn("DNS over HTTPS", serving);
         }
         for socket in quic {
             let address = socket.local_addr()?;
-            let service = Service {
-                answerer: answerer.clone(),
-                settings,
-                block: counters.block(Transport::Quic, family_of(address)),
-            };
+            let block = counters.block(Transport::Quic, family_of(address));
+            let service = Service { answerer: answerer.clone(), settings, block };
             let listener = quic::Listener::new(socket, certificate, &settings);
             let listener = listener.map_err(|error| explain("DNS over QUIC", address, &error))?;
-            self.tasks.spawn(listener.run(gate.door.clone(), service, self.stopped()));
+            self.tasks.spawn("DNS over QUIC", listener.run(gate.door.clone(), service, self.stopped()));
         }
         Ok(())
     }
@@ -194,12 +200,17 @@ impl Serving {
         };
         if let Some(listener) = self.http.take() {
             let serving = serve_http(listener, handle.clone(), self.stopped());
-            self.tasks.spawn(async move { failed("the HTTP listener")(serving.await) });
+            self.tasks.spawn("the HTTP listener", async move { failed("the HTTP listener")(serving.await) });
         }
         if let Some(socket) = self.control.take() {
             let serving = serve_socket(socket, handle, self.stopped());
-            self.tasks.spawn(async move { failed("the control socket")(serving.await) });
+            self.tasks.spawn("the control socket", async move { failed("the control socket")(serving.await) });
         }
+    }
+
+    /// Ready when something of it has ended although nobody has stopped it: says what.
+    pub async fn missed(&mut self) -> String {
+        self.tasks.missed().await
     }
 
     /// Answers what has arrived, and closes everything.
@@ -207,11 +218,10 @@ impl Serving {
         self.stop.send_replace(true);
         let servers = std::mem::take(&mut self.servers);
         let threads = tokio::task::spawn_blocking(move || servers.into_iter().for_each(udp::Server::stop));
-        let tasks = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(STOP_PATIENCE, tasks).await.is_err() {
+        if tokio::time::timeout(STOP_PATIENCE, self.tasks.finish()).await.is_err() {
             tracing::warn!("closing connections that did not end in time");
         }
-        self.tasks.shutdown().await;
+        self.tasks.abort().await;
         if threads.await.is_err() {
             tracing::error!("a UDP thread has panicked");
         }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use domain::base::iana::{Class, ExtendedErrorCode, OptRcode, Rcode, Rtype};
 
+use crate::dns::cookie::COOKIE_LEN;
 use crate::dns::message::{CookieQuery, HEADER_LEN, MESSAGE_MAX, Malformed, PLAIN_UDP_MAX, Query, flags, opcode};
 
 use super::Table;
@@ -234,9 +235,16 @@ pub fn encloser_at(table: &Table, query: &Query<'_>) -> Option<usize> {
     walk::encloser_at(table, query)
 }
 
-/// Whether a query carries a cookie of ours, so that its source address is not forged.
-pub fn is_known_client(table: &Table, query: &Query<'_>, limits: &Limits, client: &Client) -> bool {
-    read_again(table, query, limits, client).known_client
+/// What there is to say of a query's cookie when somebody else has answered it: whether it is one of ours, so that
+/// the source address is not forged, and the one that belongs into the reply, if nobody has to sign that.
+pub fn cookie_of(
+    table: &Table,
+    query: &Query<'_>,
+    limits: &Limits,
+    client: &Client,
+) -> (bool, Option<[u8; COOKIE_LEN]>) {
+    let options = read_again(table, query, limits, client);
+    (options.known_client, options.cookie.filter(|_| !query.is_signed))
 }
 
 /// The options of a query that has been read before.

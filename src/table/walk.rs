@@ -265,7 +265,7 @@ impl<'t> Walk<'t, '_, '_> {
     fn negative(&mut self, rcode: OptRcode, ttl_max_s: u32) -> Step {
         let soa = &self.zone.soa;
         let (rrset, names) = (self.zone.blobs.rrset(soa.blob), self.names(self.apex_at));
-        let ttl_max_s = ttl_max_s.min(soa.negative_ttl_s);
+        let ttl_max_s = ttl_max_s.min(soa.minimum_s);
         if self.reply.rrset(Section::Authority, rrset, names, ttl_max_s).is_none() {
             return self.truncated(rcode);
         }

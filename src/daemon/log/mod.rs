@@ -76,6 +76,8 @@ impl Log {
             (LogFormat::Text, LogTo::Stderr) => text().with_ansi(colours).boxed(),
         };
         tracing_subscriber::registry().with(filter()).with(layer).init();
+        // In one line, and to syslog if that is the log; stderr may hang.
+        std::panic::set_hook(Box::new(|panic| tracing::error!("{}", panic.to_string().replace('\n', " "))));
         log
     }
 

@@ -156,12 +156,21 @@ pub async fn run(
     daemon.journal.note(format!("started: {} zones, {} pools", daemon.loaded.zones.len(), daemon.pools.len()));
     ready();
     super::manager::ready();
-    daemon.run(Inbox { events, commands, seen, saved }, shutdown).await;
+    let ended = async {
+        tokio::select! {
+            () = shutdown => None,
+            missed = serving.missed() => Some(missed),
+        }
+    };
+    let missed = daemon.run(Inbox { events, commands, seen, saved }, ended).await;
     super::manager::stopping();
+    if let Some(missed) = &missed {
+        daemon.journal.note(missed.clone());
+    }
     daemon.transfers.stop();
     serving.stop().await;
     daemon.stop().await;
-    Ok(())
+    missed.map_or(Ok(()), |missed| Err(Failure::failed(missed)))
 }
 
 /// Ends when somebody interrupts or terminates the process, from the call on; to be called in a runtime.
@@ -261,23 +270,27 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn run(&mut self, mut inbox: Inbox, shutdown: impl Future<Output = ()>) {
-        let mut shutdown = pin!(shutdown);
+    /// Until `ended` is ready, or something that the loop needs is missed: says what.
+    async fn run(&mut self, mut inbox: Inbox, ended: impl Future<Output = Option<String>>) -> Option<String> {
+        let mut ended = pin!(ended);
         let mut hangup = super::manager::hangups();
         let serials = self.poll_serials();
         self.recover();
         self.rehearse();
         self.handle(Event::Tick);
-        loop {
+        let missed = loop {
             self.watchdog.turned();
             let wakeup = self.wakeup();
             tokio::select! {
                 biased;
-                () = &mut shutdown => break,
+                missed = &mut ended => break missed,
                 Some(back) = inbox.events.recv() => self.take(back),
                 Some(command) = inbox.commands.recv() => self.obey(command),
                 Some(seen) = inbox.seen.recv() => self.seen(&seen),
-                Some(saved) = inbox.saved.recv() => self.waiters.saved(saved),
+                saved = inbox.saved.recv() => match saved {
+                    Some(saved) => self.waiters.saved(saved),
+                    None => break Some("the writer of the state has panicked; this is a bug".to_owned()),
+                },
                 () = hangup.recv() => self.reload(None),
                 () = tokio::time::sleep_until(wakeup.into()) => {
                     if self.status_due.is_some_and(|due| due <= Instant::now()) {
@@ -286,8 +299,9 @@ impl Daemon {
                     self.handle(Event::Tick);
                 }
             }
-        }
+        };
         serials.abort();
+        missed
     }
 
     fn wakeup(&self) -> Instant {

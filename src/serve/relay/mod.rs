@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use domain::base::iana::ExtendedErrorCode;
 
+pub mod cookie;
 pub mod pending;
 pub mod tcp;
 pub mod udp;

@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use nsd_failover::serve::proxy;
 
 use super::encrypted::{certificate, quic, tls, tls_over};
-use super::support::{eventually, query, type_of};
+use super::support::{eventually, framed, query, type_of};
 use crate::support::daemon::Daemon;
 use crate::support::nsd::{dig, free_address};
 
@@ -74,10 +74,6 @@ impl All {
             ("quic", self.runtime.block_on(over_quic(self.quic, &self.ca(), &framed))),
         ]
     }
-}
-
-fn framed(message: &[u8]) -> Vec<u8> {
-    [&(message.len() as u16).to_be_bytes()[..], message].concat()
 }
 
 /// `None`: the other side has closed without one.

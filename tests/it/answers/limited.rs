@@ -185,8 +185,10 @@ fn what_leaves_instead_of_a_reply_of_nsd() {
 /// A valid cookie is the way out, for what nsd answers as well.
 #[test]
 fn a_known_client_of_the_relay() {
+    // Which sees no cookie, and knows of none.
     let nsd = FakeNsd::start(|query| {
         let mut reply = query.to_vec();
+        assert!(reply.ends_with(b"\0\0\x29\x04\xb4\0\0\0\0\0\0"), "room for ours, and no option");
         reply[2] |= 0x80;
         reply
     });
@@ -202,8 +204,8 @@ fn a_known_client_of_the_relay() {
         octets.extend(cookie);
         octets
     };
-    // From an answer of ours, which ends in it.
-    socket.send(&with_cookie("www", 1, b"12345678")).unwrap();
+    // Each answer ends in it, ours and nsd's.
+    socket.send(&with_cookie("@", 15, b"12345678")).unwrap();
     let mut reply = [0; 512];
     let len = socket.recv(&mut reply).unwrap();
     let cookie = reply[len - 24..len].to_vec();

@@ -28,15 +28,11 @@ fn framed(id: u16, owner: &str, rtype: &str) -> Vec<u8> {
     let mut message = query(owner, type_of(rtype));
     message.metadata.id = id;
     let octets = message.to_vec().unwrap();
-    [(octets.len() as u16).to_be_bytes().to_vec(), octets].concat()
+    super::support::framed(&octets)
 }
 
 fn read(stream: &mut TcpStream) -> Message {
-    let mut length = [0; 2];
-    stream.read_exact(&mut length).unwrap();
-    let mut octets = vec![0; u16::from_be_bytes(length).into()];
-    stream.read_exact(&mut octets).unwrap();
-    Message::from_vec(&octets).unwrap()
+    Message::from_vec(&read_frame(stream)).unwrap()
 }
 
 /// The other side has closed, in an orderly way or not.

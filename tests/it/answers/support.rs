@@ -1,5 +1,6 @@
 //! A zone in a few lines, queries, and replies read by hickory.
 
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -379,6 +380,20 @@ fn bind_both(runtime: &Runtime) -> (SocketAddr, Vec<UdpSocket>, TcpListener) {
         }
     }
     panic!("no port is free for both UDP and TCP");
+}
+
+/// A message as it travels over TCP.
+pub fn framed(message: &[u8]) -> Vec<u8> {
+    [&(message.len() as u16).to_be_bytes()[..], message].concat()
+}
+
+/// The next message from a stream; panics if it ends.
+pub fn read_frame(stream: &mut impl Read) -> Vec<u8> {
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).unwrap();
+    let mut octets = vec![0; u16::from_be_bytes(length).into()];
+    stream.read_exact(&mut octets).unwrap();
+    octets
 }
 
 /// Waits for something that happens elsewhere.

@@ -36,6 +36,7 @@ use crate::zone::source::Included;
 use crate::zone::tag::Role;
 
 use crate::control::Exit;
+use crate::control::text::count_of;
 
 use super::failure::Failure;
 use super::notices::{Followers, followers};
@@ -157,6 +158,11 @@ pub fn load_telling(
     loaded.warnings.extend(targets::remarks(&loaded.settings, &loaded.targets));
     loaded.catalog = Arc::new(Catalog::new(tables).map_err(|error| Failure::usage(error.to_string()))?);
     Ok(loaded)
+}
+
+/// How much was loaded, in words.
+pub fn size(loaded: &Loaded) -> String {
+    format!("{}, {}", count_of(loaded.zones.len(), "zone"), count_of(loaded.settings.pools.len(), "pool"))
 }
 
 /// Reads the file of cookie secrets, if there is one: each reload does, which is how they roll over.

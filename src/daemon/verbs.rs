@@ -16,6 +16,7 @@ use crate::zone::check;
 use crate::zone::document::DOCUMENT_MAX;
 
 use crate::control::Exit;
+use crate::control::text::count_of;
 
 use super::cli::Form;
 use super::failure::Failure;
@@ -94,12 +95,13 @@ impl Report {
         let records: usize = self.zones.iter().map(|zone| zone.records).sum();
         let failover: usize = self.zones.iter().map(|zone| zone.failover_records).sum();
         let mut text = format!(
-            "{}: ok: {} zones with {records} records, {failover} of them failover; {} pools, {} checks; {} warnings\n",
+            "{}: ok: {} with {}, {failover} of them failover; {}, {}; {}\n",
             file.display(),
-            self.zones.len(),
-            self.pools,
-            self.checks,
-            self.warnings.len()
+            count_of(self.zones.len(), "zone"),
+            count_of(records, "record"),
+            count_of(self.pools, "pool"),
+            count_of(self.checks, "check"),
+            count_of(self.warnings.len(), "warning")
         );
         for zone in self.zones.iter().filter(|zone| !zone.delegation.is_empty()) {
             text += &format!("the parent of {} must hold:\n", zone.origin);

@@ -67,7 +67,7 @@ fn check_says_what_it_found() {
     let output = files.run(&["check"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(
-        stdout(&output).ends_with("ok: 1 zones with 5 records, 2 of them failover; 1 pools, 0 checks; 0 warnings\n"),
+        stdout(&output).ends_with("ok: 1 zone with 5 records, 2 of them failover; 1 pool, 0 checks; 0 warnings\n"),
         "{}",
         stdout(&output)
     );

@@ -332,6 +332,11 @@ fn a_rollback_holds_the_exports_until_the_next_export() {
     let rolled = nsd.serial("example.org").unwrap();
     assert!(rolled > serial, "a serial never goes back: {rolled} after {serial}");
 
+    // nsd says A, the decision B: a certificate client must not believe either.
+    let asked = daemon.verb(&["is-primary", "b", "www.example.org"]);
+    let said = String::from_utf8(asked.stderr).unwrap();
+    assert!(asked.status.code() == Some(3) && said.contains("nsd does not have the decision: held since"), "{said}");
+
     // A move of the pool does not wait for nsd, and does not reach it.
     done(&daemon, &["switch", "web", "a"]);
     done(&daemon, &["switch", "web", "b"]);
@@ -396,8 +401,12 @@ fn a_rollback_is_not_overwritten_by_what_came_before_it() {
 
     // One that cannot be done holds nothing.
     done(&daemon, &["export", "example.org"]);
-    assert_eq!(daemon.verb(&["rollback", "example.org", "--to", "7"]).status.code(), Some(1));
+    let mistyped = daemon.verb(&["rollback", "example.org", "--to", "7"]);
+    let said = String::from_utf8(mistyped.stderr).unwrap();
+    assert!(mistyped.status.code() == Some(1) && said.starts_with("not rolled back: 1 of 1 export failed\n"), "{said}");
     assert_eq!(daemon.status()["zones"][0]["export_held"], false);
+    // Nor is it an alarm: nsd has what it had.
+    assert_eq!(daemon.status()["zones"][0]["last_export"]["result"], "served");
 }
 
 /// The daemon is stopped before the rollback's turn has come: nothing was put back, and nothing is held.

@@ -340,6 +340,30 @@ fn what_cannot_be_served_is_one_line() {
     assert_eq!(running.stop().code(), Some(0));
 }
 
+/// A state directory that root has made, by a run before the user was named or by hand: the line says
+/// whose it must be.
+#[test]
+fn a_state_directory_of_somebody_else() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::new(free_address(), "user = \"nobody\"", "");
+    fs::create_dir(site.path("state")).unwrap();
+    fs::set_permissions(site.path("state"), fs::Permissions::from_mode(0o750)).unwrap();
+    let state = site.path("state").display().to_string();
+    let (code, said) = site.refused();
+    assert_eq!((code, said.lines().count()), (Some(2), 1), "{said}");
+    assert!(
+        said.ends_with(&format!(
+            "cannot use state-dir {state}: Permission denied (os error 13); chown -R nobody {state}\n"
+        )),
+        "{said}"
+    );
+    let output = site.command().arg("--shadow").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.ends_with(&format!("; user nobody cannot make it in {state}, which is root's\n")), "{said}");
+}
+
 /// A control socket of somebody else is never removed, alive or dead; and nothing was bound for long.
 #[test]
 fn a_control_socket_of_somebody_else() {

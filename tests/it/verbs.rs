@@ -331,7 +331,7 @@ fn the_live_screen_in_a_terminal() {
     shows("what is below", "more lines below");
     wait_for("the other size", || terminal.screen().lines().all(|line| line.chars().count() <= 50).then_some(()));
     terminal.tmux(&["send-keys", "End"]);
-    shows("the end of the log", "started: 1 zones");
+    shows("the end of the log", "started: 1 zone");
     terminal.tmux(&["send-keys", "Home"]);
     shows("the start", "Who is primary");
     site.daemon.stop();

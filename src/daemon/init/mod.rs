@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::config::nsd_conf::NsdConf;
 use crate::config::zones::{FileSource, read_file};
 use crate::control::Exit;
+use crate::control::text::count_of;
 use crate::probe::Prober;
 use crate::zone::Zone;
 use crate::zone::diagnostic::Diagnostic;
@@ -51,7 +52,8 @@ pub fn run(args: &Init) -> Result<(), Failure> {
     let written = tried(&args.out, &text).and_then(|read| write_whole(args, &text).map(|()| read));
     let (config, loaded) = written.inspect_err(|_| key.iter().for_each(transfer::KeyFile::take_back))?;
     let failover: usize = loaded.zones.iter().map(|zone| zone.failover_records).sum();
-    println!("written: {}: {} zones with {failover} failover records", args.out.display(), loaded.zones.len());
+    let (zones, failover) = (count_of(loaded.zones.len(), "zone"), count_of(failover, "failover record"));
+    println!("written: {}: {zones} with {failover}", args.out.display());
     print!("{}", write::hosts(&proposal));
     print!("{}", write::next_steps(&setting, &proposal, &loaded));
     let mut warnings = loaded.warnings.clone();

@@ -20,7 +20,7 @@ use crate::publish::generations::Generation;
 use super::super::failure::Failure;
 use super::super::ground::Ground;
 use super::super::load::{self, Loaded};
-use super::super::waiters::Until;
+use super::super::waiters::{Until, Words};
 use super::super::{exports, notices, shadow, transfers};
 use super::{Back, Daemon, blocking, publishing};
 
@@ -69,11 +69,12 @@ impl Daemon {
         self.handle(Event::Ordered(order));
         let generation = self.director.decision().generation;
         let exported: BTreeSet<String> = self.director.unpublished().map(str::to_owned).collect();
-        let message = match generation == before {
-            true => format!("{words}: nothing moves (generation {generation})"),
-            false => format!("{words}: served (generation {generation})"),
+        let done = if generation == before { "nothing moves" } else { "served" };
+        let words = Words {
+            done: format!("{words}: {done} (generation {generation})"),
+            not_done: format!("{words}: obeyed (generation {generation}), but nsd does not have all of it"),
         };
-        self.waiters.wait(Until { exported, generation, saved: self.saver.newest() }, message, reply);
+        self.waiters.wait(Until { exported, generation, saved: self.saver.newest() }, words, reply);
     }
 
     fn export_now(&mut self, zone: Option<&str>, reply: oneshot::Sender<Answer>) {
@@ -87,7 +88,8 @@ impl Daemon {
         }
         let exported = zones.iter().map(|zone| self.loaded.zones[*zone].config.origin.to_string()).collect();
         let until = Until { exported, generation: decision.generation, saved: 0 };
-        self.waiters.wait(until, "exported".to_owned(), reply);
+        let words = Words { done: "exported".to_owned(), not_done: "not exported".to_owned() };
+        self.waiters.wait(until, words, reply);
         for zone in zones {
             self.holds.released(&self.loaded.zones[zone].config.origin);
             self.handle(Event::ExportHeld { zone, held: false });
@@ -187,7 +189,8 @@ impl Daemon {
             return drop(reply.send(Answer::refused(format!("zone {origin} is no longer exported"))));
         };
         let until = Until { exported: [origin.to_string()].into(), generation: order.decision.generation, saved: 0 };
-        self.waiters.wait(until, "rolled back".to_owned(), reply);
+        let words = Words { done: "rolled back".to_owned(), not_done: "not rolled back".to_owned() };
+        self.waiters.wait(until, words, reply);
         let back = self.back.clone();
         tokio::spawn(async move {
             let done = match publishing::put_right(&publisher, &origin, &back).await {
@@ -232,7 +235,7 @@ impl Daemon {
                 let mut details = loaded.warnings.clone();
                 details.extend(fixed_at_start(&self.config, &config));
                 details.iter().for_each(|line| tracing::warn!("{line}"));
-                let words = format!("loaded: {} zones, {} pools", loaded.zones.len(), loaded.settings.pools.len());
+                let words = format!("loaded: {}", load::size(&loaded));
                 self.pools = loaded.settings.pools.clone().into();
                 self.prober = Arc::new(prober.instead_of(&self.prober));
                 let settings = Box::new(loaded.settings.clone());

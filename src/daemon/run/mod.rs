@@ -153,7 +153,7 @@ pub async fn run(
     daemon.handle(Event::Tick);
     serving.start(&daemon.live, &daemon.transfers, &daemon.config, daemon.loaded.certificate.clone())?;
     daemon.certificate = serving.certificate();
-    daemon.journal.note(format!("started: {} zones, {} pools", daemon.loaded.zones.len(), daemon.pools.len()));
+    daemon.journal.note(format!("started: {}", load::size(&daemon.loaded)));
     ready();
     super::manager::ready();
     let ended = async {

@@ -157,6 +157,12 @@ impl Daemon {
                 self.journal.note(format!("{origin}: exports are held; `export {origin}` ends that"));
             }
         }
+        if done.report.result == ExportResult::Refused {
+            // Nothing was touched: nsd has what it had, and nobody need be alarmed by a mistyped serial.
+            self.journal.record(Entry::Export(done.report.clone()));
+            self.waiters.exported(&done.report);
+            return;
+        }
         self.report(done.report);
         // The file is another one now.
         self.reload(None);

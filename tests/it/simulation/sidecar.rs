@@ -110,7 +110,8 @@ impl Sidecar {
         match &event {
             Event::Probed { target, outcome } => {
                 // A reload may have taken it out meanwhile: then nobody waits for it.
-                if self.probing.remove(target) {
+                let is_awaited = self.probing.remove(target);
+                if is_awaited {
                     self.laws.probed(target, outcome.success, now_ms);
                 }
             }

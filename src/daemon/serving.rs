@@ -118,7 +118,9 @@ impl Serving {
         let server = started.map_err(|error| Failure::failed(format!("cannot serve UDP: {error}")))?;
         // There may be no thread that could end: where no DNS is served.
         let (ended, stopped) = (server.ended(), self.stopped());
-        self.tasks.spawn("DNS over UDP", async { tokio::select! { () = ended => {}, () = stopped => {} } });
+        self.tasks.spawn("DNS over UDP", async {
+            tokio::select! { () = ended => {}, () = stopped => {} }
+        });
         self.servers.push(server);
 
         let upstream = relay.map(|relay| Arc::new(relay::tcp::Relay::new(&relay)));

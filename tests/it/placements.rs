@@ -328,6 +328,7 @@ fn a_rollback_holds_the_exports_until_the_next_export() {
     let serial = nsd.serial("example.org").unwrap();
     let words = done(&daemon, &["rollback", "example.org"]);
     assert!(words.contains("back to the generation with serial 1000"), "{words}");
+    assert!(words.starts_with("rolled back; nsd hears of no decision until `export example.org.`\n"), "{words}");
     assert_eq!(address(nsd.address(), "www.example.org", "A").as_deref(), Some(A));
     let rolled = nsd.serial("example.org").unwrap();
     assert!(rolled > serial, "a serial never goes back: {rolled} after {serial}");

@@ -189,7 +189,10 @@ impl Daemon {
             return drop(reply.send(Answer::refused(format!("zone {origin} is no longer exported"))));
         };
         let until = Until { exported: [origin.to_string()].into(), generation: order.decision.generation, saved: 0 };
-        let words = Words { done: "rolled back".to_owned(), not_done: "not rolled back".to_owned() };
+        let words = Words {
+            done: format!("rolled back; nsd hears of no decision until `export {origin}`"),
+            not_done: "not rolled back".to_owned(),
+        };
         self.waiters.wait(until, words, reply);
         let back = self.back.clone();
         tokio::spawn(async move {

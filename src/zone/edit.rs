@@ -12,7 +12,7 @@ use domain::base::iana::Rtype;
 use super::diagnostic::{Diagnostic, Severity};
 use super::document::{Document, Line, Provenance, Text};
 use super::source::{Included, Source};
-use super::splice::{self, Splice};
+use super::splice::{self, Scratch, Splice};
 use super::{Zone, ZoneRecord};
 use crate::dns::name::wire_len;
 
@@ -66,8 +66,8 @@ pub fn apply(zone: &Zone, edits: &[Edit]) -> Result<Edited, EditError> {
 
 /// The same, to be read again and compared ([`verify`]) by the caller before it counts.
 pub fn write(zone: &Zone, edits: &[Edit]) -> Result<Edited, EditError> {
-    let mut fields = Vec::new();
-    let splices = edits.iter().map(|edit| Splice::new(zone, edit, &mut fields));
+    let mut scratch = Scratch::default();
+    let splices = edits.iter().map(|edit| Splice::new(zone, edit, &mut scratch));
     let mut splices = splices.collect::<Result<Vec<Splice>, EditError>>()?;
     splices.sort_by(|a, b| (a.file, a.span.start, a.span.end).cmp(&(b.file, b.span.start, b.span.end)));
     let mut edited = Edited::default();

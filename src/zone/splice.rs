@@ -22,8 +22,7 @@ pub(super) struct Splice<'a> {
 }
 
 impl<'a> Splice<'a> {
-    /// `fields` is scratch space.
-    pub fn new(zone: &'a Zone, edit: &Edit, fields: &mut Vec<Field<'a>>) -> Result<Splice<'a>, EditError> {
+    pub fn new(zone: &'a Zone, edit: &Edit, scratch: &mut Scratch<'a>) -> Result<Splice<'a>, EditError> {
         let document = zone.document();
         let index = edit.entry(zone);
         if index >= document.entries.len() {
@@ -31,7 +30,7 @@ impl<'a> Splice<'a> {
         }
         let found = document.at(index);
         let refused = |refusal| EditError::refused(document, found.text, found.entry.span(), refusal);
-        let (span, replacement) = place(found, edit, fields).map_err(refused)?;
+        let (span, replacement) = place(found, edit, scratch).map_err(refused)?;
         let file = (found.text != 0).then(|| found.file());
         Ok(Splice { file, text: found.text, span, replacement })
     }
@@ -65,16 +64,16 @@ pub(super) fn text(document: &Document, splices: &[Splice<'_>]) -> Result<Vec<u8
 }
 
 /// What an edit replaces, and by what.
-fn place<'a>(found: Line<'a>, edit: &Edit, fields: &mut Vec<Field<'a>>) -> Result<(Range<usize>, Short), Refusal> {
+fn place<'a>(found: Line<'a>, edit: &Edit, scratch: &mut Scratch<'a>) -> Result<(Range<usize>, Short), Refusal> {
     let start = found.entry.start as usize;
     match *edit {
         Edit::Address { address, .. } => {
             if !is_of_family(found, address) {
                 return Err(Refusal::Family { address });
             }
-            Ok((field_span(found, ADDRESS, fields)?, Short::written(address)))
+            Ok((field_span(found, ADDRESS, &mut scratch.fields)?, scratch.written(address)))
         }
-        Edit::Serial(serial) => Ok((field_span(found, SERIAL, fields)?, Short::written(serial))),
+        Edit::Serial(serial) => Ok((field_span(found, SERIAL, &mut scratch.fields)?, Short::written(serial))),
         Edit::Withdraw { .. } => {
             if !found.entry.is_tagged() || found.is_withdrawn() {
                 return Err(Refusal::NotPublished);
@@ -125,6 +124,23 @@ pub(super) fn field_span<'a>(
     match fields.get(index) {
         Some(field) if !generic => Ok(field.at..field.at + field.text.len()),
         _ => Err(Refusal::Generic),
+    }
+}
+
+/// Room that is used again, and the address that was written last: most edits of an export are alike.
+#[derive(Default)]
+pub(super) struct Scratch<'a> {
+    pub fields: Vec<Field<'a>>,
+    last: Option<(IpAddr, Short)>,
+}
+
+impl Scratch<'_> {
+    /// An address as text.
+    pub fn written(&mut self, address: IpAddr) -> Short {
+        match self.last {
+            Some((last, text)) if last == address => text,
+            _ => self.last.insert((address, Short::written(address))).1,
+        }
     }
 }
 

@@ -12,13 +12,12 @@ use std::ops::Range;
 use super::Zone;
 use super::document::DOCUMENT_MAX;
 use super::edit::Edit;
-use super::splice::{ADDRESS, SERIAL, Short, field_span, is_of_family};
-use crate::dns::rdata::Field;
+use super::splice::{ADDRESS, SERIAL, Scratch, Short, field_span, is_of_family};
 
 /// Where [`Edit::Address`] and [`Edit::Serial`] would write in the zone's own text, in order; only
 /// what stands there in the form in which they write it. `None`: a failover record cannot be edited.
 pub fn holes(zone: &Zone) -> Option<Vec<Range<usize>>> {
-    let (mut holes, mut fields) = (Vec::new(), Vec::new());
+    let (mut holes, mut fields, mut addresses) = (Vec::new(), Vec::new(), Addresses::default());
     for (entry, line) in zone.document().lines().enumerate().filter(|(_, line)| line.text == 0) {
         let is_soa = entry == zone.soa_entry();
         let span = match is_soa {
@@ -27,7 +26,8 @@ pub fn holes(zone: &Zone) -> Option<Vec<Range<usize>>> {
             false => continue,
         };
         let text = &line.bytes()[span.clone()];
-        if if is_soa { serial(text).is_some() } else { address(text).is_some() } {
+        let is_value = if is_soa { serial(text).is_some() } else { addresses.read(text).is_some() };
+        if is_value {
             holes.push(span);
         }
     }
@@ -45,31 +45,32 @@ fn proof(zone: &Zone, edits: &[Edit], written: &[u8]) -> Option<()> {
     if zone.document().includes() || written.len() > DOCUMENT_MAX {
         return None;
     }
-    let mut fields = Vec::new();
-    let spans = edits.iter().map(|edit| Some((span(zone, edit, &mut fields)?, edit)));
+    let (mut scratch, mut addresses) = (Scratch::default(), Addresses::default());
+    let spans = edits.iter().map(|edit| Some((span(zone, edit, &mut scratch, &mut addresses)?, edit)));
     let mut spans = spans.collect::<Option<Vec<_>>>()?;
     spans.sort_unstable_by_key(|(span, _)| span.start);
     let (old, mut new, mut at) = (zone.document().to_bytes(), written, 0);
     for (span, edit) in spans {
         // `None`, too, where two edits are of one place.
         new = new.strip_prefix(old.get(at..span.start)?)?;
-        let length = new.iter().take_while(|octet| octet.is_ascii_hexdigit() || matches!(octet, b'.' | b':')).count();
-        let value = new.split_off(..length)?;
-        let is_meant = match edit {
-            Edit::Address { address: meant, .. } => address(value) == Some(*meant),
-            Edit::Serial(meant) => serial(value) == Some(*meant),
-            Edit::Withdraw { .. } | Edit::Restore { .. } => false,
+        let value = match edit {
+            Edit::Address { address, .. } => scratch.written(*address),
+            Edit::Serial(serial) => Short::written(serial),
+            Edit::Withdraw { .. } | Edit::Restore { .. } => return None,
         };
-        if !is_meant {
-            return None;
-        }
+        new = new.strip_prefix(value.octets())?;
         at = span.end;
     }
     (new == &old[at..]).then_some(())
 }
 
 /// Where the value stands that an edit replaces; `None`: it is no such edit, or no such value.
-fn span<'a>(zone: &'a Zone, edit: &Edit, fields: &mut Vec<Field<'a>>) -> Option<Range<usize>> {
+fn span<'a>(
+    zone: &'a Zone,
+    edit: &Edit,
+    scratch: &mut Scratch<'a>,
+    addresses: &mut Addresses<'a>,
+) -> Option<Range<usize>> {
     let index = edit.entry(zone);
     zone.document().entries().get(index)?;
     let line = zone.document().at(index);
@@ -78,16 +79,32 @@ fn span<'a>(zone: &'a Zone, edit: &Edit, fields: &mut Vec<Field<'a>>) -> Option<
     }
     match edit {
         Edit::Address { address: new, .. } => {
-            let span = field_span(line, ADDRESS, fields).ok().filter(|_| is_of_family(line, *new))?;
-            address(&line.bytes()[span.clone()]).filter(|old| old.is_ipv4() == new.is_ipv4())?;
+            let span = field_span(line, ADDRESS, &mut scratch.fields).ok().filter(|_| is_of_family(line, *new))?;
+            addresses.read(&line.bytes()[span.clone()]).filter(|old| old.is_ipv4() == new.is_ipv4())?;
             Some(span)
         }
         Edit::Serial(_) => {
-            let span = field_span(line, SERIAL, fields).ok()?;
+            let span = field_span(line, SERIAL, &mut scratch.fields).ok()?;
             serial(&line.bytes()[span.clone()])?;
             Some(span)
         }
         Edit::Withdraw { .. } | Edit::Restore { .. } => None,
+    }
+}
+
+/// Reads addresses, the same again at the price of a comparison: most are.
+#[derive(Default)]
+struct Addresses<'a> {
+    text: &'a [u8],
+    address: Option<IpAddr>,
+}
+
+impl<'a> Addresses<'a> {
+    fn read(&mut self, text: &'a [u8]) -> Option<IpAddr> {
+        if text != self.text {
+            *self = Addresses { text, address: address(text) };
+        }
+        self.address
     }
 }
 

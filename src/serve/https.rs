@@ -72,6 +72,17 @@ struct Requests {
     last_ended: Instant,
 }
 
+/// A request, until it is answered or the client has taken it back.
+struct UnderWay<'c>(&'c Connection);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut requests = self.0.requests();
+        requests.under_way -= 1;
+        requests.last_ended = Instant::now();
+    }
+}
+
 /// What is wrong with a request, and what to do.
 type Refusal = (StatusCode, &'static str);
 
@@ -127,12 +138,11 @@ fn builder() -> Builder<TokioExecutor> {
 
 impl Connection {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        self.begin();
+        let _under_way = self.begin();
         let reply = match self.query(request).await {
             Ok(query) => self.reply(&query).await,
             Err(refusal) => Err(refusal),
         };
-        self.end();
         reply.map_or_else(refused, found)
     }
 
@@ -163,7 +173,7 @@ impl Connection {
         }
     }
 
-    fn begin(&self) {
+    fn begin(&self) -> UnderWay<'_> {
         self.place.asked();
         let mut requests = self.requests();
         requests.under_way += 1;
@@ -171,12 +181,7 @@ impl Connection {
         if self.service.settings.is_enough(requests.begun) {
             self.is_enough.notify_one();
         }
-    }
-
-    fn end(&self) {
-        let mut requests = self.requests();
-        requests.under_way -= 1;
-        requests.last_ended = Instant::now();
+        UnderWay(self)
     }
 
     /// When the client will have been silent for too long, if it says nothing from now on.

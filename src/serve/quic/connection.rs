@@ -146,6 +146,7 @@ impl Session {
     async fn reply(&self, receive: &mut RecvStream) -> Result<(Vec<u8>, Option<Instant>), Failure> {
         let query = self.query(receive).await?;
         self.place.asked();
+        let _busy = self.place.busy();
         let received = self.service.block.batch_received();
         let reply = self.service.answer(&query, self.client).await;
         // It was no query.

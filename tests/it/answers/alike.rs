@@ -3,11 +3,13 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 
@@ -357,6 +359,34 @@ fn a_connection_may_be_silent_for_as_long_as_it_says() {
     };
     ask();
     ask();
+}
+
+/// HTTP/2 takes back a query that waits for nsd (RST_STREAM): nothing is under way any more, and the silence counts.
+#[test]
+fn a_query_taken_back_keeps_no_connection_open() {
+    let nsd = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = nsd.local_addr().unwrap();
+    let all = All::start(&format!("tcp-timeout = \"1s\"\n[nsd]\naddress = \"{address}\"\nrelay = true"));
+    let mut http2 = tls(all.https, &all.ca(), "h2").unwrap();
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        [&[0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream][..], payload].concat()
+    };
+    let path = format!("/dns-query?dns={}", URL_SAFE_NO_PAD.encode(query("ns", 1).to_vec().unwrap()));
+    // RFC 7541: GET and https by their index, path and authority as they are.
+    let headers = [&[0x82, 0x87, 0x04, path.len() as u8][..], path.as_bytes(), &[0x01, 1, b'x']].concat();
+    let opening = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &[]), frame(1, 5, 1, &headers)];
+    http2.write_all(&opening.concat()).unwrap();
+    let (mut upstream, _) = nsd.accept().unwrap();
+    assert!(read_frame(&mut upstream).is_some());
+    // CANCEL.
+    http2.write_all(&frame(3, 0, 1, &[0, 0, 0, 8])).unwrap();
+    http2.sock.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut rest = Vec::new();
+    let ended = http2.read_to_end(&mut rest);
+    assert!(
+        !ended.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock),
+        "still open: {ended:?}"
+    );
 }
 
 /// Slow, but in time.

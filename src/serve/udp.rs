@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use crate::dns::message::Query;
 use crate::health::family::Family;
 use crate::table::respond::{
-    Answer, Client, Limits, Response, Subject, cookie_of, encloser_at, failure, respond, slip,
+    Answer, Client, Limits, PAYLOAD_MAX, Response, Subject, cookie_of, encloser_at, failure, respond, slip,
 };
 use crate::table::{Live, Table};
 
@@ -102,8 +102,6 @@ fn bind_one(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
 fn prepare(socket: &UdpSocket) -> io::Result<()> {
     // A smaller buffer is no reason not to serve; see scarce_buffer().
     let _ = socket2::SockRef::from(socket).set_recv_buffer_size(RECEIVE_BUFFER);
-    // A system that does not know how serves all the same.
-    let _ = fragments::forbid(socket);
     // A unit may have made it non-blocking: our threads wait on it.
     socket.set_nonblocking(false)?;
     match socket.local_addr()?.ip().is_unspecified() {
@@ -140,6 +138,11 @@ impl Server {
         let limits = Limits { relay: settings.relay.is_some(), ..settings.limits };
         for (number, socket) in sockets.into_iter().enumerate() {
             socket.set_read_timeout(Some(Duration::from_millis(TICK_MS.into())))?;
+            // Larger ones, if they are wanted, could not leave at all.
+            if settings.limits.payload_max <= PAYLOAD_MAX {
+                // A system that does not know how serves all the same.
+                let _ = fragments::forbid(&socket);
+            }
             let family = if socket.local_addr()?.is_ipv6() { Family::Ipv6 } else { Family::Ipv4 };
             let relay = settings.relay.map(|relay| Relay::new(&relay, settings.calls));
             let worker = Worker {

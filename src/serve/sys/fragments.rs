@@ -1,7 +1,7 @@
 //! Replies travel in one piece (RFC 9715 section 3.1): fragments can be forged, and get lost. Nobody on the way may
 //! cut them, and forged news of a narrow path (RFC 1191) cannot make the system do it here.
 //!
-//! What is sent fits the narrowest link of IPv6 by far, so that on real paths nothing is lost by it.
+//! For sockets that send no more than every path carries: a longer datagram than the interface takes is an error.
 
 use std::io;
 use std::net::UdpSocket;

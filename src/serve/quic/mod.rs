@@ -1,5 +1,5 @@
 //! DNS over QUIC (RFC 9250): who is let in, and how all of it ends. quinn does QUIC; what is said on a
-//! connection is in [`connection`].
+//! connection is in `connection`.
 //!
 //! A handshake costs us a signature, and its first datagram can be sent by anybody in anybody's name:
 //!
@@ -7,7 +7,7 @@
 //! |---|---|
 //! | has been shown to be the client's, by a token   | begins if there is a place at the [`Door`], else refused |
 //! | has not, and few handshakes are of this kind    | begins; there has to be a place at its end |
-//! | has not, and [`UNPROVEN_MAX`] are               | Retry: the client comes again, with a token |
+//! | has not, and `UNPROVEN_MAX`   are               | Retry: the client comes again, with a token |
 
 mod config;
 mod connection;

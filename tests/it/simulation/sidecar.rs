@@ -108,12 +108,9 @@ impl Sidecar {
     fn tell(&mut self, event: Event, now_ms: u64, truth: &Truth) {
         let now = self.now(now_ms);
         match &event {
-            Event::Probed { target, outcome } => {
-                // A reload may have taken it out meanwhile: then nobody waits for it.
-                let is_awaited = self.probing.remove(target);
-                if is_awaited {
-                    self.laws.probed(target, outcome.success, now_ms);
-                }
+            // A reload may have taken it out meanwhile: then nobody waits for it.
+            Event::Probed { target, outcome } if self.probing.remove(target) => {
+                self.laws.probed(target, outcome.success, now_ms);
             }
             Event::Exported(report) => {
                 let zone = self.settings.zones.iter().position(|zone| zone.origin.to_string() == report.zone);
@@ -281,15 +278,20 @@ impl Sidecar {
 
     /// A process that is away finds the settings when it is back.
     pub fn reload(&mut self, settings: &Settings, now_ms: u64, truth: &Truth) {
+        let is_known = (&self.settings.pools, &self.settings.checks) == (&settings.pools, &settings.checks);
         self.load(settings);
         if self.away_until_ms.is_some() {
             return;
         }
+        let before = (is_known && !self.laws.is_pending).then(|| self.laws.in_force.as_ref().unwrap().pools.clone());
         self.note(now_ms, &format!("other settings: {:?} {:?}", self.settings.pools, self.settings.checks));
         self.laws.reloaded(self.settings.clone(), now_ms);
         // Nobody waits any more for what nobody wants to know.
         self.probing.retain(|target| self.laws.looks_at(target));
         self.tell(Event::Reloaded(Box::new(self.settings.clone())), now_ms, truth);
+        if let Some(before) = before {
+            assert_eq!(self.laws.in_force.as_ref().unwrap().pools, before, "a second look without any news");
+        }
     }
 
     pub fn clock_error_ms(&self) -> i64 {

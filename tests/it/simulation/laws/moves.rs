@@ -23,7 +23,7 @@ impl Laws {
     pub fn judge(&mut self, moved: &Move, rule: &str, is_late: bool, now_ms: u64, unix_ms: i64) {
         match moved.to {
             Some(node) => self.may_promote(moved, node, rule, is_late, unix_ms),
-            None => self.may_withdraw(moved, rule, now_ms),
+            None => self.may_withdraw(moved, rule, is_late, now_ms),
         }
         if let (Some(node), "preempt", false) = (moved.to, rule, is_late) {
             self.has_been_up(moved, node, now_ms);
@@ -78,6 +78,7 @@ impl Laws {
                 let order = standing.order(unix_ms);
                 let first = order.iter().find(|node| standing.is_eligible(**node, family)).or(order.first());
                 assert!(is_up || first == Some(&node), "{}, not the first", context());
+                assert!(rule == "start" || is_late || self.all_are_down(standing, family), "{}", context());
             }
             _ => panic!("{}: a rule that moves nothing", context()),
         }
@@ -135,7 +136,7 @@ impl Laws {
     }
 
     /// Nothing is withdrawn unless somebody said so.
-    fn may_withdraw(&self, moved: &Move, rule: &str, now_ms: u64) {
+    fn may_withdraw(&self, moved: &Move, rule: &str, is_late: bool, now_ms: u64) {
         let standing = self.standing(moved.pool);
         let (pool, family) = (standing.pool, moved.family);
         let context = || format!("{} was withdrawn over {family} by {rule}: {:?}", pool.name, self.view);
@@ -151,6 +152,7 @@ impl Laws {
                 assert_eq!(pool.when_all_down, WhenAllDown::Withdraw, "{}", context());
                 let another = (0..pool.nodes.len()).find(|node| standing.is_sure(*node, family));
                 assert_eq!(another, None, "{}", context());
+                assert!(is_late || self.all_are_down(standing, family), "{}: of somebody nothing is known", context());
                 self.was_confirmed_by_an_anchor(standing, now_ms);
             }
             "family" | "failover" | "preempt" | "rotation" | "drain" | "start" => {
@@ -160,6 +162,13 @@ impl Laws {
             }
             _ => panic!("{}", context()),
         }
+    }
+
+    /// Of everybody who might be chosen it is known that he is down.
+    fn all_are_down(&self, standing: Standing<'_>, family: Family) -> bool {
+        let mut eligible = (0..standing.pool.nodes.len()).filter(|node| standing.is_eligible(*node, family));
+        let is_down = |node, silence| standing.all_in_all(node, family, silence) == Some(Said::Down);
+        eligible.all(|node| is_down(node, Silence::LeftOut) || is_down(node, Silence::Counts))
     }
 
     /// With anchors, nobody says "they are all dead" before one has answered since the last died.

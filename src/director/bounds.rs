@@ -1,8 +1,8 @@
 //! How long an answer may live (`ttl-min`): not beyond the next moment at which it can change.
 
-use crate::failover::decide::Rule;
 use crate::failover::pool::{Families, Pool, Preempt, Rotate};
 use crate::failover::rotation;
+use crate::failover::rule::Rule;
 use crate::health::family::Family;
 use crate::health::time::Now;
 use crate::health::verdict::Verdict;

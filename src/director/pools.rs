@@ -2,9 +2,10 @@
 
 use std::cmp::Ordering;
 
-use crate::failover::decide::{Memory, NodeView, PoolDecision, Rule, Seen, View, decide};
+use crate::failover::decide::{Memory, NodeView, PoolDecision, Seen, View, decide};
 use crate::failover::pool::{Families, Pool, PoolRoles, PoolToldRoles, Roles, Told, ToldRoles};
 use crate::failover::reason::{Evidence, sentence};
+use crate::failover::rule::Rule;
 use crate::health::family::{Family, PerFamily};
 use crate::health::time::Now;
 use crate::health::verdict::Verdict;

@@ -7,6 +7,7 @@ use crate::health::verdict::Verdict;
 
 use super::pool::{Families, Pool, PoolRoles, Preempt, Roles, Rotate, WhenAllDown};
 use super::rotation;
+use super::rule::Rule;
 
 /// What a pool remembers from one decision to the next. Times are monotonic milliseconds, negative
 /// where they lie before the start of the process.
@@ -73,69 +74,6 @@ pub struct PoolDecision {
     /// When to decide again even if nothing else happens, in monotonic milliseconds. The rotation
     /// and the expiry of orders, which follow the calendar, come on top.
     pub review_ms: Option<i64>,
-}
-
-/// The row of the truth table that was used.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Rule {
-    Hold,
-    Unconfirmed,
-    Start,
-    Steady,
-    Unknown,
-    Blind,
-    Failover,
-    Drain,
-    Rotation,
-    Preempt,
-    Family,
-    AllDownKeep,
-    AllDownFirst,
-    AllDownWithdraw,
-    CutOff,
-    MinHold,
-}
-
-impl Rule {
-    /// One short word, for metrics and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Rule::Hold => "hold",
-            Rule::Unconfirmed => "unconfirmed",
-            Rule::Start => "start",
-            Rule::Steady => "steady",
-            Rule::Unknown => "unknown",
-            Rule::Blind => "blind",
-            Rule::Failover => "failover",
-            Rule::Drain => "drain",
-            Rule::Rotation => "rotation",
-            Rule::Preempt => "preempt",
-            Rule::Family => "family",
-            Rule::AllDownKeep => "all-down-keep",
-            Rule::AllDownFirst => "all-down-first",
-            Rule::AllDownWithdraw => "all-down-withdraw",
-            Rule::CutOff => "cut-off",
-            Rule::MinHold => "min-hold",
-        }
-    }
-
-    /// Whether people must hear of it although nothing has moved.
-    pub fn is_alarm(self) -> bool {
-        matches!(self, Rule::AllDownKeep | Rule::AllDownFirst | Rule::AllDownWithdraw | Rule::CutOff | Rule::Blind)
-    }
-
-    /// Whether both roles stay as they are, the standby's too.
-    fn changes_nothing(self) -> bool {
-        matches!(
-            self,
-            Rule::Unconfirmed | Rule::Unknown | Rule::Blind | Rule::AllDownKeep | Rule::CutOff | Rule::MinHold
-        )
-    }
-
-    /// Whether the move was neither ordered nor planned: `min-hold` applies.
-    fn is_unplanned(self) -> bool {
-        !matches!(self, Rule::Hold | Rule::Drain | Rule::Rotation | Rule::Start)
-    }
 }
 
 /// Decides about one pool. The order of preference is the configured one, turned by the rotation;

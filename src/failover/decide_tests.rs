@@ -3,9 +3,10 @@
 use crate::health::family::{Family, PerFamily};
 use crate::health::verdict::Verdict;
 
-use super::decide::{Memory, NodeView, PoolDecision, Rule, Seen, View, decide};
+use super::decide::{Memory, NodeView, PoolDecision, Seen, View, decide};
 use super::pool::{Families, Node, Pool, Preempt, Roles, Rotate, WhenAllDown};
 use super::rotation;
+use super::rule::Rule;
 
 const MINUTE_MS: i64 = 60_000;
 /// The present of these tests: well into a process that started long ago.

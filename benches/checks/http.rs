@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::is_held;
+use super::verdict::Verdict;
 
 /// What is to hold.
 const CORE_MOST: f64 = 25.0;
@@ -34,12 +34,12 @@ struct Seen {
     gaps: Vec<Duration>,
 }
 
-pub fn run() -> bool {
+pub fn run(verdict: &mut Verdict) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(bench())
+    runtime.block_on(bench(verdict));
 }
 
-async fn bench() -> bool {
+async fn bench(verdict: &mut Verdict) {
     let folder = std::env::temp_dir().join(format!("nsd-failover-bench-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a scratch folder");
     let listener = TcpListener::bind("0.0.0.0:0").await.expect("a free port");
@@ -81,12 +81,9 @@ async fn bench() -> bool {
     );
     drop(fs::remove_dir_all(folder));
     let largest = gaps.last().map_or(f64::INFINITY, |gap| gap.as_secs_f64() / INTERVAL.as_secs_f64());
-    let held = [
-        is_held("CPU", share * 100.0, CORE_MOST, "% of one core"),
-        is_held("memory", memory as f64, MEMORY_MOST_MB, "MB"),
-        is_held("largest gap", largest, LATE_MOST, "intervals"),
-    ];
-    held.iter().all(|held| *held)
+    verdict.at_most("CPU", share * 100.0, CORE_MOST, " % of one core");
+    verdict.at_most("memory", memory as f64, MEMORY_MOST_MB, " MB");
+    verdict.at_most("largest gap", largest, LATE_MOST, " intervals");
 }
 
 async fn serve(listener: TcpListener, seen: Arc<Mutex<Seen>>) {

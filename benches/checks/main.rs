@@ -9,25 +9,22 @@ mod tls;
 
 #[path = "../../tests/it/support/authority.rs"]
 mod authority;
+#[path = "../shared/verdict.rs"]
+mod verdict;
 
 use std::process::ExitCode;
+
+use verdict::Verdict;
 
 fn main() -> ExitCode {
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let wants = |name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
-    let mut is_held = true;
+    let mut verdict = Verdict::default();
     if wants("tls") {
-        is_held &= tls::run();
+        tls::run(&mut verdict);
     }
     if wants("http") {
-        is_held &= http::run();
+        http::run(&mut verdict);
     }
-    if is_held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Says whether a figure is what was wanted.
-fn is_held(what: &str, found: f64, most: f64, unit: &str) -> bool {
-    let is_held = found <= most;
-    println!("{}: {what} {found:.2} {unit}, at most {most}", if is_held { "held" } else { "NOT held" });
-    is_held
+    verdict.exit_code()
 }

@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::authority::Authority;
+use super::verdict::Verdict;
 
 /// What is to hold: a TLS check takes at most so many times the CPU time of a bare handshake.
 const MOST: f64 = 1.1;
@@ -34,7 +35,7 @@ const ROUNDS: usize = 10;
 /// So many are under way at a time.
 const LANES: usize = 32;
 
-pub fn run() -> bool {
+pub fn run(verdict: &mut Verdict) {
     let authority = Authority::new();
     let folder = tempfile::tempdir().expect("a scratch folder");
     let ca_file = authority.write_ca(folder.path());
@@ -78,7 +79,7 @@ pub fn run() -> bool {
         println!("{CHECKS} {name:<16} {each:>9.1?} of CPU each, {ratio:.2} x; {:.1?} in all", wall[kind]);
     }
     let ratio = cpu[1].as_secs_f64() / cpu[0].as_secs_f64();
-    super::is_held("TLS checks", ratio, MOST, "times the bare handshakes' CPU")
+    verdict.at_most("TLS checks", ratio, MOST, " times the bare handshakes' CPU");
 }
 
 /// A part of all, [`LANES`] at a time.

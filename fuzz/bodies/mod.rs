@@ -1,9 +1,7 @@
 //! What each fuzz target does with its bytes. The fuzzers and a test that tries them for a while
 //! (`tests/it/fuzz_bodies.rs`) share it.
 
-mod answers;
-
-pub use answers::respond;
+pub mod answers;
 
 use domain::base::Rtype;
 use domain::base::iana::Class;
@@ -15,18 +13,20 @@ use nsd_failover::daemon::replay::live;
 use nsd_failover::director::settings::Settings;
 use nsd_failover::dns::name::Name;
 use nsd_failover::dns::rdata::to_text;
+use nsd_failover::export::skeleton::Skeleton;
 use nsd_failover::export::{Rendered, render};
 use nsd_failover::failover::binding::Binding;
-use nsd_failover::failover::pool::{Families, Node, Pool, Preempt, Roles, Rotate, WhenAllDown};
+use nsd_failover::failover::pool::{Node, Pool, Preempt, Roles, Rotate, WhenAllDown};
 use nsd_failover::health::check::{Check, Kind, Tcp};
 use nsd_failover::health::family::{Family, PerFamily};
 use nsd_failover::zone::Zone;
 use nsd_failover::zone::contained::self_contained;
 use nsd_failover::zone::document::Document;
-use nsd_failover::zone::edit::{Edit, apply};
+use nsd_failover::zone::edit::{Edit, Edited, apply, reread, write};
 use nsd_failover::zone::obstacles::{Fate, obstacles};
 use nsd_failover::zone::source::{Included, Source};
 use nsd_failover::zone::tag::Tag;
+use nsd_failover::zone::values::alone_differ;
 
 fn origin() -> Name {
     "example.org".parse().expect("a name")
@@ -110,6 +110,7 @@ pub fn edit(bytes: &[u8]) {
             Err(error) => assert!(!is_free || zone.document().includes(), "nothing stood in the way: {error}"),
         }
     }
+    values_alone(&zone);
     let whole = self_contained(&zone).expect("it has the same records");
     let again = Zone::parse(&origin(), "fuzz", whole).expect("it is a zone");
     assert!(again.records().map(|found| found.record).eq(zone.records().map(|found| found.record)));
@@ -121,6 +122,30 @@ pub fn edit(bytes: &[u8]) {
         if let Ok(Rendered::Changed(edited)) = render(&zone, &binding, &pools, &[roles], zone.serial().wrapping_add(1))
         {
             assert!(edited.zone.is_some() || !edited.included.is_empty());
+        }
+    }
+}
+
+/// Other values in every place: where the octets prove that nothing else has changed, reading the text
+/// again says the same, and one octet more, less or other refutes it.
+fn values_alone(zone: &Zone) {
+    let mut edits = vec![Edit::Serial(zone.serial().wrapping_add(1))];
+    for found in zone.failover_records().filter(|found| !found.withdrawn) {
+        let address = if found.record.rtype == Rtype::A { "192.0.2.77" } else { "2001:db8::77" };
+        edits.push(Edit::Address { entry: found.entry, address: address.parse().expect("an address") });
+    }
+    let Ok(Edited { zone: Some(text), included }) = write(zone, &edits) else { return };
+    if !alone_differ(zone, &edits, &text) {
+        return;
+    }
+    assert!(included.is_empty());
+    reread(zone, &edits, &Edited { zone: Some(text.clone()), included }).expect("it reads as it was meant");
+    let again = Zone::parse(zone.origin(), "fuzz", text.clone()).expect("it is a zone");
+    assert_eq!(Skeleton::of(&again), Skeleton::of(zone));
+    for at in (0..text.len()).step_by(text.len() / 16 + 1) {
+        let (before, behind) = (&text[..at], &text[at + 1..]);
+        for other in [[before, behind].concat(), [before, &[text[at] ^ 1], behind].concat()] {
+            assert!(!alone_differ(zone, &edits, &other), "octet {at}");
         }
     }
 }
@@ -181,10 +206,15 @@ pub fn config(bytes: &[u8]) {
     }
 }
 
-/// Any bytes as a record of probes: refused, or lived through again.
+/// Any bytes as a record of probes: refused with its line, or its first hour lived through again.
 pub fn record(bytes: &[u8]) {
     let mut record = Record::default();
-    let Ok(()) = record.add("fuzz", bytes) else { return };
+    if let Err(problem) = record.add("fuzz", bytes) {
+        let number = problem.strip_prefix("fuzz:").and_then(|rest| rest.split(':').next());
+        assert!(number.is_some_and(|number| number.parse::<usize>().is_ok_and(|number| number > 0)), "{problem}");
+        assert_eq!(problem.lines().count(), 1, "{problem}");
+        return;
+    }
     let Ok(Some((start, end))) = record.span() else { return };
     let node = |name: &str, last| Node { name: name.to_owned(), ipv4: Some([192, 0, 2, last].into()), ipv6: None };
     let pool = Pool {
@@ -194,10 +224,8 @@ pub fn record(bytes: &[u8]) {
         rotate: Rotate::Weekly,
         preempt: Preempt::After(1_000),
         when_all_down: WhenAllDown::Withdraw,
-        families: Families::Together,
-        min_hold_ms: 0,
         ttl_min_s: Some(1),
-        anchors: Vec::new(),
+        ..Pool::default()
     };
     let check = Check {
         name: "web".to_owned(),
@@ -211,5 +239,5 @@ pub fn record(bytes: &[u8]) {
     };
     let settings = Settings { pools: vec![pool], checks: vec![check], ..Settings::default() };
     // An hour is enough: the rest is more of the same.
-    live(&settings, &record, start, end.min(start.saturating_add(3_600_000)));
+    live(&settings, &record, start, end.min(start.saturating_add(3_600_000)), &|_| {});
 }

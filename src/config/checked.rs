@@ -76,14 +76,14 @@ impl Checker {
             }
         }
         let nodes = self.nodes(sources);
-        let checks = self.checks(sources);
+        let checks = self.checks(sources, &nodes);
         let pools = self.pools(sources, &nodes, &checks);
         let listen = self.listen(sources);
         let nsd = self.nsd(sources);
         self.keys = self.read_keys(sources);
         let zones = self.zones(sources, &pools, &listen, nsd.as_ref());
         let catalog = self.catalog(sources, &zones);
-        let dns = self.dns(sources, nsd.as_ref());
+        let dns = self.dns(sources);
         Config {
             file: file.to_owned(),
             folders: folders(sources),

@@ -7,9 +7,9 @@ use ipnet::IpNet;
 use toml::Spanned;
 
 use super::checked::Checker;
+use super::file;
 use super::load::Source;
 use super::process::{SECRET_HINT, not_open_to_all};
-use super::{Nsd, file};
 
 /// What `version.bind` says if nothing else is configured.
 const VERSION: &str = concat!("nsd-failover ", env!("CARGO_PKG_VERSION"));
@@ -124,7 +124,7 @@ impl Checker {
         Some(Tls { cert: cert?, key: key?, listen_tls, listen_quic, listen_https })
     }
 
-    pub(super) fn dns(&mut self, sources: &[Source], nsd: Option<&Nsd>) -> Dns {
+    pub(super) fn dns(&mut self, sources: &[Source]) -> Dns {
         let default = file::Dns::default();
         let found = self.single(sources, |tables| tables.dns.as_ref());
         let (source, table) = found.map_or((&sources[0], &default), |(source, table)| (source, table.get_ref()));
@@ -143,7 +143,7 @@ impl Checker {
             nsid: self.text(source, table.nsid.as_ref()).unwrap_or_default(),
             identity: self.text(source, table.identity.as_ref()),
             version: Some(version.unwrap_or_else(|| VERSION.into())).filter(|_| !hidden),
-            cookies: self.cookies(source, table, nsd.is_some_and(|nsd| nsd.relay)),
+            cookies: self.cookies(source, table),
             edns_size: self.within(source, table.edns_size.as_ref(), EDNS_SIZE_MIN, EDNS_SIZE_MAX, EDNS_SIZE),
             rotate_addresses: self
                 .choice(source, table.rrset_order.as_ref(), &[("fixed", false), ("rotate", true)])
@@ -162,21 +162,10 @@ impl Checker {
         }
     }
 
-    /// Behind a relay cookies are off: nsd answers half of the questions, and a client that has seen
-    /// a cookie takes an answer without one for a forgery (RFC 7873 section 5.3).
-    fn cookies(&mut self, source: &Source, table: &file::Dns, relay: bool) -> Cookies {
-        let on = table.cookies.as_ref();
-        if let Some(on) = on.filter(|on| *on.get_ref() && relay) {
-            self.at(
-                source,
-                on.span(),
-                "with relay = true, nsd would answer without our cookies",
-                "remove the key, or relay nothing",
-            );
-        }
+    fn cookies(&mut self, source: &Source, table: &file::Dns) -> Cookies {
         let file = table.cookie_secret_file.as_ref();
         let path = file.and_then(|text| self.secret(source, text));
-        match (on.map_or(!relay, |on| *on.get_ref()), path) {
+        match (table.cookies.as_ref().is_none_or(|on| *on.get_ref()), path) {
             (false, _) => Cookies::Off,
             (true, None) => Cookies::Own,
             (true, Some(path)) => Cookies::File(path),

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
 use domain::utils::base64;
 use toml::Spanned;
@@ -208,7 +208,9 @@ impl Key {
         };
         let unreadable = |error: io::Error| failed(error.to_string(), "make it readable for the user who runs this");
         let make = "make one: openssl rand -base64 32, and give the secondary the same";
-        let file = File::open(&self.secret_file).map_err(unreadable)?;
+        // A FIFO must not keep us waiting.
+        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&self.secret_file);
+        let file = file.map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         if !metadata.is_file() {
             return Err(failed("this is no file".to_owned(), "name a file with the secret in base64"));

@@ -71,6 +71,8 @@ pub enum Request {
     },
     /// Read configuration and zones again.
     Reload,
+    /// Whether the daemon still turns, and what orders wait for; changes nothing.
+    Alive,
     /// Why this pool is as it is; changes nothing.
     Explain {
         pool: String,
@@ -187,6 +189,7 @@ pub fn read_only(handle: Handle, ended: watch::Receiver<bool>) -> Router {
 /// The same and the orders, for the unix socket.
 pub fn full(handle: Handle, ended: watch::Receiver<bool>) -> Router {
     let orders = Router::new()
+        .route("/api/v1/alive", get(alive))
         .route("/api/v1/order", post(order))
         .route("/api/v1/export", post(export))
         .route("/api/v1/rollback", post(rollback))
@@ -317,6 +320,11 @@ async fn ready(State(handle): State<Handle>) -> Response {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "the first round of probes is not done yet\n").into_response()
     }
+}
+
+/// Asked of the loop that obeys, which `healthz` only looks at from afar.
+async fn alive(State(handle): State<Handle>) -> Answer {
+    pass_on(&handle, Request::Alive).await
 }
 
 async fn order(State(handle): State<Handle>, body: Result<Json<Order>, JsonRejection>) -> Answer {

@@ -17,9 +17,18 @@ use super::log::Entry;
 /// For what is only read. A daemon that turns answers in milliseconds; who asks is a person in a hurry,
 /// or a monitor with a limit of its own.
 const READ_LIMIT: Duration = Duration::from_secs(5);
-/// For orders: a little more than the daemon allows itself.
+/// For orders: a little more than the daemon allows itself. That it hangs is known much sooner: it is
+/// asked before, and while it is waited for.
 const LIMIT: Duration = Duration::from_secs(REPLY_LIMIT.as_secs() + 5);
+/// How long after one answer it is asked again.
+const ALIVE_PAUSE: Duration = Duration::from_secs(1);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Hears what an order waits for, whenever the daemon was asked.
+pub type Tell<'a> = &'a dyn Fn(&str);
+
+/// Nobody wants to know.
+pub const SILENT: Tell<'static> = &|_| ();
 
 /// Speaks to one daemon.
 #[derive(Clone, Debug)]
@@ -62,31 +71,34 @@ impl Client {
     pub async fn explain(&self, pool: &str) -> Result<Answer, ClientError> {
         let mut url = reqwest::Url::parse(&url("explain")).expect("it is written above");
         url.query_pairs_mut().append_pair("pool", pool);
-        self.change(self.http.get(url).timeout(READ_LIMIT)).await
+        let (_, body) = self.exchange(self.http.get(url).timeout(READ_LIMIT)).await?;
+        self.parse(&body)
     }
 
-    pub async fn order(&self, order: &Order) -> Result<Answer, ClientError> {
-        self.change(self.http.post(url("order")).json(order)).await
+    pub async fn order(&self, order: &Order, tell: Tell<'_>) -> Result<Answer, ClientError> {
+        self.change(self.http.post(url("order")).json(order), tell).await
     }
 
     /// Exports one zone, or all.
-    pub async fn export(&self, zone: Option<&str>) -> Result<Answer, ClientError> {
-        self.change(self.http.post(url("export")).json(&ZoneBody { zone: zone.map(str::to_owned), to: None })).await
+    pub async fn export(&self, zone: Option<&str>, tell: Tell<'_>) -> Result<Answer, ClientError> {
+        let body = ZoneBody { zone: zone.map(str::to_owned), to: None };
+        self.change(self.http.post(url("export")).json(&body), tell).await
     }
 
     /// Back to the last good generation of a zone, or to the one with the serial `to`.
-    pub async fn rollback(&self, zone: &str, to: Option<u32>) -> Result<Answer, ClientError> {
-        self.change(self.http.post(url("rollback")).json(&ZoneBody { zone: Some(zone.to_owned()), to })).await
+    pub async fn rollback(&self, zone: &str, to: Option<u32>, tell: Tell<'_>) -> Result<Answer, ClientError> {
+        let body = ZoneBody { zone: Some(zone.to_owned()), to };
+        self.change(self.http.post(url("rollback")).json(&body), tell).await
     }
 
     /// Which generations of a zone are kept.
     pub async fn generations(&self, zone: &str) -> Result<Answer, ClientError> {
         let body = ZoneBody { zone: Some(zone.to_owned()), to: None };
-        self.change(self.http.post(url("generations")).json(&body)).await
+        self.change(self.http.post(url("generations")).json(&body), SILENT).await
     }
 
     pub async fn reload(&self) -> Result<Answer, ClientError> {
-        self.change(self.http.post(url("reload"))).await
+        self.change(self.http.post(url("reload")), SILENT).await
     }
 
     /// Sends a request whose good answer is of type `T`.
@@ -98,10 +110,36 @@ impl Client {
         self.parse(&body)
     }
 
-    /// Sends a request that is answered with an [`Answer`], whatever the status code.
-    async fn change(&self, request: RequestBuilder) -> Result<Answer, ClientError> {
+    /// Sends a request that is answered with an [`Answer`], whatever the status code, and may take long.
+    /// Nothing is sent to a daemon that hangs: it would lie in the socket, to be obeyed whenever it goes
+    /// on. One that comes to hang meanwhile is not waited for.
+    async fn change(&self, request: RequestBuilder, tell: Tell<'_>) -> Result<Answer, ClientError> {
+        self.ask_alive(tell).await.map_err(|error| error.of_order("nothing was ordered"))?;
+        let lost = async {
+            loop {
+                tokio::time::sleep(ALIVE_PAUSE).await;
+                // One that is being stopped answers what it was asked before.
+                if let Err(error @ ClientError::Late { .. }) = self.ask_alive(tell).await {
+                    return error.of_order("whether it still obeys, `log` says when it answers again");
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            answered = self.exchange(request) => self.parse(&answered?.1),
+            error = lost => Err(error),
+        }
+    }
+
+    /// Asks the loop that obeys orders. Any answer is a good one: an older daemon does not know the
+    /// question. The connection is given back at once, they are few.
+    async fn ask_alive(&self, tell: Tell<'_>) -> Result<(), ClientError> {
+        let request = self.http.get(url("alive")).header(reqwest::header::CONNECTION, "close").timeout(READ_LIMIT);
         let (_, body) = self.exchange(request).await?;
-        self.parse(&body)
+        if let Ok(answer) = serde_json::from_slice::<Answer>(&body) {
+            tell(&answer.details.join(", "));
+        }
+        Ok(())
     }
 
     fn parse<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
@@ -116,7 +154,7 @@ impl Client {
             if error.is_connect() {
                 ClientError::Unreachable(self.socket.clone(), root_cause(&error))
             } else if error.is_timeout() {
-                ClientError::Late(self.socket.clone(), limit)
+                ClientError::Late { socket: self.socket.clone(), limit, order: None }
             } else {
                 ClientError::Answer(root_cause(&error))
             }
@@ -157,10 +195,15 @@ pub enum ClientError {
     #[error("no daemon answers at {path}: {1}; is it running, and may you open the socket?", path = .0.display())]
     Unreachable(PathBuf, String),
     #[error(
-        "connected to {path}, but no answer in {s} s: the daemon hangs, or is stopped; answers to DNS may go on; its log says more, a restart helps",
-        path = .0.display(), s = .1.as_secs()
+        "connected to {path}, but no answer in {s} s: the daemon hangs, or is stopped; {order}answers to DNS may go on; its log says more, a restart helps",
+        path = socket.display(), s = limit.as_secs(), order = order.map(|words| format!("{words}; ")).unwrap_or_default()
     )]
-    Late(PathBuf, Duration),
+    Late {
+        socket: PathBuf,
+        limit: Duration,
+        /// What became of an order, as far as that can be known.
+        order: Option<&'static str>,
+    },
     #[error("{0}")]
     Answer(String),
 }
@@ -168,8 +211,16 @@ pub enum ClientError {
 impl ClientError {
     pub fn exit(&self) -> Exit {
         match self {
-            ClientError::Unreachable(..) | ClientError::Late(..) => Exit::Unreachable,
+            ClientError::Unreachable(..) | ClientError::Late { .. } => Exit::Unreachable,
             ClientError::Answer(_) => Exit::Failed,
+        }
+    }
+
+    /// The same, and what it means for an order.
+    fn of_order(self, words: &'static str) -> ClientError {
+        match self {
+            ClientError::Late { socket, limit, .. } => ClientError::Late { socket, limit, order: Some(words) },
+            other => other,
         }
     }
 }

@@ -106,6 +106,7 @@ pub struct View<'a> {
     pub alarms: Shown<&'a Alarm>,
     pub checks: Shown<(&'a NodeStatus, &'a CheckStatus)>,
     pub zones: Shown<&'a ZoneStatus>,
+    pub urgency: Urgency<'a>,
 }
 
 impl View<'_> {
@@ -145,6 +146,7 @@ impl View<'_> {
                 |(node, check)| (check.verdict == "up", check.against == 0, urgency.of(&node.name)),
             ),
             zones: shown(zones.collect(), status.zones.len(), asked.rows(), |zone| urgency.of(&zone.name)),
+            urgency,
         }
     }
 }

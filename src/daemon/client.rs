@@ -1,5 +1,6 @@
 //! The verbs that ask the running daemon.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
@@ -75,7 +76,7 @@ pub async fn order(client: &Client, action: Action, args: OrderArgs) -> Result<(
     let form = args.reason.form;
     let order = Order { action, reason: args.reason.reason, for_s: args.for_ms.map(|ms| ms.div_ceil(1_000)) };
     let waiting = Waiting::start(format!("{}: waiting until it is served", text::order_words(&order)));
-    let answer = client.order(&order).await;
+    let answer = client.order(&order, &|news| waiting.tell(news)).await;
     drop(waiting);
     answered(answer, form)
 }
@@ -93,32 +94,34 @@ pub async fn reload(client: &Client, form: Form) -> Result<(), Failure> {
 }
 
 pub async fn export(client: &Client, zone: Option<&str>, form: Form) -> Result<(), Failure> {
-    let waiting = match zone {
-        Some(zone) => Waiting::start(format!("exporting {zone}")),
-        None => {
-            Waiting::steps("exporting", client.status().await?.zones.iter().filter(|zone| zone.export).count() as u64)
-        }
-    };
-    let started_ms = unix_ms();
-    let watched = async {
-        loop {
-            tokio::time::sleep(PROGRESS_PAUSE).await;
-            let Ok(status) = client.status().await else { continue };
-            let since = status.zones.iter().filter_map(|zone| zone.last_export.as_ref());
-            waiting.at(since.filter(|report| report.unix_ms >= started_ms).count() as u64);
-        }
-    };
+    let waiting = Waiting::start(format!("exporting {}", zone.unwrap_or("every zone")));
+    // Of one zone there is nothing to count.
+    let is_counted = zone.is_none() && waiting.is_shown();
+    let tell = |news: &str| waiting.tell(news);
     let answer = tokio::select! {
-        answer = client.export(zone) => answer,
-        () = watched => unreachable!("it never ends"),
+        answer = client.export(zone, &tell) => answer,
+        never = count_exports(client, &waiting), if is_counted => match never {},
     };
     drop(waiting);
     answered(answer, form)
 }
 
+/// Shows how many zones were exported since now.
+async fn count_exports(client: &Client, waiting: &Waiting) -> Infallible {
+    let started_ms = unix_ms();
+    loop {
+        tokio::time::sleep(PROGRESS_PAUSE).await;
+        let Ok(status) = client.status().await else { continue };
+        let exported = status.zones.iter().filter(|zone| zone.export);
+        let ended = exported.clone().filter_map(|zone| zone.last_export.as_ref());
+        waiting.of(exported.count() as u64);
+        waiting.at(ended.filter(|report| report.unix_ms >= started_ms).count() as u64);
+    }
+}
+
 pub async fn rollback(client: &Client, zone: &str, to: Option<u32>, form: Form) -> Result<(), Failure> {
     let waiting = Waiting::start(format!("rolling {zone} back"));
-    let answer = client.rollback(zone, to).await;
+    let answer = client.rollback(zone, to, &|news| waiting.tell(news)).await;
     drop(waiting);
     answered(answer, form)
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::config::{self, Config, Serve};
 use crate::control::Exit;
-use crate::control::client::{Client, ClientError};
+use crate::control::client::{Client, ClientError, SILENT};
 use crate::control::text;
 use crate::director::Director;
 use crate::director::effect::Decision;
@@ -43,7 +43,7 @@ pub async fn run(file: &Path, folder: &Path) -> Result<(), Failure> {
     let daemon = Client::new(&config.control);
     let found = match daemon.status().await {
         Ok(_) => {
-            client::answered(daemon.export(None).await, Form { json: false })?;
+            client::answered(daemon.export(None, SILENT).await, Form { json: false })?;
             // What the exports have changed is in it.
             found_in(&config, &daemon.status().await?)
         }

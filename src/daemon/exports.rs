@@ -1,8 +1,7 @@
-//! From a decision to a job for the export transaction: read the operator's file as it is now,
-//! render the decision into it, say what nsd must answer afterwards.
+//! From a decision to a job for the export transaction: read the operator's file as it is now, and
+//! render the decision into it.
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -12,20 +11,18 @@ use crate::config;
 use crate::config::zones::{FileSource, read_file};
 use crate::director::effect::Decision;
 use crate::director::event::{ExportReport, ExportResult};
-use crate::dns::name::Name;
 use crate::export::serial::{self, SerialScheme};
-use crate::export::skeleton::Skeleton;
 use crate::export::{self, Draft, OnlySerial, Rendered};
-use crate::failover::binding::Binding;
 use crate::failover::pool::Pool;
-use crate::publish::{Expected, IncludedFile, Job, Publisher, ReadBack, Renewed, Texts};
+use crate::publish::{IncludedFile, Job, Publisher, Renewed, Texts};
 use crate::zone::document::DOCUMENT_MAX;
 use crate::zone::edit::{self, Edit, Edited, EditedFile};
 use crate::zone::source::{Included, Source};
-use crate::zone::{Zone, ZoneRecord, contained};
+use crate::zone::{Zone, contained};
 
 use super::clock::unix_ms;
 use super::load::{self, Held, Parsed};
+use super::looks::Looks;
 
 /// Everything that an export needs to know, taken when the director asks for it.
 #[derive(Clone)]
@@ -43,7 +40,7 @@ pub struct Order {
 pub struct Done {
     pub report: ExportReport,
     /// What the operator's files held when they were read: the daemon compares it with what it has
-    /// loaded.
+    /// loaded. Absent after a rollback: it loads them anyway.
     pub read: Option<Held>,
     /// What they hold now.
     pub written: Option<Arc<Parsed>>,
@@ -77,25 +74,17 @@ pub async fn run(publisher: &Publisher, order: Order) -> Done {
         }
         Ok(Prepared::Job { job, current, draft, only_serial }) => {
             let in_place = job.source.as_ref() == Some(&job.target);
-            let (serial, read) = (job.serial, current.held.clone());
-            let written = Arc::new(OnceLock::new());
-            let found = Arc::clone(&written);
-            let verify = move |bytes: &[u8]| {
-                let zone = read_back(&order, bytes)?;
-                if let Some(draft) = &draft {
-                    draft.verify(&current.zone, &zone).map_err(|error| error.to_string())?;
-                }
-                if zone.serial() != serial {
-                    return Err(format!("it has serial {}, not {serial}", zone.serial()));
-                }
-                Ok(meaning(&order, zone, Arc::clone(&found)))
-            };
+            let read = current.held.clone();
+            let edited = draft.map(|draft| (current, draft));
+            let looks = Arc::new(Looks { order, edited, serial: Some(job.serial), written: OnceLock::new() });
+            let looking = Arc::clone(&looks);
+            let verify = move |bytes: &[u8]| looking.judge(bytes);
             let origin = job.origin.clone();
             let report = publisher.export(job, verify).await;
             if only_serial && report.result == ExportResult::Served {
                 publisher.forget_previous(&origin).await;
             }
-            let written = written.get().filter(|_| report.result == ExportResult::Served && in_place).cloned();
+            let written = looks.written.get().filter(|_| report.result == ExportResult::Served && in_place).cloned();
             Done { report, read: Some(read), written }
         }
     }
@@ -123,11 +112,11 @@ pub async fn roll_back(publisher: &Publisher, order: Order, to: Option<u32>) -> 
         let included = included.into_iter().map(|file| (file.file.into(), file.bytes)).collect();
         Ok(Renewed { texts: Texts { zone: bytes, included }, serial })
     };
-    let read = held(&current);
-    let verify = move |bytes: &[u8]| Ok(meaning(&order, read_back(&order, bytes)?, Arc::default()));
+    let looks = Arc::new(Looks { order, edited: None, serial: None, written: OnceLock::new() });
+    let verify = move |bytes: &[u8]| looks.judge(bytes);
     let report = publisher.rollback(current, to, renew, verify).await;
     // What is in the file now is not known here: the daemon loads it as it would an operator's edit.
-    Done { report, read: Some(read), written: None }
+    Done { report, read: None, written: None }
 }
 
 /// Work with files and large texts, on a thread for that.
@@ -244,13 +233,6 @@ fn current_for_rollback(order: &Order) -> Result<Job, String> {
     Ok(job_of(order, &parsed, target))
 }
 
-/// What the files of a job hold before it.
-fn held(job: &Job) -> Held {
-    let one =
-        |file: &IncludedFile| Included { file: file.path.display().to_string(), bytes: file.old.clone(), remark: None };
-    Held { zone: job.source_bytes.clone(), included: job.included.iter().map(one).collect() }
-}
-
 /// A job that would leave everything as it is.
 fn job_of(order: &Order, parsed: &Parsed, target: PathBuf) -> Job {
     let in_place = target == order.zone.file;
@@ -358,6 +340,16 @@ fn holds(path: &Path, bytes: &[u8]) -> bool {
     read_file(path, DOCUMENT_MAX).is_ok_and(|found| found == bytes)
 }
 
+/// The files that exports of a zone replace, the one that nsd reads first; none where it is not exported.
+pub fn replaced_files(zone: &config::Zone, parsed: &Parsed) -> Vec<PathBuf> {
+    let Some(target) = &zone.export_file else { return Vec::new() };
+    let mut files = vec![target.clone()];
+    if *target == zone.file {
+        files.extend(parsed.zone.editable_files().into_iter().map(PathBuf::from));
+    }
+    files
+}
+
 /// The included files with what they hold, and what those that are edited shall hold. Those that
 /// exports in place may change are kept with each generation.
 fn included_files(parsed: &Parsed, in_place: bool, edited: &[EditedFile]) -> Arc<[IncludedFile]> {
@@ -396,56 +388,6 @@ fn load_edited(zone: &config::Zone, bytes: &[u8], edited: &[EditedFile]) -> Resu
     let mut source = EditedFiles { files: FileSource::new(&zone.include_dir, &zone.file), edited };
     Zone::load(&zone.origin, &load::file_name(zone), bytes.to_vec(), &mut source)
         .map_err(|found| found.first().map_or_else(|| "unreadable".to_owned(), ToString::to_string))
-}
-
-/// Reads a zone's text as it lies on disk, with the files that it includes.
-fn read_back(order: &Order, bytes: &[u8]) -> Result<Zone, String> {
-    load::read_bytes(&order.zone, bytes.to_vec())
-        .map_err(|lines| lines.into_iter().next().unwrap_or_else(|| "unreadable".to_owned()))
-}
-
-/// What a text means to nsd: whether a verdict on it is known, and, told later, what it must answer;
-/// then `parsed` is set, too.
-fn meaning(order: &Order, zone: Zone, parsed: Arc<OnceLock<Arc<Parsed>>>) -> ReadBack {
-    let (config, pools) = (order.zone.clone(), Arc::clone(&order.pools));
-    let skeleton = Skeleton::of(&zone);
-    let expect = move || {
-        let (bound, _) = load::bind(&config, &pools, zone);
-        let expected = failover_rrsets(&bound.zone, &bound.binding);
-        // The first reading is the one that counts.
-        let _ = parsed.set(Arc::new(bound));
-        expected
-    };
-    ReadBack { expect: Box::new(expect), skeleton }
-}
-
-/// The RRsets that a tag belongs to, with all their addresses, untagged ones too.
-fn failover_rrsets(zone: &Zone, binding: &Binding) -> Vec<Expected> {
-    let mut places: HashMap<(Name, Rtype), usize> = HashMap::new();
-    let mut rrsets: Vec<Expected> = Vec::new();
-    for ZoneRecord { record, tag, .. } in zone.failover_records() {
-        if tag.is_some_and(|tag| binding.slot(&tag).is_some()) {
-            let (owner, rtype) = (record.owner, record.rtype);
-            places.entry((owner.clone(), rtype)).or_insert_with(|| {
-                rrsets.push(Expected { owner, rtype, addresses: Vec::new() });
-                rrsets.len() - 1
-            });
-        }
-    }
-    let addresses = zone.records_of(&[Rtype::A, Rtype::AAAA]).filter(|found| !found.withdrawn);
-    for ZoneRecord { record, .. } in addresses {
-        if let Some(place) = places.get(&(record.owner, record.rtype)) {
-            rrsets[*place].addresses.extend(address(&record.rdata));
-        }
-    }
-    rrsets
-}
-
-fn address(rdata: &[u8]) -> Option<IpAddr> {
-    match rdata.len() {
-        4 => <[u8; 4]>::try_from(rdata).ok().map(IpAddr::from),
-        _ => <[u8; 16]>::try_from(rdata).ok().map(IpAddr::from),
-    }
 }
 
 /// The serial to write: the decided one, or, where the operator's own edit or nsd has passed it by,

@@ -20,6 +20,7 @@ use crate::dns::access::Key;
 use crate::dns::cookie::{SECRET_LEN, Secrets};
 use crate::export;
 use crate::export::serial::SerialScheme;
+use crate::export::skeleton::Skeleton;
 use crate::failover::binding::Binding;
 use crate::failover::pool::{Pool, PoolToldRoles};
 use crate::serve::sys::pages;
@@ -35,6 +36,7 @@ use crate::zone::source::Included;
 use crate::zone::tag::Role;
 
 use crate::control::Exit;
+use crate::control::text::count_of;
 
 use super::failure::Failure;
 use super::notices::{Followers, followers};
@@ -158,6 +160,11 @@ pub fn load_telling(
     Ok(loaded)
 }
 
+/// How much was loaded, in words.
+pub fn size(loaded: &Loaded) -> String {
+    format!("{}, {}", count_of(loaded.zones.len(), "zone"), count_of(loaded.settings.pools.len(), "pool"))
+}
+
 /// Reads the file of cookie secrets, if there is one: each reload does, which is how they roll over.
 fn policy(dns: &Dns) -> Result<Policy, String> {
     let boxed = |text: &Vec<u8>| text.clone().into_boxed_slice();
@@ -250,7 +257,7 @@ pub fn read_bytes(zone: &config::Zone, bytes: Vec<u8>) -> Result<Zone, Vec<Strin
 pub fn bind(zone: &config::Zone, pools: &[Pool], parsed: Zone) -> (Parsed, Vec<Diagnostic>) {
     let (binding, found) = Binding::new(&parsed, zone.pool, pools);
     let held = Held { zone: Arc::clone(parsed.document().text()), included: parsed.document().included() };
-    (Parsed { zone: parsed, binding, held, warnings: Vec::new() }, found)
+    (Parsed { zone: parsed, binding, held, warnings: Vec::new(), skeleton: OnceLock::new() }, found)
 }
 
 /// The zone's text as messages name it. A line of a declared zone is none of the configuration.
@@ -267,6 +274,20 @@ pub struct Parsed {
     pub binding: Binding,
     pub held: Held,
     pub warnings: Vec<String>,
+    /// See [`Parsed::skeleton`].
+    skeleton: OnceLock<Option<Skeleton>>,
+}
+
+impl Parsed {
+    /// With a skeleton that is known already.
+    pub fn with_skeleton(self, skeleton: Option<Skeleton>) -> Parsed {
+        Parsed { skeleton: skeleton.into(), ..self }
+    }
+
+    /// What an export leaves alone, reckoned once: the first who asks waits.
+    pub fn skeleton(&self) -> Option<Skeleton> {
+        *self.skeleton.get_or_init(|| Skeleton::of(&self.zone))
+    }
 }
 
 struct One {

@@ -3,13 +3,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use crate::control::text;
 use crate::director::state::{State, VERSION};
+use crate::publish::files::owner_name;
 
 use super::clock::unix_ms;
 use super::failure::Failure;
@@ -32,10 +34,7 @@ impl StateDir {
     /// Makes the directory if it is missing, and takes its lock.
     pub fn open(path: &Path) -> Result<StateDir, Failure> {
         let failed = |error: io::Error| {
-            Failure::usage(format!(
-                "cannot use state-dir {}: {error}; make it and give it to the user who runs this",
-                path.display()
-            ))
+            Failure::usage(format!("cannot use state-dir {}: {error}; {}", path.display(), help(path)))
         };
         fs::DirBuilder::new().recursive(true).mode(0o750).create(path).map_err(failed)?;
         let open = OpenOptions::new().create(true).append(true).mode(0o640).open(path.join(LOCK));
@@ -108,6 +107,18 @@ impl StateDir {
         }
         fs::rename(&temporary, self.path.join(STATE))?;
         File::open(&self.path)?.sync_all()
+    }
+}
+
+/// What to do where the state directory cannot be used: root may have made it, or a folder above it.
+fn help(path: &Path) -> String {
+    let user = owner_name(geteuid().as_raw());
+    match path.ancestors().find_map(|found| Some((found, fs::metadata(found).ok()?))) {
+        Some((found, _)) if found == path => format!("chown -R {user} {}", path.display()),
+        Some((above, metadata)) => {
+            format!("user {user} cannot make it in {}, which is {}'s", above.display(), owner_name(metadata.uid()))
+        }
+        None => format!("make it, and give it to user {user}"),
     }
 }
 

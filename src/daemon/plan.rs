@@ -183,6 +183,24 @@ impl Plan {
                 lines.push(format!("... and {} more", zone.lines.len() - LINES_MAX));
             }
         }
-        lines.iter().map(|line| text::clean(line) + "\n").collect()
+        // A zone file's tabs stay what they are.
+        let shown = |line: &String| line.split('\t').map(text::clean).collect::<Vec<_>>().join("\t") + "\n";
+        lines.iter().map(shown).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Zone files have tabs; what a terminal would obey is shown as nothing that it knows.
+    #[test]
+    fn the_lines_of_a_zone_file_are_shown_as_they_are() {
+        let lines = difference(b"www\tA 192.0.2.1 ; \x1b[2J\n", b"www\tA 192.0.2.2 ; \x1b[2J\n");
+        let zone = PlannedZone { zone: "a.".to_owned(), file: "a.zone".to_owned(), lines };
+        let plan = Plan { sure: true, pools: Vec::new(), zones: vec![zone] };
+        let wanted = "--- a.zone\n+++ a.zone (planned)\n@@ line 1 @@\n\
+                      -www\tA 192.0.2.1 ; \u{fffd}[2J\n+www\tA 192.0.2.2 ; \u{fffd}[2J\n";
+        assert_eq!(plan.words(), wanted);
     }
 }

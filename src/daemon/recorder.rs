@@ -34,6 +34,8 @@ pub struct Recorder {
     writer: Option<thread::JoinHandle<()>>,
     /// A file has begun that does not say how everything stands.
     is_new: Arc<AtomicBool>,
+    /// That was said, and did not get through.
+    owed: AtomicBool,
 }
 
 impl Recorder {
@@ -43,7 +45,14 @@ impl Recorder {
         let is_new = Arc::new(AtomicBool::new(true));
         let rotated = Arc::clone(&is_new);
         let writer = thread::spawn(move || write(&path, &waiting, &rotated));
-        Recorder { runs: HashMap::new(), unsent: Vec::new(), lines: Some(lines), writer: Some(writer), is_new }
+        Recorder {
+            runs: HashMap::new(),
+            unsent: Vec::new(),
+            lines: Some(lines),
+            writer: Some(writer),
+            is_new,
+            owed: AtomicBool::new(false),
+        }
     }
 
     /// Whether [`Recorder::begin`] is wanted.
@@ -94,9 +103,16 @@ impl Recorder {
     /// it comes after the swap.
     pub fn send(&mut self) {
         for line in self.unsent.drain(..) {
-            if let Some(lines) = &self.lines {
+            let Some(lines) = &self.lines else { continue };
+            let is_start = matches!(line, Line::Start { .. });
+            match lines.try_send(line) {
+                // When there is room again, and not before: how everything stands is much to write down in vain.
+                Err(_) if is_start => self.owed.store(true, Ordering::Relaxed),
+                Ok(()) if !is_start && self.owed.swap(false, Ordering::Relaxed) => {
+                    self.is_new.store(true, Ordering::Relaxed)
+                }
                 // Full, or the disk is: the probes go on without a record.
-                let _ = lines.try_send(line);
+                _ => {}
             }
         }
     }
@@ -150,7 +166,44 @@ fn append_to(path: &Path) -> std::io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::director::event::Action;
     use crate::health::family::Family;
+
+    /// A disk that is slow for a while, just when a file begins.
+    #[test]
+    fn how_everything_stands_is_said_again_where_it_did_not_get_through() {
+        let (lines, waiting) = sync_channel(1);
+        let is_new = Arc::new(AtomicBool::new(true));
+        let mut recorder = Recorder {
+            runs: HashMap::new(),
+            unsent: Vec::new(),
+            lines: Some(lines),
+            writer: None,
+            is_new,
+            owed: AtomicBool::new(false),
+        };
+        let order = Order { action: Action::Release { pool: "web".into() }, reason: None, for_s: None };
+        let ordered = |recorder: &mut Recorder, unix_ms| {
+            recorder.ordered(&order, unix_ms);
+            recorder.send();
+        };
+        let begin = |recorder: &mut Recorder| {
+            recorder.begin(State::default());
+            recorder.send();
+        };
+        ordered(&mut recorder, 1);
+        begin(&mut recorder);
+        ordered(&mut recorder, 2);
+        assert!(!recorder.is_new(), "there is no room for it yet");
+        assert!(matches!(waiting.try_recv(), Ok(Line::Ordered { unix_ms: 1, .. })));
+        ordered(&mut recorder, 3);
+        assert!(recorder.is_new());
+        assert!(matches!(waiting.try_recv(), Ok(Line::Ordered { unix_ms: 3, .. })));
+        begin(&mut recorder);
+        assert!(matches!(waiting.try_recv(), Ok(Line::Start { .. })));
+        ordered(&mut recorder, 4);
+        assert!(!recorder.is_new());
+    }
 
     #[test]
     fn runs_are_recorded() {

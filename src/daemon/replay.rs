@@ -60,6 +60,9 @@ pub fn replay(config: &Config, file: &Path, form: Form) -> Result<(), Failure> {
     let record = read(file)?;
     let failed = |error: String| Failure::failed(format!("{}: {error}", file.display()));
     let (start, end) = record.span().map_err(failed)?.ok_or_else(|| failed("no probes in it".to_owned()))?;
+    let waiting = Waiting::steps("replaying, in seconds", until(&settings, end).abs_diff(start) / 1_000);
+    let moves = live(&settings, &record, start, end, &|lived_s| waiting.at(lived_s));
+    drop(waiting);
     let runs = record.series.values().flatten();
     let replayed = Replayed {
         probes: runs.map(|run| run.count).fold(0_u64, u64::saturating_add),
@@ -67,7 +70,7 @@ pub fn replay(config: &Config, file: &Path, form: Form) -> Result<(), Failure> {
         start_unix_ms: start,
         end_unix_ms: end,
         remarks: remarks(&record),
-        moves: compare(since(&record, start), live(&settings, &record, start, end)),
+        moves: compare(since(&record, start), moves),
     };
     match form.json {
         true => output::json(&replayed),
@@ -131,8 +134,16 @@ fn since(record: &Record, start: i64) -> Vec<Transition> {
     record.moves.iter().filter(|moved| moved.unix_ms > start).cloned().collect()
 }
 
+/// Our probes do not fall on the recorded moments: the last move may need a little longer than the
+/// record goes on. What was found last stands in for it.
+fn until(settings: &Settings, end: i64) -> i64 {
+    let slack_ms = settings.checks.iter().map(|check| check.interval_ms.saturating_mul(2)).max().unwrap_or(0);
+    end.saturating_add_unsigned(slack_ms)
+}
+
 /// Lives through the time again: from the state at the start, with the recorded probes and orders; what would have moved.
-pub fn live(settings: &Settings, record: &Record, start: i64, end: i64) -> Vec<Transition> {
+/// `tell` hears how many seconds are lived through.
+pub fn live(settings: &Settings, record: &Record, start: i64, end: i64, tell: &dyn Fn(u64)) -> Vec<Transition> {
     let mut now = Now { monotonic_ms: 0, unix_ms: start };
     let mut director = Director::new(settings.clone(), record.start.as_deref().cloned(), now);
     let mut coming: BTreeMap<(u64, u64), Event> = BTreeMap::new();
@@ -141,13 +152,9 @@ pub fn live(settings: &Settings, record: &Record, start: i64, end: i64) -> Vec<T
         sequence += 1;
         coming.insert((unix_ms.abs_diff(start), sequence), Event::Ordered(order.clone()));
     }
-    // Our probes do not fall on the recorded moments: the last move may need a little longer than the
-    // record goes on. What was found last stands in for it.
-    let slack_ms = settings.checks.iter().map(|check| check.interval_ms.saturating_mul(2)).max().unwrap_or(0);
-    let end = end.saturating_add_unsigned(slack_ms);
-    let waiting = Waiting::steps("replaying, in seconds", end.abs_diff(start) / 1_000);
+    let end = until(settings, end);
     while now.unix_ms <= end {
-        waiting.at(now.monotonic_ms / 1_000);
+        tell(now.monotonic_ms / 1_000);
         for effect in director.handle(event, now) {
             sequence += 1;
             match effect {

@@ -20,9 +20,16 @@ impl Servers {
         Servers { addresses, seen: HashMap::new() }
     }
 
-    /// Somebody has asked all of them.
+    /// Somebody has asked all of them. With one address it is what the director knows.
     pub fn seen(&mut self, origin: String, serials: Vec<Option<u32>>) {
-        self.seen.insert(origin, serials);
+        if self.addresses.len() > 1 {
+            self.seen.insert(origin, serials);
+        }
+    }
+
+    /// Forgets the zones that a reload has taken away.
+    pub fn retain(&mut self, is_loaded: impl Fn(&str) -> bool) {
+        self.seen.retain(|origin, _| is_loaded(origin));
     }
 
     /// An export that is served was seen at all of them.
@@ -34,9 +41,6 @@ impl Servers {
 
     /// Writes it into a status. Where nsd has one address there is nothing to add.
     pub fn show(&self, status: &mut Status) {
-        if self.addresses.len() < 2 {
-            return;
-        }
         for zone in &mut status.zones {
             let Some(serials) = self.seen.get(&zone.name) else { continue };
             // A zone of ours alone is nowhere else.
@@ -87,6 +91,8 @@ mod tests {
         assert_eq!(shown(&servers, true), [Some(7), Some(7)]);
         let mut one = Servers::new(addresses(1).collect());
         one.seen("example.org.".into(), vec![Some(1)]);
-        assert_eq!(shown(&one, true), []);
+        assert_eq!((shown(&one, true), one.seen.len()), (vec![], 0));
+        servers.retain(|origin| origin == "example.net.");
+        assert_eq!((shown(&servers, true), servers.seen.len()), (vec![], 0));
     }
 }

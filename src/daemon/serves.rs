@@ -6,9 +6,10 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::config::problem::did_you_mean;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Serve};
 use crate::control::Exit;
 use crate::control::client::Client;
+use crate::director::event::{ExportReport, ExportResult};
 use crate::director::status::Status;
 use crate::dns::name::Name;
 use crate::failover::binding::family_of;
@@ -36,11 +37,14 @@ struct Follows {
 pub async fn run(file: &Path, node: &str, name: &Name, form: Form) -> Result<(), Failure> {
     let config = Config::load(file)?;
     known_node(&config, node)?;
-    let follows = follows(&config, name)?;
+    let (zone, follows) = follows(&config, name)?;
     let status = Client::new(&config.control).status().await?;
     if status.shadow {
         // Whoever publishes instead of it was not asked.
         return Err(Failure::unreachable(shadow::REFUSAL));
+    }
+    if let Some(why) = astray(zone, &status) {
+        return Err(Failure::unreachable(format!("{name}: nsd does not have the decision: {why}")));
     }
     let held = follows.iter().filter_map(|follows| Some((follows.family, holder(&status, follows)?)));
     let holders: Vec<Holder<'_>> = held.map(|(family, node)| Holder { family, node }).collect();
@@ -100,8 +104,21 @@ fn meant(node: &str, known: &BTreeSet<&str>) -> String {
     })
 }
 
-/// What the failover records of a name follow, from the zone that it lies in.
-fn follows(config: &Config, name: &Name) -> Result<Vec<Follows>, Failure> {
+/// Why nsd is known not to serve what was decided, where it alone answers for the zone.
+fn astray(zone: &config::Zone, status: &Status) -> Option<String> {
+    if zone.serve != Serve::Off {
+        return None;
+    }
+    let told = status.zones.iter().find(|told| told.export && told.name == zone.origin.to_string())?;
+    if told.export_held {
+        return Some(format!("held since a rollback, `export {}` ends that", told.name));
+    }
+    let failed = |report: &&ExportReport| !matches!(report.result, ExportResult::Served | ExportResult::Unchanged);
+    told.last_export.as_ref().filter(failed).map(|report| format!("the export failed: {}", report.detail))
+}
+
+/// What the failover records of a name follow, and the zone that it lies in.
+fn follows<'a>(config: &'a Config, name: &Name) -> Result<(&'a config::Zone, Vec<Follows>), Failure> {
     let inside = config.zones.iter().filter(|zone| name.is_within(&zone.origin));
     let zone: &config::Zone = inside
         .max_by_key(|zone| zone.origin.labels().count())
@@ -118,7 +135,7 @@ fn follows(config: &Config, name: &Name) -> Result<Vec<Follows>, Failure> {
     }
     match follows.is_empty() {
         true => Err(Failure::usage(format!("{name} is no failover name of zone {}", zone.origin))),
-        false => Ok(follows),
+        false => Ok((zone, follows)),
     }
 }
 

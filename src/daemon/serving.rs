@@ -10,7 +10,6 @@ use domain::base::iana::OptRcode;
 use ipnet::IpNet;
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use crate::config::dns::Rrl;
 use crate::config::{Config, Nsd};
@@ -24,6 +23,7 @@ use crate::serve::door::{Counts, Door};
 use crate::serve::encrypted::{Acceptor, Certificate, Sockets};
 use crate::serve::listener::{self, Gate};
 use crate::serve::rrl::{self, Limiter};
+use crate::serve::service::{self, Service};
 use crate::serve::sys::Calls;
 use crate::serve::transfer::Transfers;
 use crate::serve::{https, quic, relay, tcp, udp};
@@ -32,6 +32,7 @@ use crate::table::respond::{self, Limits};
 
 use super::failure::Failure;
 use super::inherit::Inherited;
+use super::lasting::Lasting;
 use super::listen::explain;
 use super::transfers;
 
@@ -49,7 +50,7 @@ pub struct Serving {
     http: Option<TcpListener>,
     control: Option<ControlSocket>,
     servers: Vec<udp::Server>,
-    tasks: JoinSet<()>,
+    tasks: Lasting,
     stop: watch::Sender<bool>,
 }
 
@@ -73,7 +74,7 @@ impl Serving {
         let encrypted = bind_encrypted(config, inherited)?;
         let http = config.http.map(|address| listen("http", address, inherited));
         let control = ControlSocket::bind(&config.control, owner).map_err(|error| Failure::usage(error.to_string()))?;
-        let limits = tcp_settings(config);
+        let limits = connection_settings(config);
         Ok(Serving {
             udp,
             tcp,
@@ -84,7 +85,7 @@ impl Serving {
             http: http.transpose()?,
             control: Some(control),
             servers: Vec::new(),
-            tasks: JoinSet::new(),
+            tasks: Lasting::default(),
             stop: watch::Sender::new(false),
         })
     }
@@ -114,19 +115,26 @@ impl Serving {
         let settings =
             udp::Settings { limits: limits(respond::Transport::Udp), relay, limiter, proxies: proxies.clone(), calls };
         let started = udp::Server::start(std::mem::take(&mut self.udp), live, &settings, Some(transfers), &counters);
-        self.servers.push(started.map_err(|error| Failure::failed(format!("cannot serve UDP: {error}")))?);
+        let server = started.map_err(|error| Failure::failed(format!("cannot serve UDP: {error}")))?;
+        // There may be no thread that could end: where no DNS is served.
+        let (ended, stopped) = (server.ended(), self.stopped());
+        self.tasks.spawn("DNS over UDP", async {
+            tokio::select! { () = ended => {}, () = stopped => {} }
+        });
+        self.servers.push(server);
 
         let upstream = relay.map(|relay| Arc::new(relay::tcp::Relay::new(&relay)));
         let limits = limits(respond::Transport::Stream);
         let answerer = Answerer::new(live.clone(), upstream, Some(transfers.clone()), limits);
-        let settings = tcp_settings(config);
+        let settings = connection_settings(config);
         let gate =
             Gate { transport: Transport::Tcp, door: Arc::clone(&self.door), proxies, header_ms: settings.read_ms };
         for listener in std::mem::take(&mut self.tcp) {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let block = counters.block(gate.transport, family_of(listener.local_addr()?));
-            let (gate, answerer) = (gate.clone(), answerer.clone());
-            self.tasks.spawn(tcp::run(listener, gate, answerer, settings, block, self.stopped()));
+            let service = Service { answerer: answerer.clone(), settings, block };
+            let serving = tcp::run(listener, gate.clone(), service, self.stopped());
+            self.tasks.spawn("DNS over TCP", serving);
         }
         if let Some(certificate) = certificate.map(|certified| Arc::new(Certificate::new(certified))) {
             self.certificate = Some(Arc::clone(&certificate));
@@ -145,7 +153,7 @@ impl Serving {
         certificate: &Arc<Certificate>,
         gate: &Gate,
         answerer: &Answerer,
-        settings: tcp::Settings,
+        settings: service::Settings,
         counters: &Counters,
     ) -> Result<(), Failure> {
         let Sockets { tls, https, quic } = std::mem::take(&mut self.encrypted);
@@ -153,20 +161,27 @@ impl Serving {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let gate = Gate { transport: Transport::Tls, ..gate.clone() };
             let block = counters.block(gate.transport, family_of(listener.local_addr()?));
-            let (acceptor, answerer) = (Acceptor::for_dns(certificate), answerer.clone());
-            self.tasks.spawn(tcp::run_tls(listener, gate, acceptor, answerer, settings, block, self.stopped()));
+            let service = Service { answerer: answerer.clone(), settings, block };
+            let acceptor = Acceptor::for_dns(certificate);
+            let serving = tcp::run_tls(listener, gate, acceptor, service, self.stopped());
+            self.tasks.spawn("DNS over TLS", serving);
         }
         for listener in https {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let gate = Gate { transport: Transport::Https, ..gate.clone() };
             let block = counters.block(gate.transport, family_of(listener.local_addr()?));
-            let (acceptor, answerer) = (Acceptor::for_http(certificate), answerer.clone());
-            self.tasks.spawn(https::run(listener, gate, acceptor, answerer, settings, block, self.stopped()));
+            let service = Service { answerer: answerer.clone(), settings, block };
+            let acceptor = Acceptor::for_http(certificate);
+            let serving = https::run(listener, gate, acceptor, service, self.stopped());
+            self.tasks.spawn("DNS over HTTPS", serving);
         }
         for socket in quic {
-            let block = counters.block(Transport::Quic, family_of(socket.local_addr()?));
-            let (door, certificate, answerer) = (gate.door.clone(), certificate.clone(), answerer.clone());
-            self.tasks.spawn(quic::run(socket, door, certificate, answerer, settings, block, self.stopped()));
+            let address = socket.local_addr()?;
+            let block = counters.block(Transport::Quic, family_of(address));
+            let service = Service { answerer: answerer.clone(), settings, block };
+            let listener = quic::Listener::new(socket, certificate, &settings);
+            let listener = listener.map_err(|error| explain("DNS over QUIC", address, &error))?;
+            self.tasks.spawn("DNS over QUIC", listener.run(gate.door.clone(), service, self.stopped()));
         }
         Ok(())
     }
@@ -187,12 +202,17 @@ impl Serving {
         };
         if let Some(listener) = self.http.take() {
             let serving = serve_http(listener, handle.clone(), self.stopped());
-            self.tasks.spawn(async move { failed("the HTTP listener")(serving.await) });
+            self.tasks.spawn("the HTTP listener", async move { failed("the HTTP listener")(serving.await) });
         }
         if let Some(socket) = self.control.take() {
             let serving = serve_socket(socket, handle, self.stopped());
-            self.tasks.spawn(async move { failed("the control socket")(serving.await) });
+            self.tasks.spawn("the control socket", async move { failed("the control socket")(serving.await) });
         }
+    }
+
+    /// Ready when something of it has ended although nobody has stopped it: says what.
+    pub async fn missed(&mut self) -> String {
+        self.tasks.missed().await
     }
 
     /// Answers what has arrived, and closes everything.
@@ -200,11 +220,10 @@ impl Serving {
         self.stop.send_replace(true);
         let servers = std::mem::take(&mut self.servers);
         let threads = tokio::task::spawn_blocking(move || servers.into_iter().for_each(udp::Server::stop));
-        let tasks = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(STOP_PATIENCE, tasks).await.is_err() {
+        if tokio::time::timeout(STOP_PATIENCE, self.tasks.finish()).await.is_err() {
             tracing::warn!("closing connections that did not end in time");
         }
-        self.tasks.shutdown().await;
+        self.tasks.abort().await;
         if threads.await.is_err() {
             tracing::error!("a UDP thread has panicked");
         }
@@ -243,15 +262,15 @@ fn relay_settings(nsd: &Nsd) -> relay::Settings {
     relay::Settings { proxy: nsd.proxy_protocol, ..relay::Settings::new(nsd.address) }
 }
 
-fn tcp_settings(config: &Config) -> tcp::Settings {
+fn connection_settings(config: &Config) -> service::Settings {
     let dns = &config.dns;
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    tcp::Settings {
+    service::Settings {
         connections_max: count(dns.tcp_connections),
         connections_per_client: count(dns.tcp_per_client),
         queries_max: dns.tcp_queries,
         idle_ms: dns.tcp_timeout_ms,
-        ..tcp::Settings::default()
+        ..service::Settings::default()
     }
 }
 

@@ -1,5 +1,6 @@
 //! `notify test`: a test record to each destination, at once and once.
 
+use std::cell::RefCell;
 use std::time::Instant;
 
 use crate::config::Config;
@@ -10,14 +11,26 @@ use crate::notify::incident::Incident;
 
 use super::clock::unix_ms;
 use super::failure::Failure;
+use super::progress::Waiting;
 use super::{host, notices};
 
 /// Prints what became of each, in the order of their names. Fails if one was not delivered.
 pub async fn run(config: &Config, name: Option<&str>) -> Result<(), Failure> {
     let destinations = chosen(notices::destinations(&config.notify), name)?;
     let incident = Incident::test(&host(), unix_ms());
-    let attempts = destinations.iter().map(|destination| attempt(destination, &incident));
+    let waiting = Waiting::start("sending");
+    let pending = RefCell::new(destinations.iter().map(|destination| destination.name.as_str()).collect::<Vec<_>>());
+    let attempts = destinations.iter().map(async |destination| {
+        let (line, delivered) = attempt(destination, &incident).await;
+        pending.borrow_mut().retain(|name| *name != destination.name);
+        // A terminal that is gone is no reason to send less.
+        let _ = waiting.aside(|| super::output::text(&line));
+        waiting.tell(&pending.borrow().join(", "));
+        delivered
+    });
+    waiting.tell(&pending.borrow().join(", "));
     let ended = futures_util::future::join_all(attempts).await;
+    drop(waiting);
     let undelivered = ended.iter().filter(|delivered| !**delivered).count();
     match undelivered {
         0 => Ok(()),
@@ -42,8 +55,8 @@ fn chosen(mut destinations: Vec<Destination>, name: Option<&str>) -> Result<Vec<
     Ok(destinations)
 }
 
-/// One attempt, and its line.
-async fn attempt(destination: &Destination, incident: &Incident) -> bool {
+/// One attempt: its line, and whether it was delivered.
+async fn attempt(destination: &Destination, incident: &Incident) -> (String, bool) {
     let started = Instant::now();
     let ended = courier::attempt(destination, incident).await;
     let (name, ms) = (&destination.name, started.elapsed().as_millis());
@@ -51,7 +64,5 @@ async fn attempt(destination: &Destination, incident: &Incident) -> bool {
         Ok(()) => format!("ok      {name} delivered [{ms} ms]\n"),
         Err(failed) => format!("failed  {name} {failed} [{ms} ms]\n"),
     };
-    // A terminal that is gone is no reason to send less.
-    let _ = super::output::text(&line);
-    ended.is_ok()
+    (line, ended.is_ok())
 }

@@ -16,6 +16,7 @@ use crate::zone::check;
 use crate::zone::document::DOCUMENT_MAX;
 
 use crate::control::Exit;
+use crate::control::text::count_of;
 
 use super::cli::Form;
 use super::failure::Failure;
@@ -64,12 +65,14 @@ fn look(file: &Path) -> Result<Report, Failure> {
     let config = Config::load(file)?;
     let waiting = Waiting::steps("reading zones", config.zones.len() as u64);
     let mut loaded = load::load_telling(&config, load::certificate(&config)?, &|done| waiting.at(done))?;
+    // With the thread that shows it: becoming another user wants to be alone.
+    drop(waiting);
     // What the checks need is looked at as at a start.
     Prober::new(&loaded.settings.checks)
         .map_err(|error| Failure::usage(format!("{}: error: {error}", file.display())))?;
     loaded.warnings.extend(persist::remark(&config.state_dir));
     // The last: whoever looks is the daemon's user from then on.
-    loaded.warnings.extend(rights::remarks(&config, &loaded)?);
+    loaded.warnings.extend(rights::remarks(&config, &loaded, file)?);
     let of_zone = |zone: load::LoadedZone| ZoneReport {
         origin: zone.config.origin.to_string(),
         file: zone.config.file,
@@ -92,12 +95,13 @@ impl Report {
         let records: usize = self.zones.iter().map(|zone| zone.records).sum();
         let failover: usize = self.zones.iter().map(|zone| zone.failover_records).sum();
         let mut text = format!(
-            "{}: ok: {} zones with {records} records, {failover} of them failover; {} pools, {} checks; {} warnings\n",
+            "{}: ok: {} with {}, {failover} of them failover; {}, {}; {}\n",
             file.display(),
-            self.zones.len(),
-            self.pools,
-            self.checks,
-            self.warnings.len()
+            count_of(self.zones.len(), "zone"),
+            count_of(records, "record"),
+            count_of(self.pools, "pool"),
+            count_of(self.checks, "check"),
+            count_of(self.warnings.len(), "warning")
         );
         for zone in self.zones.iter().filter(|zone| !zone.delegation.is_empty()) {
             text += &format!("the parent of {} must hold:\n", zone.origin);

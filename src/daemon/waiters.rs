@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tokio::sync::oneshot;
 
 use crate::control::api::{Answer, Outcome};
+use crate::control::text;
 use crate::director::event::{ExportReport, ExportResult};
 
 use super::saver::Saved;
@@ -27,17 +28,26 @@ pub struct Until {
     pub saved: u64,
 }
 
+/// What an order is answered with.
+#[derive(Debug, Default)]
+pub struct Words {
+    /// All of it has come to pass.
+    pub done: String,
+    /// nsd does not serve all of it.
+    pub not_done: String,
+}
+
 struct Waiter {
     until: Until,
-    message: String,
+    words: Words,
     exports: Vec<ExportReport>,
     reply: oneshot::Sender<Answer>,
 }
 
 impl Waiters {
     /// Replies when all of `until` has come to pass; at once if it has.
-    pub fn wait(&mut self, until: Until, message: String, reply: oneshot::Sender<Answer>) {
-        self.waiting.push(Waiter { until, message, exports: Vec::new(), reply });
+    pub fn wait(&mut self, until: Until, words: Words, reply: oneshot::Sender<Answer>) {
+        self.waiting.push(Waiter { until, words, exports: Vec::new(), reply });
         self.settle();
     }
 
@@ -62,7 +72,7 @@ impl Waiters {
             is_done || waiter.reply.is_closed()
         };
         for waiter in self.waiting.extract_if(.., done) {
-            let mut answer = answer(waiter.message, waiter.exports);
+            let mut answer = answer(waiter.words, waiter.exports);
             answer.details.extend(saved.problem.as_ref().map(|problem| format!("lost at a restart: {problem}")));
             // Whoever asked may be gone.
             let _ = waiter.reply.send(answer);
@@ -71,13 +81,13 @@ impl Waiters {
 }
 
 /// "ok" means that it is served: one export that failed, and it is not.
-fn answer(message: String, exports: Vec<ExportReport>) -> Answer {
+fn answer(words: Words, exports: Vec<ExportReport>) -> Answer {
     let good = |report: &&ExportReport| matches!(report.result, ExportResult::Served | ExportResult::Unchanged);
     let failed = exports.iter().filter(|report| !good(report)).count();
     match failed {
-        0 => Answer { exports, ..Answer::done(message) },
+        0 => Answer { exports, ..Answer::done(words.done) },
         _ => {
-            let message = format!("{message}; but {failed} of {} exports failed", exports.len());
+            let message = format!("{}: {failed} of {} failed", words.not_done, text::count_of(exports.len(), "export"));
             Answer { exports, ..Answer::new(Outcome::Failed, message) }
         }
     }
@@ -96,11 +106,15 @@ mod tests {
         Until { exported: exported.iter().map(|origin| (*origin).to_owned()).collect(), generation, saved: 0 }
     }
 
+    fn words(done: &str) -> Words {
+        Words { done: done.to_owned(), not_done: format!("not {done}") }
+    }
+
     #[test]
     fn ok_is_said_when_the_state_is_on_the_disk() {
         let mut waiters = Waiters::default();
         let (reply, mut answer) = oneshot::channel();
-        waiters.wait(Until { saved: 2, ..Until::default() }, "held".to_owned(), reply);
+        waiters.wait(Until { saved: 2, ..Until::default() }, words("held"), reply);
         waiters.saved(Saved { number: 1, problem: None });
         assert!(answer.try_recv().is_err());
         waiters.saved(Saved { number: 2, problem: None });
@@ -111,7 +125,7 @@ mod tests {
     fn a_full_disk_is_told_and_the_order_holds() {
         let mut waiters = Waiters::default();
         let (reply, mut answer) = oneshot::channel();
-        waiters.wait(Until { saved: 1, ..Until::default() }, "held".to_owned(), reply);
+        waiters.wait(Until { saved: 1, ..Until::default() }, words("held"), reply);
         waiters.saved(Saved { number: 1, problem: Some("no space".to_owned()) });
         let answer = answer.try_recv().unwrap();
         assert_eq!(
@@ -124,14 +138,14 @@ mod tests {
     fn waits_for_every_zone_of_its_generation() {
         let mut waiters = Waiters::default();
         let (reply, mut answer) = oneshot::channel();
-        waiters.wait(until(7, &["a.", "b."]), "moved".to_owned(), reply);
+        waiters.wait(until(7, &["a.", "b."]), words("moved"), reply);
         waiters.exported(&report("a.", 6, ExportResult::Served));
         waiters.exported(&report("a.", 7, ExportResult::Served));
         assert!(answer.try_recv().is_err(), "an older generation does not count, and b. is missing");
         waiters.exported(&report("b.", 8, ExportResult::RolledBack));
         let answer = answer.try_recv().unwrap();
         assert_eq!(answer.outcome, Outcome::Failed);
-        assert_eq!(answer.message, "moved; but 1 of 2 exports failed");
+        assert_eq!(answer.message, "not moved: 1 of 2 exports failed");
         assert!(waiters.waiting.is_empty());
     }
 
@@ -139,7 +153,7 @@ mod tests {
     fn nothing_to_wait_for_is_answered_at_once() {
         let mut waiters = Waiters::default();
         let (reply, mut answer) = oneshot::channel();
-        waiters.wait(until(1, &[]), "held".to_owned(), reply);
+        waiters.wait(until(1, &[]), words("held"), reply);
         assert_eq!(answer.try_recv().unwrap(), Answer::done("held"));
     }
 
@@ -147,7 +161,7 @@ mod tests {
     fn who_went_away_is_forgotten() {
         let mut waiters = Waiters::default();
         let (reply, answer) = oneshot::channel();
-        waiters.wait(until(1, &["a."]), String::new(), reply);
+        waiters.wait(until(1, &["a."]), Words::default(), reply);
         drop(answer);
         waiters.exported(&report("b.", 1, ExportResult::Served));
         assert!(waiters.waiting.is_empty());

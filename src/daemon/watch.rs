@@ -51,8 +51,8 @@ async fn watch(terminal: &mut DefaultTerminal, client: Client) -> Result<(), Fai
             () = &mut interrupted => return Ok(()),
             _ = beat.tick() => {}
             Some(heard) = news.recv() => match heard {
-                Ok((status, log)) => screen.hear(status, log),
-                Err(error) => screen.miss(&error, unix_ms()),
+                Ok((status, log)) => screen.hear(status, log, unix_ms()),
+                Err(error) => screen.miss(&error),
             },
             event = keys.recv() => match event {
                 // Any other event, a resize above all: draw again.

@@ -1,8 +1,8 @@
 //! How long an answer may live (`ttl-min`): not beyond the next moment at which it can change.
 
-use crate::failover::decide::Rule;
 use crate::failover::pool::{Families, Pool, Preempt, Rotate};
 use crate::failover::rotation;
+use crate::failover::rule::Rule;
 use crate::health::family::Family;
 use crate::health::time::Now;
 use crate::health::verdict::Verdict;
@@ -76,7 +76,9 @@ fn by_verdict(pool: &Pool, state: &PoolState, targets: &Targets, held: bool) -> 
     };
     // A family without a say gets it back with the first node that is up over it.
     // And where families are withdrawn one by one, the last node that is up over one is its say.
+    // And while anchors give a family its say over which nobody is up, it loses that with them.
     let is_open = is_any(Rule::is_alarm)
+        || state.needs_anchors()
         || pool.families == Families::Withdraw
         || primaries == [None, None]
         || Family::ALL.into_iter().any(|family| state.silent[family])

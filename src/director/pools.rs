@@ -2,13 +2,15 @@
 
 use std::cmp::Ordering;
 
-use crate::failover::decide::{Memory, NodeView, PoolDecision, Rule, Seen, View, decide};
+use crate::failover::decide::{Memory, NodeView, PoolDecision, Seen, View, decide};
 use crate::failover::pool::{Families, Pool, PoolRoles, PoolToldRoles, Roles, Told, ToldRoles};
 use crate::failover::reason::{Evidence, sentence};
+use crate::failover::rule::Rule;
 use crate::health::family::{Family, PerFamily};
 use crate::health::time::Now;
 use crate::health::verdict::Verdict;
 
+use super::alarm;
 use super::effect::Transition;
 use super::orders::Orders;
 use super::settings::Settings;
@@ -200,7 +202,9 @@ impl PoolState {
     ) -> Vec<Transition> {
         let rule = leading(pool, decision);
         let had_alarm = self.rule.is_alarm();
-        let news = rule != self.rule;
+        // The move that an alarm has made explains nothing any more once somebody is up.
+        let is_over = self.standing.is_none() && !rule.is_alarm() && alarm::is_all_down(&self.moved.rule);
+        let news = rule != self.rule || is_over;
         self.rule = rule;
         if before.roles == decision.memory.roles && !news {
             return Vec::new();
@@ -243,7 +247,8 @@ impl PoolState {
             if rule.is_alarm() || had_alarm {
                 told.push(transition(Vec::new(), primary, primary, &why.rule, why.reason.clone()));
             }
-            self.standing = (rule != Rule::Steady).then_some(why);
+            let is_explained = rule == Rule::Steady && !alarm::is_all_down(&self.moved.rule);
+            self.standing = (!is_explained).then_some(why);
         }
         told
     }

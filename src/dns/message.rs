@@ -231,7 +231,7 @@ impl<'a> Additional<'a> {
 }
 
 /// The length of a possibly compressed name at the start of `bytes`; the pointer is not followed.
-fn owner_len(bytes: &[u8]) -> Option<usize> {
+pub fn owner_len(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         match *bytes.get(at)? {

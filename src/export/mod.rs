@@ -9,11 +9,12 @@ use std::net::IpAddr;
 use crate::failover::binding::{Binding, family_of};
 use crate::failover::pool::{Families, Pool, PoolRoles, Slot, WhenAllDown};
 use crate::health::family::Family;
+use crate::zone::cursor::Seen;
 use crate::zone::diagnostic::Diagnostic;
 use crate::zone::edit::{self, Edit, EditError, Edited};
 use crate::zone::obstacles::{self, Fate};
 use crate::zone::tag::Role;
-use crate::zone::{Zone, ZoneRecord};
+use crate::zone::{Zone, values};
 
 /// What an export would write.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -47,7 +48,15 @@ impl Draft {
         self.edits.iter().all(|edit| matches!(edit, Edit::Serial(_)))
     }
 
-    /// Compares what was written with what was meant; `zone` is the one that the draft was made of.
+    /// Whether the octets alone prove that `written` is what was meant, and the same zone as before to
+    /// every reader but for addresses and the serial: with the same [`skeleton`], and the same verdict
+    /// of whoever has judged the one. Where they do not, only [`Draft::verify`] tells. `zone` is the
+    /// one that the draft was made of.
+    pub fn is_proved_by(&self, zone: &Zone, written: &[u8]) -> bool {
+        values::alone_differ(zone, &self.edits, written)
+    }
+
+    /// Compares what was written, and read again, with what was meant, record by record.
     pub fn verify(&self, zone: &Zone, written: &Zone) -> Result<(), EditError> {
         edit::verify(zone, &self.edits, written.document())
     }
@@ -117,15 +126,19 @@ fn address_edits(
     roles: &[PoolRoles],
 ) -> Result<Vec<Edit>, RenderError> {
     let mut edits = Vec::new();
-    for found in zone.failover_records() {
+    let mut cursor = zone.cursor();
+    while let Some(found) = cursor.next_failover() {
         let slot = found.tag.as_ref().and_then(|tag| binding.slot(tag));
-        let slot = slot.ok_or_else(|| RenderError::NoPool { owner: found.record.owner.to_string() })?;
-        let family = family_of(found.record.rtype)
-            .ok_or_else(|| RenderError::NoPool { owner: found.record.owner.to_string() })?;
+        let bound = slot.zip(family_of(found.record.rtype));
+        let (slot, family) = bound.ok_or_else(|| RenderError::NoPool { owner: owner(zone, &found) })?;
         let address = address(pools, roles, slot, family)?;
         edits.extend(edits_of(&found, address));
     }
     Ok(edits)
+}
+
+fn owner(zone: &Zone, found: &Seen<'_>) -> String {
+    zone.record(found.entry).record.owner.to_string()
 }
 
 /// The address that a slot has in a family; `None`: withdrawn, or the node has none.
@@ -145,7 +158,7 @@ fn address(pools: &[Pool], roles: &[PoolRoles], slot: Slot, family: Family) -> R
 
 /// What it takes to bring one record from what the text says to this address. A withdrawn line
 /// keeps the address that it had.
-fn edits_of(found: &ZoneRecord, address: Option<IpAddr>) -> impl Iterator<Item = Edit> + use<> {
+fn edits_of(found: &Seen<'_>, address: Option<IpAddr>) -> impl Iterator<Item = Edit> + use<> {
     let entry = found.entry;
     let Some(address) = address else {
         return [(!found.withdrawn).then_some(Edit::Withdraw { entry }), None].into_iter().flatten();

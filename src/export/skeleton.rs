@@ -5,7 +5,7 @@
 use ring::digest::{Context, SHA256};
 
 use crate::zone::Zone;
-use crate::zone::edit;
+use crate::zone::values;
 
 /// Stands for a text with the holes in it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -21,7 +21,7 @@ impl Skeleton {
         let text = zone.document().to_bytes();
         let mut context = Context::new(&SHA256);
         let mut at = 0;
-        for hole in edit::holes(zone)? {
+        for hole in values::holes(zone)? {
             add(&mut context, &text[at..hole.start]);
             at = hole.end;
         }

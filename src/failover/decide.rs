@@ -7,6 +7,7 @@ use crate::health::verdict::Verdict;
 
 use super::pool::{Families, Pool, PoolRoles, Preempt, Roles, Rotate, WhenAllDown};
 use super::rotation;
+use super::rule::Rule;
 
 /// What a pool remembers from one decision to the next. Times are monotonic milliseconds, negative
 /// where they lie before the start of the process.
@@ -75,69 +76,6 @@ pub struct PoolDecision {
     pub review_ms: Option<i64>,
 }
 
-/// The row of the truth table that was used.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Rule {
-    Hold,
-    Unconfirmed,
-    Start,
-    Steady,
-    Unknown,
-    Blind,
-    Failover,
-    Drain,
-    Rotation,
-    Preempt,
-    Family,
-    AllDownKeep,
-    AllDownFirst,
-    AllDownWithdraw,
-    CutOff,
-    MinHold,
-}
-
-impl Rule {
-    /// One short word, for metrics and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Rule::Hold => "hold",
-            Rule::Unconfirmed => "unconfirmed",
-            Rule::Start => "start",
-            Rule::Steady => "steady",
-            Rule::Unknown => "unknown",
-            Rule::Blind => "blind",
-            Rule::Failover => "failover",
-            Rule::Drain => "drain",
-            Rule::Rotation => "rotation",
-            Rule::Preempt => "preempt",
-            Rule::Family => "family",
-            Rule::AllDownKeep => "all-down-keep",
-            Rule::AllDownFirst => "all-down-first",
-            Rule::AllDownWithdraw => "all-down-withdraw",
-            Rule::CutOff => "cut-off",
-            Rule::MinHold => "min-hold",
-        }
-    }
-
-    /// Whether people must hear of it although nothing has moved.
-    pub fn is_alarm(self) -> bool {
-        matches!(self, Rule::AllDownKeep | Rule::AllDownFirst | Rule::AllDownWithdraw | Rule::CutOff | Rule::Blind)
-    }
-
-    /// Whether both roles stay as they are, the standby's too.
-    fn changes_nothing(self) -> bool {
-        matches!(
-            self,
-            Rule::Unconfirmed | Rule::Unknown | Rule::Blind | Rule::AllDownKeep | Rule::CutOff | Rule::MinHold
-        )
-    }
-
-    /// Whether the move was neither ordered nor planned: `min-hold` applies.
-    fn is_unplanned(self) -> bool {
-        !matches!(self, Rule::Hold | Rule::Drain | Rule::Rotation | Rule::Start)
-    }
-}
-
 /// Decides about one pool. The order of preference is the configured one, turned by the rotation;
 /// a node is eligible when it has an address of the family and is not drained. First match wins:
 ///
@@ -146,7 +84,7 @@ impl Rule {
 /// | the operator holds a node                              | that node, up or not                     | hold |
 /// | no full round of probes has ended                      | unchanged, also if there is none yet     | unconfirmed |
 /// | there is no primary yet, a candidate is up             | the first eligible node that is up       | start |
-/// | there is no primary yet, nobody is up                  | the first eligible node                  | start |
+/// | there is no primary yet, nobody is up                  | the first eligible node, else the first  | start |
 /// | the answer is withdrawn, a candidate is up             | the first eligible node that is up       | failover |
 /// | the primary is drained, a candidate is up              | the first eligible node that is up       | drain |
 /// | the primary is down, a candidate is up                 | the first eligible node that is up       | failover |
@@ -354,10 +292,9 @@ impl<'a> Line<'a> {
                     Choice::new(None, Rule::AllDownWithdraw)
                 }
                 // Decided again at once: that nobody is up must be told.
-                (None, _) => Choice {
-                    review_ms: Some(self.view.now_ms),
-                    ..Choice::new(self.order().find(|node| self.is_eligible(*node)), Rule::Start)
-                },
+                (None, _) => {
+                    Choice { review_ms: Some(self.view.now_ms), ..Choice::new(self.first_of_all(), Rule::Start) }
+                }
             };
         };
         let (verdict, _) = self.standing(current);
@@ -367,6 +304,13 @@ impl<'a> Line<'a> {
             None if verdict == Verdict::Down => self.all_down(current),
             _ => self.better(current, verdict),
         }
+    }
+
+    /// Who begins where nobody is up: the first that is eligible; where all are drained, the first. To
+    /// answer nothing is only for who has asked for it.
+    fn first_of_all(&self) -> Option<usize> {
+        let mut answered = self.order().filter(|node| self.families.iter().any(|family| self.has(*node, *family)));
+        self.order().find(|node| self.is_eligible(*node)).or_else(|| answered.next())
     }
 
     /// The primary is down and somebody is up. When our own network dies, the nodes go down one
@@ -500,11 +444,19 @@ impl<'a> Line<'a> {
         match self.view.nodes[node].seen[family].map(|seen| seen.verdict) {
             Some(Verdict::Down) if !self.silent[family] => false,
             // Nothing is known: as it was.
-            Some(Verdict::Unknown | Verdict::Down) => {
-                self.memory.roles.is_none_or(|roles| self.current != Some(node) || roles[family].primary == Some(node))
-            }
+            Some(Verdict::Unknown | Verdict::Down) => self.was_answered(node, family).unwrap_or(true),
             Some(Verdict::Up) | None => true,
         }
+    }
+
+    /// Whether a node was answered over a family in the role that it had; `None`: it had none.
+    fn was_answered(&self, node: usize, family: Family) -> Option<bool> {
+        let roles = self.memory.roles?;
+        let role_of: [fn(Roles) -> Option<usize>; 2] = [|roles| roles.primary, |roles| roles.standby];
+        let held =
+            |of: &fn(Roles) -> Option<usize>| self.families.iter().any(|family| of(roles[*family]) == Some(node));
+        let of = role_of.into_iter().find(held)?;
+        Some(of(roles[family]) == Some(node))
     }
 
     /// What is known of a node over all families of this line, and since when.

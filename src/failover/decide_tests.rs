@@ -3,9 +3,10 @@
 use crate::health::family::{Family, PerFamily};
 use crate::health::verdict::Verdict;
 
-use super::decide::{Memory, NodeView, PoolDecision, Rule, Seen, View, decide};
+use super::decide::{Memory, NodeView, PoolDecision, Seen, View, decide};
 use super::pool::{Families, Node, Pool, Preempt, Roles, Rotate, WhenAllDown};
 use super::rotation;
+use super::rule::Rule;
 
 const MINUTE_MS: i64 = 60_000;
 /// The present of these tests: well into a process that started long ago.
@@ -168,6 +169,11 @@ fn there_is_no_primary_yet() {
     check(&case, "a/b start");
     case.see("ddx dd dd", NOW_MS);
     check(&case, "b/c start");
+    // Nothing is withdrawn because the operator has drained them all, and then that is the end of it.
+    case.see("uux uux uux", NOW_MS);
+    check(&case, "a/b start");
+    case.step();
+    assert_eq!((text(&case.step()).as_str(), case.decide().review_ms), ("a/b steady", None));
 }
 
 #[test]
@@ -504,6 +510,11 @@ fn families_withdraw() {
     check(&case, "a/b -/b all-down-keep");
     case.see("uu ud", NOW_MS);
     check(&case, "a/b a/- family");
+    // Nobody is up over IPv6, and a, which had lost it before, changes its role: it is not given back
+    // by the second look what the first has left withdrawn.
+    case.see("udx ud", NOW_MS);
+    assert_eq!(text(&case.step()), "b/a b/- drain");
+    assert_eq!(text(&case.step()), "b/a b/- steady");
 }
 
 #[test]

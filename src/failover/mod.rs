@@ -5,6 +5,7 @@ pub mod decide;
 pub mod pool;
 pub mod reason;
 pub mod rotation;
+pub mod rule;
 
 #[cfg(test)]
 mod decide_tests;

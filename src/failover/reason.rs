@@ -4,8 +4,9 @@
 use crate::health::family::Family;
 use crate::health::verdict::Verdict;
 
-use super::decide::{Memory, PoolDecision, Rule, View};
+use super::decide::{Memory, PoolDecision, View};
 use super::pool::{Pool, Preempt};
+use super::rule::Rule;
 
 /// What the sentence can tell beyond the decision.
 pub trait Evidence {

@@ -1,14 +1,22 @@
 //! Delivers to one destination, one incident after the other, with a deadline for each attempt.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+use tokio::fs::OpenOptions;
+use tokio::io::AsyncReadExt;
 
 use super::destination::{Destination, Via, Way};
 use super::incident::Incident;
 use super::queue::Queue;
 use super::schedule::Schedule;
 use super::{mail, program, webhook};
+
+/// Of a file with a secret no more than this is read, in octets.
+const SECRET_FILE_MAX: u64 = 64 * 1024;
 
 /// Why an attempt failed. Holds no secret: it is logged.
 #[derive(Debug, thiserror::Error)]
@@ -79,10 +87,16 @@ pub async fn attempt(destination: &Destination, incident: &Incident) -> Result<(
     }
 }
 
-/// Reads a secret: the first line of a file.
-pub async fn secret(file: &std::path::Path) -> Result<String, Undelivered> {
-    let text = tokio::fs::read_to_string(file).await;
-    let text = text.map_err(|error| Undelivered::again(format!("cannot read {}: {error}", file.display())))?;
+/// Reads a secret: the first line of a file, which is no FIFO: that would keep a thread waiting.
+pub async fn secret(file: &Path) -> Result<String, Undelivered> {
+    let failed = |what: String| Undelivered::again(format!("cannot read {}: {what}", file.display()));
+    let unreadable = |error: io::Error| failed(error.to_string());
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(file).await.map_err(unreadable)?;
+    if !opened.metadata().await.map_err(unreadable)?.is_file() {
+        return Err(failed("it is no regular file".to_owned()));
+    }
+    let mut text = String::new();
+    opened.take(SECRET_FILE_MAX).read_to_string(&mut text).await.map_err(unreadable)?;
     match text.lines().next().map(str::trim).filter(|line| !line.is_empty()) {
         Some(line) => Ok(line.to_owned()),
         None => Err(Undelivered::again(format!("{} is empty", file.display()))),

@@ -29,6 +29,8 @@ const EXPORT_PATIENCE_MS: u64 = 15_000;
 const REHEARSAL_GATHER_MS: u64 = 5_000;
 /// So long at the most.
 const REHEARSAL_PATIENCE_MS: u64 = 300_000;
+/// What is said of zones whose rehearsal was refused.
+const REFUSED: &str = "the next failover would be refused";
 /// Exports that one incident tells of; those that failed before the others.
 const EXPORTS_MAX: usize = 50;
 
@@ -73,11 +75,26 @@ struct Pending {
     waiting: BTreeSet<String>,
     /// When nsd was seen to serve a zone, in Unix milliseconds.
     served: BTreeMap<String, i64>,
+    /// Not all of its zones would be refused for one reason.
+    differ: bool,
     gathered_ms: u64,
     deadline_ms: u64,
 }
 
 impl Pending {
+    /// One more zone whose next export would be refused, or (`None`) no longer.
+    fn refused(&mut self, zone: String, reason: Option<&str>) {
+        let Incident { zones, zones_left_out, reasons, .. } = &mut self.incident;
+        self.differ |= reasons.first().map(String::as_str).is_some_and(|first| Some(first) != reason);
+        match zones.len() < ZONES_MAX {
+            true => {
+                zones.push(zone);
+                reasons.extend(reason.map(str::to_owned));
+            }
+            false => *zones_left_out += 1,
+        }
+    }
+
     fn due_ms(&self) -> u64 {
         if self.waiting.is_empty() { self.gathered_ms.min(self.deadline_ms) } else { self.deadline_ms }
     }
@@ -126,6 +143,7 @@ impl Desk {
                     zones: Vec::new(),
                     waiting: BTreeSet::new(),
                     served: BTreeMap::new(),
+                    differ: false,
                     gathered_ms: now.monotonic_ms.saturating_add(GATHER_MS),
                     deadline_ms: now.monotonic_ms.saturating_add(EXPORT_PATIENCE_MS),
                 });
@@ -202,17 +220,15 @@ impl Desk {
             return;
         }
         let (kind, severity, words) = match refused {
-            Some(reason) => {
-                (Kind::NextExport, Severity::Critical, format!("the next failover would be refused: {reason}"))
-            }
-            None => (Kind::Recovery, Severity::Good, "the next failover would be exported again".to_owned()),
+            Some(_) => (Kind::NextExport, Severity::Critical, REFUSED),
+            None => (Kind::Recovery, Severity::Good, "the next failover would be exported again"),
         };
         let gathers = |pending: &&mut Pending| pending.incident.kinds == [kind] && !pending.incident.zones.is_empty();
         let pending = match self.pending.iter_mut().find(gathers) {
             Some(pending) => pending,
             None => {
                 let mut incident = self.incident(vec![kind], severity, now.unix_ms);
-                incident.summary = words;
+                incident.summary = words.to_owned();
                 self.ready(incident, now);
                 let pending = self.pending.last_mut().expect("just pushed");
                 pending.deadline_ms = now.monotonic_ms.saturating_add(REHEARSAL_PATIENCE_MS);
@@ -221,10 +237,7 @@ impl Desk {
         };
         pending.gathered_ms = now.monotonic_ms.saturating_add(REHEARSAL_GATHER_MS);
         for zone in zones {
-            match pending.incident.zones.len() < ZONES_MAX {
-                true => pending.incident.zones.push(zone),
-                false => pending.incident.zones_left_out += 1,
-            }
+            pending.refused(zone, refused);
         }
     }
 
@@ -308,11 +321,11 @@ impl Desk {
                     pool.filter(|pool| !alarm::is_all_down(&pool.rule)).map(|pool| pool.reason.clone())
                 }
                 Kind::ExportFailed => {
-                    let served = |zone: &&ZoneStatus| zone.serial_at_nsd == Some(zone.serial);
                     let failed = |zone: &&ZoneStatus| {
                         zone.last_export.as_ref().is_some_and(|last| alarm::has_failed(last.result))
                     };
-                    zone().filter(served).filter(|zone| !failed(zone)).map(|_| "nsd has the decision again".to_owned())
+                    let is_well = |zone: &&ZoneStatus| zone.export && !zone.is_behind() && !failed(zone);
+                    zone().filter(is_well).map(|_| "nsd has the decision again".to_owned())
                 }
                 // The first rehearsal says it.
                 _ => continue,
@@ -352,6 +365,7 @@ impl Desk {
             exports_pending: Vec::new(),
             zones: Vec::new(),
             zones_left_out: 0,
+            reasons: Vec::new(),
             caches_until_unix_ms: None,
             certificate: None,
         }
@@ -363,6 +377,7 @@ impl Desk {
             zones: Vec::new(),
             waiting: BTreeSet::new(),
             served: BTreeMap::new(),
+            differ: false,
             gathered_ms: now.monotonic_ms,
             deadline_ms: now.monotonic_ms,
         });
@@ -390,7 +405,7 @@ fn near(expires_unix_s: i64, limits: CertDays, now_unix_ms: i64) -> Option<Near>
 
 /// The last words: what can be said only when the exports have ended.
 fn complete(pending: Pending) -> Incident {
-    let Pending { mut incident, zones, waiting, served, .. } = pending;
+    let Pending { mut incident, zones, waiting, served, differ, .. } = pending;
     if !incident.moves.is_empty() {
         incident.summary = summary(&incident);
         incident.caches_until_unix_ms = caches_until(&zones, &served, incident.unix_ms);
@@ -398,7 +413,15 @@ fn complete(pending: Pending) -> Incident {
     if let Some(first) = incident.zones.first() {
         let more = incident.zones.len() + incident.zones_left_out - 1;
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        incident.summary = format!("{first}{more}: {}", incident.summary);
+        let why = match (incident.reasons.first(), differ) {
+            (None, _) => String::new(),
+            (Some(reason), false) => format!(": {reason}"),
+            (Some(reason), true) => format!(", for more than one reason; {first}: {reason}"),
+        };
+        incident.summary = format!("{first}{more}: {}{why}", incident.summary);
+        if !differ {
+            incident.reasons.clear();
+        }
     }
     incident.exports_pending = waiting.into_iter().collect();
     incident

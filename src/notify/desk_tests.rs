@@ -1,8 +1,9 @@
 //! What is told of, when, and how often.
 
 use crate::director::event::ExportResult;
-use crate::director::status::{CheckStatus, NodeStatus, PoolStatus};
+use crate::director::status::{CheckStatus, NodeStatus, PoolStatus, ServerStatus};
 use crate::health::family::Family;
+use crate::notify::template;
 
 use super::*;
 
@@ -221,6 +222,32 @@ fn a_refused_rehearsal_is_told_of_once_for_all_zones_of_a_round() {
     assert_eq!(kinds(&desk.take_all()), [[Kind::Recovery]]);
 }
 
+/// One record for all, or a broken disk of a thousand zones would be a thousand mails; none of them is
+/// told of with somebody else's reason.
+#[test]
+fn zones_that_are_refused_for_different_reasons_are_told_of_with_their_own() {
+    let mut desk = Desk::new("here", Memory::default());
+    let refuse = |desk: &mut Desk, zone: &str, reason| desk.rehearsed(vec![zone.to_owned()], Some(reason), at(0));
+    refuse(&mut desk, "a.", "a:9: syntax error");
+    refuse(&mut desk, "b.", "b belongs to root:root");
+    let told = desk.take_all();
+    assert_eq!(
+        (told.len(), &told[0].reasons[..]),
+        (1, &["a:9: syntax error", "b belongs to root:root"].map(str::to_owned)[..])
+    );
+    let summary = "a. and 1 more: the next failover would be refused, for more than one reason; a.: a:9: syntax error";
+    assert_eq!(told[0].summary, summary);
+    let text = template::text(&told[0]);
+    assert!(text.contains("b.: b belongs to root:root"), "{text}");
+    // One for each line that there is room for, and one more.
+    let mut desk = Desk::new("here", Memory::default());
+    (0..ZONES_MAX).for_each(|zone| refuse(&mut desk, &format!("z{zone}."), "no right to write"));
+    refuse(&mut desk, "other.", "another reason");
+    let told = desk.take_all();
+    assert!(told[0].summary.contains("for more than one reason; z0.: no right to write"), "{}", told[0].summary);
+    assert_eq!((told[0].reasons.len(), told[0].zones_left_out), (ZONES_MAX, 1));
+}
+
 /// A desk that goes on with what another one has told, over JSON as it is kept.
 fn restarted(desk: &Desk) -> Desk {
     let kept = serde_json::to_vec(desk.memory().expect("all is told")).unwrap();
@@ -250,6 +277,14 @@ fn a_restart_tells_nobody_twice_and_everybody_of_the_end() {
     desk.exported(&report(ExportResult::Refused, 7, 0), at(0));
     desk.rehearsed(vec!["foo.zone.".into()], Some("x"), at(0));
     assert_eq!(desk.take_all(), [], "they know all of that");
+
+    // At one of two addresses nsd does not have it yet.
+    let mut second_is_behind = status("all-down-keep", 42);
+    let server = |serial| ServerStatus { server: "192.0.2.1:53".into(), serial: Some(serial) };
+    second_is_behind.zones[0].servers = vec![server(42), server(41)];
+    let mut waiting = restarted(&desk);
+    waiting.look(&second_is_behind, at(0));
+    assert_eq!(waiting.take_all(), []);
 
     // While we were away somebody came up again, and nsd got the decision.
     let mut desk = restarted(&desk);

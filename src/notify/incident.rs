@@ -48,6 +48,9 @@ pub struct Incident {
     pub zones: Vec<String>,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub zones_left_out: usize,
+    /// Why, for each of `zones` in turn, where it is not the same for all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
     /// Until when a cache may hold an old answer: the moment the last one left, and its TTL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caches_until_unix_ms: Option<i64>,
@@ -141,6 +144,7 @@ impl Incident {
             exports_pending: Vec::new(),
             zones: Vec::new(),
             zones_left_out: 0,
+            reasons: Vec::new(),
             caches_until_unix_ms: None,
             certificate: None,
         }

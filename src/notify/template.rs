@@ -50,8 +50,11 @@ pub fn text(incident: &Incident) -> String {
     for zone in &incident.exports_pending {
         text.line("Export", &format!("{zone} had not ended when this was sent"));
     }
-    for zone in &incident.zones {
-        text.line("Zone", zone);
+    for (index, zone) in incident.zones.iter().enumerate() {
+        match incident.reasons.get(index) {
+            Some(reason) => text.line("Zone", &format!("{zone}: {reason}")),
+            None => text.line("Zone", zone),
+        }
     }
     if incident.zones_left_out > 0 {
         text.line("", &format!("and {} more", incident.zones_left_out));

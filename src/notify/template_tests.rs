@@ -29,6 +29,7 @@ fn incident(evil: &str) -> Incident {
         generation: Some(7),
         zones: Vec::new(),
         zones_left_out: 0,
+        reasons: Vec::new(),
         moves: vec![Move {
             pool: "web".into(),
             families: vec![Family::Ipv4],

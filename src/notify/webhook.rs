@@ -25,7 +25,7 @@ pub async fn post(hook: &Webhook, incident: &Incident, limit: Duration) -> Resul
         (url, topic) = template::ntfy_topic(&url).ok_or_else(no_topic)?;
     }
     let body = template::body(hook.template, incident, &topic);
-    let mut request = client(hook.ca_file.as_deref(), limit)?.post(url).json(&body);
+    let mut request = client(&url, hook.ca_file.as_deref(), limit)?.post(url).json(&body);
     if let Some(file) = &hook.token_file {
         request = request.bearer_auth(secret(file).await?);
     }
@@ -40,7 +40,7 @@ pub async fn post(hook: &Webhook, incident: &Incident, limit: Duration) -> Resul
     }
 }
 
-fn client(ca_file: Option<&Path>, limit: Duration) -> Result<reqwest::Client, Undelivered> {
+fn client(url: &str, ca_file: Option<&Path>, limit: Duration) -> Result<reqwest::Client, Undelivered> {
     let wrong = |error: String| Undelivered::again(format!("TLS: {error}"));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone());
@@ -53,7 +53,11 @@ fn client(ca_file: Option<&Path>, limit: Duration) -> Result<reqwest::Client, Un
             builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
         }
     };
-    reqwest::Client::builder()
+    let builder = reqwest::Client::builder();
+    // A proxy of the environment hands TLS on unread; what goes without it would be the proxy's to read.
+    let is_secure = url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
+    let builder = if is_secure { builder } else { builder.no_proxy() };
+    builder
         .tls_backend_preconfigured(config)
         .redirect(reqwest::redirect::Policy::none())
         .pool_max_idle_per_host(0)

@@ -48,7 +48,7 @@ pub(super) async fn look(
         let wanted = good.iter().map(u16::to_string).collect::<Vec<_>>().join(" or ");
         return Err(Finding::bad("L7STS", format!("status {}, wanted {wanted}", shown(&header))));
     }
-    let expect = check.expect.as_ref().map(|text| aim.fill(text));
+    let expect = check.expect.as_ref().map(|text| aim.fill_bare(text));
     let wanted = Wanted::new(expect.as_deref(), pattern);
     read_answer(&mut stream, wanted).await?;
     note("body read");

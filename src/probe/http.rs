@@ -5,17 +5,24 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use regex::bytes::Regex;
 use reqwest::header::HeaderValue;
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use rustls::ClientConfig;
 
+use crate::failover::reason::duration;
 use crate::health::check::{Header, Http};
 
-use super::stream::{self, Answer, Progress, Wanted};
+use super::file::{READ_MAX, Reads};
+use super::stream::{self, Answer, Progress, Wanted, shown};
 use super::trace::{MarkConnected, Pinned, note, reached};
 use super::{Aim, Finding};
+
+/// Reading the secrets for the headers may take this part of the deadline, in percent: the rest is the
+/// node's, which is not to blame for a file system of ours that hangs.
+const SECRETS_PART: u32 = 25;
 
 /// A client that keeps no connection (each probe makes its own), follows no redirect by itself,
 /// knows no proxy and looks up no name.
@@ -34,40 +41,53 @@ pub(super) fn client(mut tls: ClientConfig) -> reqwest::Result<Client> {
         .build()
 }
 
-/// One look. The caller holds the deadline.
-pub(super) async fn look(client: &Client, check: &Http, pattern: Option<&Regex>, aim: &Aim<'_>) -> Finding {
+/// One look. The caller holds the deadline, which is that of the whole probe.
+pub(super) async fn look(
+    client: &Client,
+    check: &Http,
+    pattern: Option<&Regex>,
+    aim: &Aim<'_>,
+    reads: &Reads,
+    deadline: Duration,
+) -> Finding {
     let mut url = match url(check, aim) {
         Ok(url) => url,
         Err(reason) => return Finding::cannot_say(reason),
     };
-    let told = match headers(check, aim).await {
-        Ok(headers) => headers,
-        Err(reason) => return Finding::cannot_say(reason),
+    let patience = deadline * SECRETS_PART / 100;
+    let mut headers = match tokio::time::timeout(patience, headers(check, aim, reads)).await {
+        Ok(Ok(headers)) => headers,
+        Ok(Err(reason)) => return Finding::cannot_say(reason),
+        Err(_) => {
+            let after = duration(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX));
+            let what = "the secrets for the headers: not read after";
+            return Finding::cannot_say(format!("{what} {after}: does their file system hang?"));
+        }
     };
-    let host = url.host_str().map(str::to_owned);
     let mut hops = 0;
     let mut answer = loop {
-        // What is meant for one host (a password, say) is not told another.
-        let headers = if url.host_str() == host.as_deref() { told.as_slice() } else { &[] };
-        let answer = match ask(client, check, headers, &url).await {
+        let answer = match ask(client, check, &headers, &url).await {
             Ok(answer) => answer,
             Err(error) => return failed(&error),
         };
         note(format!("HTTP {} from {url}", answer.status().as_u16()));
-        match redirect(&answer, &url).filter(|_| hops < check.redirects) {
-            None => break answer,
-            Some(to) => url = to,
-        }
+        let Some(to) = redirect(&answer, &url).filter(|_| hops < check.redirects) else { break answer };
         hops += 1;
-        if let Err(reason) = leads_astray(&url, aim.address) {
+        if let Err(reason) = leads_astray(&to, aim.address) {
             return Finding::bad("L7STS", format!("redirected to {reason}"));
         }
+        // What is meant for one server (a password, say) is told no other: not to another name or port,
+        // not without the TLS around it, and not where another server then sends us.
+        if to.origin() != url.origin() {
+            headers.clear();
+        }
+        url = to;
     };
     let status = answer.status();
     if !is_wanted(status, check) {
         return Finding::bad("L7STS", wrong_status(&answer, check));
     }
-    let expect = check.expect.as_ref().map(|text| aim.fill(text));
+    let expect = check.expect.as_ref().map(|text| aim.fill_bare(text));
     match read(&mut answer, Wanted::new(expect.as_deref(), pattern)).await {
         Ok(Ok(())) => Finding::good("L7OK", format!("HTTP {}", status.as_u16())),
         Ok(Err(missing)) => Finding::bad("L7RSP", format!("HTTP {}, but {missing}", status.as_u16())),
@@ -88,14 +108,14 @@ async fn ask(client: &Client, check: &Http, headers: &[(&str, HeaderValue)], url
 }
 
 /// The request headers of the check. A file is read each time: what it holds may be renewed.
-async fn headers<'a>(check: &'a Http, aim: &Aim<'_>) -> Result<Vec<(&'a str, HeaderValue)>, String> {
+async fn headers<'a>(check: &'a Http, aim: &Aim<'_>, reads: &Reads) -> Result<Vec<(&'a str, HeaderValue)>, String> {
     let mut headers = Vec::new();
     for (name, value) in &check.headers {
         let unfit = || format!("the header {name} cannot be sent: it has a line break or worse");
         let value = match value {
             Header::Text(text) => HeaderValue::from_str(&aim.fill(text)).map_err(|_| unfit())?,
             Header::File(file) => {
-                let mut value = HeaderValue::from_str(&secret(file).await?).map_err(|_| unfit())?;
+                let mut value = HeaderValue::from_bytes(&secret(file, reads).await?).map_err(|_| unfit())?;
                 value.set_sensitive(true);
                 value
             }
@@ -106,11 +126,17 @@ async fn headers<'a>(check: &'a Http, aim: &Aim<'_>) -> Result<Vec<(&'a str, Hea
 }
 
 /// The first line of a file.
-async fn secret(file: &Path) -> Result<String, String> {
-    let text = tokio::fs::read_to_string(file).await;
-    let text = text.map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-    let line = text.lines().next().map(str::trim).filter(|line| !line.is_empty());
-    line.map(str::to_owned).ok_or_else(|| format!("{} is empty", file.display()))
+async fn secret(file: &Path, reads: &Reads) -> Result<Vec<u8>, String> {
+    let written = reads.read(file.to_owned()).await;
+    let bytes = written.map_err(|error| format!("cannot read {}: {error}", file.display()))?.bytes;
+    let line = bytes.split(|&octet| octet == b'\n').next().unwrap_or_default();
+    if line.len() == READ_MAX {
+        return Err(format!("{}: its first line is longer than a header may be", file.display()));
+    }
+    match line.trim_ascii() {
+        [] => Err(format!("{} is empty", file.display())),
+        line => Ok(line.to_vec()),
+    }
 }
 
 /// The URL to ask for. Its host is a name, whose address is the node's, or the node's address.
@@ -151,7 +177,7 @@ fn wrong_status(answer: &Response, check: &Http) -> String {
         wanted => wanted.iter().map(u16::to_string).collect::<Vec<_>>().join(" or "),
     };
     let location = answer.headers().get("location").filter(|_| answer.status().is_redirection());
-    let to = location.map(|to| format!(" to {:?}", String::from_utf8_lossy(to.as_bytes()))).unwrap_or_default();
+    let to = location.map(|to| format!(" to {}", shown(&String::from_utf8_lossy(to.as_bytes())))).unwrap_or_default();
     format!("HTTP {}{to}, wanted {wanted}", answer.status().as_u16())
 }
 

@@ -51,6 +51,9 @@ const ALL_PLUGINS_MAX: usize = 512;
 /// Handshakes of one TLS check with one node at a time.
 pub const NAMES_AT_A_TIME: usize = 8;
 
+/// So much of what was found, and of a step, is told, in characters: most of it are words of the other side.
+const TOLD_MAX: usize = 1_000;
+
 /// Carries out probes. Holds what probes share: certificate authorities, an HTTP client for each
 /// kind of trust (which keeps no connection), compiled patterns, the places for plugins,
 /// whose turn it is to read a file.
@@ -89,6 +92,14 @@ impl Prober {
             prober.prepare(check).map_err(|source| ProberError { check: check.name.clone(), source })?;
         }
         Ok(prober)
+    }
+
+    /// Takes the place of another, whose probes may still wait for a file that hangs.
+    #[must_use]
+    pub fn instead_of(mut self, old: &Prober) -> Prober {
+        old.reads.forget_idle();
+        self.reads = old.reads.clone();
+        self
     }
 
     fn prepare(&mut self, check: &Check) -> Result<(), TrustError> {
@@ -162,7 +173,9 @@ impl Prober {
         let unknown = || Finding::cannot_say("the check is not known to the prober".to_owned());
         match kind {
             Kind::Http(check) => match self.clients.get(&Trust::of_http(check)) {
-                Some(client) => http::look(client, check, pattern(&check.expect_regex), aim).await,
+                Some(client) => {
+                    http::look(client, check, pattern(&check.expect_regex), aim, &self.reads, deadline).await
+                }
                 None => unknown(),
             },
             Kind::Tls(check) => match self.tls.get(&Trust::of(&check.certificates)) {
@@ -299,10 +312,18 @@ impl Finding {
         Outcome {
             success: self.success,
             word: self.word.to_owned(),
-            detail: self.detail,
+            detail: told(self.detail),
             duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             cert_expiry_unix_s,
             measures: self.measures,
         }
     }
+}
+
+fn told(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(TOLD_MAX) {
+        text.truncate(end);
+        text.push_str("...");
+    }
+    text
 }

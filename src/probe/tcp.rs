@@ -11,7 +11,7 @@ use super::{Aim, Finding};
 
 pub(super) async fn look(check: &Tcp, pattern: Option<&Regex>, aim: &Aim<'_>) -> Result<Finding, Finding> {
     let mut stream = connect(aim.address, check.port).await?;
-    let expect = check.expect.as_ref().map(|text| aim.fill(text));
+    let expect = check.expect.as_ref().map(|text| aim.fill_bare(text));
     let wanted = Wanted::new(expect.as_deref(), pattern);
     if check.send.is_none() && matches!(wanted, Wanted::Anything) {
         return Ok(Finding::good("L4OK", "connected"));

@@ -20,7 +20,7 @@ use tower_service::Service;
 
 use crate::failover::reason::duration;
 
-use super::Finding;
+use super::{Finding, told};
 
 tokio::task_local! {
     static CURRENT: Arc<Trace>;
@@ -62,7 +62,7 @@ pub(super) async fn within<T>(trace: Arc<Trace>, probe: impl Future<Output = T>)
     CURRENT.scope(trace, probe).await
 }
 
-/// The trace of this task's probe, to take it along to another task.
+/// The trace of this task's probe, for who keeps a deadline of its own: it says where the probe was.
 pub(super) fn current() -> Option<Arc<Trace>> {
     CURRENT.try_with(Arc::clone).ok()
 }
@@ -83,7 +83,7 @@ pub(super) fn note(what: impl Into<String>) {
         let after = trace.started.elapsed();
         let mut steps = trace.steps();
         if steps.marks.len() < MARKS_MAX {
-            steps.marks.push((what.into(), after));
+            steps.marks.push((told(what.into()), after));
         }
     });
 }

@@ -74,7 +74,7 @@ pub fn check_replaceable(path: &Path) -> Result<(), String> {
 }
 
 /// A user as `chown` takes it: the name, or else the number.
-fn owner_name(id: u32) -> String {
+pub fn owner_name(id: u32) -> String {
     let user = nix::unistd::User::from_uid(id.into()).ok().flatten();
     user.map_or_else(|| id.to_string(), |user| user.name)
 }

@@ -76,24 +76,29 @@ impl Journal {
         read(&folder.join(format!("{}.json", zone_key(origin))))
     }
 
-    /// Every journal that a crash left, or why it cannot be read.
+    /// Every journal that is there, or why it cannot be read. Exports may be under way.
     pub fn all(folder: &Path) -> Result<Vec<Result<Journal, String>>, String> {
-        let entries = match fs::read_dir(folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(|error| format!("cannot list {}: {error}", folder.display()))?,
-        };
-        let mut found = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(|error| format!("cannot list {}: {error}", folder.display()))?.path();
-            if path.to_string_lossy().ends_with(files::TEMP_ENDING) {
-                // Half a journal: the transaction had touched nothing yet.
-                files::remove(&path)?;
-            } else {
-                found.extend(read(&path).transpose());
-            }
-        }
-        Ok(found)
+        let whole = list(folder)?.into_iter().filter(|path| !is_half(path));
+        Ok(whole.filter_map(|path| read(&path).transpose()).collect())
     }
+
+    /// Removes the halves of journals that a crash left: their transactions had touched nothing yet. Only
+    /// while no export is under way, which writes such a half at its beginning.
+    pub fn remove_halves(folder: &Path) -> Result<(), String> {
+        list(folder)?.iter().filter(|path| is_half(path)).try_for_each(|path| files::remove(path))
+    }
+}
+
+fn list(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let say = |error: std::io::Error| format!("cannot list {}: {error}", folder.display());
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries.map_err(say)?.map(|entry| Ok(entry.map_err(say)?.path())).collect(),
+    }
+}
+
+fn is_half(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(files::TEMP_ENDING)
 }
 
 fn read(path: &Path) -> Result<Option<Journal>, String> {

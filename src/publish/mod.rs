@@ -1,8 +1,8 @@
 //! The export transaction: brings a zone's new bytes to nsd, or leaves everything as it was.
 //!
 //! ```text
-//! ask nsd, read -> journal -> temp file -> nsd-checkzone | parse again | keep | fsync -> swap
-//!      -> reload | fsync folder -> serial at nsd -> failover RRsets at nsd -> recorded
+//! ask nsd, read -> journal -> temp file -> nsd-checkzone | read back | keep | fsync -> swap
+//!      -> reload | fsync folder -> serial at nsd | say what it means -> failover RRsets at nsd -> recorded
 //!                                    any failure from the swap on:
 //!                                    put back -> reload -> old serial at nsd -> reported
 //! ```
@@ -154,14 +154,15 @@ pub struct IncludedFile {
 
 /// What a reader of a job's new bytes finds in them.
 pub struct ReadBack {
-    /// Says what nsd must answer afterwards, beside the serial; called while nsd loads.
+    /// Says what nsd must answer afterwards, beside the serial; called while nsd loads. An error undoes
+    /// the export: a second look, which the bytes must have stood without already.
     pub expect: Expect,
     /// Texts with the same one need no verdict of their own; absent: each is judged.
     pub skeleton: Option<Skeleton>,
 }
 
 /// See [`ReadBack::expect`].
-pub type Expect = Box<dyn FnOnce() -> Vec<Expected> + Send>;
+pub type Expect = Box<dyn FnOnce() -> Result<Vec<Expected>, String> + Send>;
 
 /// An RRset of addresses that nsd must serve.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -228,6 +229,8 @@ pub struct Rehearsal {
     pub origin: Name,
     /// What nsd reads.
     pub target: PathBuf,
+    /// The files that an export replaces: the target, and included files that it changes.
+    pub replaced: Vec<PathBuf>,
     /// What the zone's own file holds.
     pub bytes: Arc<Vec<u8>>,
     pub skeleton: Option<Skeleton>,
@@ -318,11 +321,12 @@ impl Publisher {
     }
 
     /// Tries as much of the next export as leaves no trace: whether nsd-checkzone takes the zone as it
-    /// is now, and whether its file could be replaced. The day shows what would be refused, not the
+    /// is now, and whether its files could be replaced. The day shows what would be refused, not the
     /// night, and an export does not wait for a verdict that is known. The error is one line.
     pub async fn rehearse(&self, zone: &Rehearsal) -> Result<(), String> {
-        let target = zone.target.clone();
-        self.blocking("zone file", move || files::check_replaceable(&target)).await?;
+        let replaced = zone.replaced.clone();
+        let look = move || replaced.iter().try_for_each(|file| files::check_replaceable(file));
+        self.blocking("zone file", look).await?;
         if self.settings.checkzone.is_empty() {
             return Ok(());
         }
@@ -362,10 +366,17 @@ impl Publisher {
         recovery::of_zone(self, origin).await
     }
 
-    /// The zone files and included files that [`Publisher::recover`] may have to replace.
+    /// The zone files and included files that [`Publisher::recover`] may have to replace. To be called
+    /// before the first export: what a crash has left of journals half written goes.
     pub async fn unfinished(&self) -> Vec<PathBuf> {
         let folder = self.journal_dir();
-        let found = self.blocking("journal", move || Journal::all(&folder)).await.unwrap_or_default();
+        let look = move || {
+            if let Err(reason) = Journal::remove_halves(&folder) {
+                tracing::warn!("{reason}");
+            }
+            Journal::all(&folder)
+        };
+        let found = self.blocking("journal", look).await.unwrap_or_default();
         let targets = |journal: Journal| {
             let included = journal.included.into_iter().map(|included| included.target);
             included.chain([journal.target]).collect::<Vec<_>>()

@@ -34,21 +34,39 @@ impl From<String> for MoveError {
     }
 }
 
+/// What a file must hold to be moved.
+#[derive(Clone, Copy)]
+pub enum Holds<'a> {
+    /// These bytes: quicker where somebody has them.
+    Bytes(&'a [u8]),
+    /// What has this hash.
+    Hash(&'a str),
+}
+
+impl Holds<'_> {
+    fn is_true_of(self, path: &Path) -> Result<bool, String> {
+        Ok(files::read(path)?.is_some_and(|found| match self {
+            Holds::Bytes(bytes) => found.bytes == bytes,
+            Holds::Hash(expected) => hash(&found.bytes) == expected,
+        }))
+    }
+}
+
 /// What a file holds, as a hash; `None`: no file.
 pub fn hash_at(path: &Path) -> Result<Option<String>, String> {
     Ok(files::read(path)?.map(|found| hash(&found.bytes)))
 }
 
-/// Puts the temp file's new bytes in the target's place; the temp file then holds the old ones.
-pub fn forward(journal: &Journal) -> Result<(), MoveError> {
-    let old = journal.old.as_ref().map(|old| &old.hash);
-    if hash_at(&journal.target)?.as_ref() != old {
-        return Err(MoveError::Edited);
-    }
+/// Puts the temp file's new bytes in the target's place; the temp file then holds the `old` ones. `None`:
+/// there was no file.
+pub fn forward(journal: &Journal, old: Option<Holds<'_>>) -> Result<(), MoveError> {
     match old {
-        // Fails if a file has appeared meanwhile.
-        None => Ok(files::place(&journal.temp, &journal.target)?),
-        Some(old) => exchange(journal, old),
+        None if files::read(&journal.target)?.is_none() => {
+            // Fails if a file has appeared meanwhile.
+            Ok(files::place(&journal.temp, &journal.target)?)
+        }
+        Some(old) if old.is_true_of(&journal.target)? => exchange(journal, old),
+        None | Some(_) => Err(MoveError::Edited),
     }
 }
 
@@ -66,7 +84,7 @@ pub fn back(journal: &Journal, generations: &Generations) -> Result<(), MoveErro
         Some(old) => {
             provide_old(journal, &old.hash, &now, generations)?;
             files::touch_later(&journal.temp, &now.metadata)?;
-            exchange(journal, &journal.new.hash)?;
+            exchange(journal, Holds::Hash(&journal.new.hash))?;
         }
     }
     files::remove(&journal.temp)?;
@@ -76,7 +94,8 @@ pub fn back(journal: &Journal, generations: &Generations) -> Result<(), MoveErro
 /// Puts the included files' new bytes in place; after an error none is.
 pub fn forward_included(journal: &Journal, generations: &Generations) -> Result<(), (MoveError, PathBuf)> {
     for included in &journal.included {
-        if let Err(error) = forward(included) {
+        let old = included.old.as_ref().map(|old| Holds::Hash(&old.hash));
+        if let Err(error) = forward(included, old) {
             let back = back_included(journal, generations);
             return Err(back.err().unwrap_or((error, included.target.clone())));
         }
@@ -98,10 +117,10 @@ pub fn back_included(journal: &Journal, generations: &Generations) -> Result<(),
     Ok(())
 }
 
-/// Exchanges the two files; what comes out must be `expected`, or goes back in.
-fn exchange(journal: &Journal, expected: &str) -> Result<(), MoveError> {
+/// Exchanges the two files; what comes out must be what was `expected`, or goes back in.
+fn exchange(journal: &Journal, expected: Holds<'_>) -> Result<(), MoveError> {
     files::swap(&journal.temp, &journal.target)?;
-    if hash_at(&journal.temp)?.as_deref() == Some(expected) {
+    if expected.is_true_of(&journal.temp)? {
         return Ok(());
     }
     // Edited between our look and the exchange.
@@ -222,7 +241,7 @@ mod tests {
     fn forward_and_back() {
         let (folder, journal) = bench("old", Some("new"));
         let before = fs::metadata(&journal.target).unwrap().modified().unwrap();
-        forward(&journal).unwrap();
+        forward(&journal, Some(Holds::Bytes(b"old"))).unwrap();
         assert_eq!((target(&journal), examine(&journal).unwrap()), ("new".into(), Progress::New));
         back(&journal, &Generations::new(folder.path().join("none"), 2)).unwrap();
         assert_eq!((target(&journal), examine(&journal).unwrap()), ("old".into(), Progress::Old));
@@ -234,9 +253,13 @@ mod tests {
     #[test]
     fn an_edit_that_the_exchange_takes_out_goes_back_in() {
         let (_folder, journal) = bench("edit", Some("new"));
-        assert!(matches!(exchange(&journal, &hash(b"old")), Err(MoveError::Edited)));
-        assert_eq!(target(&journal), "edit");
-        assert_eq!(fs::read_to_string(&journal.temp).unwrap(), "new");
+        for old in [Holds::Bytes(b"old"), Holds::Hash(&hash(b"old"))] {
+            assert!(matches!(exchange(&journal, old), Err(MoveError::Edited)));
+            assert!(matches!(forward(&journal, Some(old)), Err(MoveError::Edited)));
+            assert!(matches!(forward(&journal, None), Err(MoveError::Edited)), "there is a file now");
+            assert_eq!(target(&journal), "edit");
+            assert_eq!(fs::read_to_string(&journal.temp).unwrap(), "new");
+        }
     }
 
     #[test]

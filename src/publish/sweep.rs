@@ -37,7 +37,7 @@ impl Publisher {
                 let of = |journal: &Journal| journal.temp == path || files::aside(&journal.temp) == path;
                 journals.iter().any(|journal| of(journal) || journal.included.iter().any(of))
             };
-            Ok(found.into_iter().filter(|path| !named(path) && files::remove(path).is_ok()).collect())
+            Ok(found.into_iter().filter(|path| !named(path) && is_removed(path)).collect())
         };
         self.blocking("sweep", sweep).await.unwrap_or_default()
     }
@@ -47,6 +47,11 @@ impl Publisher {
         let owner = hash(self.settings.state_dir.as_os_str().as_encoded_bytes());
         format!("{BEGIN}{}-", &owner[..OWNER_DIGITS])
     }
+}
+
+/// Not one that an export has taken away meanwhile, at its end.
+fn is_removed(path: &Path) -> bool {
+    std::fs::remove_file(path).is_ok()
 }
 
 /// The regular files in a folder whose names are those of our temp files.
@@ -60,4 +65,18 @@ fn leftovers(folder: &Path, begin: &str) -> Vec<PathBuf> {
     };
     let entries = entries.flatten().filter(|entry| ours(&entry.file_name()));
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())).map(|entry| entry.path()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_export_took_away_itself_is_none_that_was_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".nsd-failover-00000000-0123456789abcdef.tmp");
+        assert!(!is_removed(&path));
+        std::fs::write(&path, "").unwrap();
+        assert!(is_removed(&path) && !path.exists());
+    }
 }

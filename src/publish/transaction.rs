@@ -13,7 +13,7 @@ use crate::director::event::{ExportReport, ExportResult};
 use super::files::{self, Found};
 use super::generations::{Generation, KeptFile, hash};
 use super::journal::{Journal, Version};
-use super::moves::{self, MoveError, Progress};
+use super::moves::{self, Holds, MoveError, Progress};
 use super::query::{Client, QueryError};
 use super::{Cut, Expect, Hook, IncludedFile, Job, Publisher, ReadBack, Step, blocking, recovery};
 
@@ -67,10 +67,16 @@ impl From<String> for End {
 /// What the transaction found, and wrote into its journal.
 struct Plan {
     journal: Journal,
-    /// The target as it was.
-    old: Option<Found>,
+    old: Option<Arc<Old>>,
     /// Whether nsd served the zone before.
     served: bool,
+}
+
+/// The target as it was.
+struct Old {
+    found: Found,
+    /// Of its bytes.
+    hash: String,
 }
 
 impl Transaction<'_> {
@@ -80,13 +86,13 @@ impl Transaction<'_> {
             Err(End::Cut) => return Err(Cut),
             Err(End::Failed(reason)) => return Ok((ExportResult::Refused, reason)),
         };
-        let (journal, served) = (plan.journal.clone(), plan.served);
+        let (journal, old, served) = (plan.journal.clone(), plan.old.clone(), plan.served);
         let expect = match self.stage(plan, verify).await {
             Ok(found) => found.expect,
             Err(End::Cut) => return Err(Cut),
             Err(End::Failed(reason)) => return Ok((ExportResult::Refused, self.clean_up(&journal, reason).await?)),
         };
-        match self.swap(&journal).await {
+        match self.swap(&journal, old).await {
             Ok(()) => {}
             Err(End::Cut) => return Err(Cut),
             Err(End::Failed(reason)) => return self.swap_failed(&journal, reason).await,
@@ -110,27 +116,33 @@ impl Transaction<'_> {
     /// to clean up.
     async fn plan(&self) -> Result<Plan, End> {
         recovery::before_export(self.publisher, &self.job.origin).await?;
-        let served = self.ask().await?;
+        let hash_of = |bytes: &Arc<Vec<u8>>| {
+            let bytes = Arc::clone(bytes);
+            self.publisher.blocking("hash", move || Ok(hash(&bytes)))
+        };
+        let (new_hash, source_hash) = (hash_of(&self.job.bytes), hash_of(&self.job.source_bytes));
+        let (served, new_hash, source_hash) = tokio::join!(self.ask(), new_hash, source_hash);
+        let (served, new_hash, source_hash) = (served?, new_hash?, source_hash?);
         self.done(Step::Asked)?;
-        let (target, old) = self.read().await?;
+        let (target, old) = self.read(source_hash).await?;
         self.done(Step::Read)?;
         let old_serial = self.serial_of(old.as_ref(), served).await?;
         let temp = self.publisher.temp_beside(&target);
-        let version = |found: &Found| Version { hash: hash(&found.bytes), serial: old_serial };
+        let version = |old: &Old| Version { hash: old.hash.clone(), serial: old_serial };
         let journal = Journal {
             zone: self.job.origin.to_string(),
             generation: self.job.generation,
             target,
             temp,
             old: old.as_ref().map(version),
-            new: Version { hash: hash(&self.job.bytes), serial: Some(self.job.serial) },
+            new: Version { hash: new_hash, serial: Some(self.job.serial) },
             included: self.included()?,
             staying: self.kept_files(|file| file.new.is_none())?,
         };
         let (copy, folder) = (journal.clone(), self.publisher.journal_dir());
         self.publisher.blocking("journal", move || copy.write(&folder)).await?;
         self.done(Step::Journaled)?;
-        Ok(Plan { journal, old, served: served.is_some() })
+        Ok(Plan { journal, old: old.map(Arc::new), served: served.is_some() })
     }
 
     /// The included files that change, links resolved.
@@ -191,31 +203,34 @@ impl Transaction<'_> {
         }
     }
 
-    /// Reads both files. The source must hold what was parsed.
-    async fn read(&self) -> Result<(PathBuf, Option<Found>), String> {
+    /// Reads both files. The source must hold what was parsed, which has this hash.
+    async fn read(&self, source_hash: String) -> Result<(PathBuf, Option<Old>), String> {
         let (source, source_bytes) = (self.job.source.clone(), self.job.source_bytes.clone());
         let (path, included) = (self.job.target.clone(), self.job.included.clone());
         let read = move || {
             check_included(&included)?;
             let target = files::resolve(&path)?;
             let old = files::read(&target)?;
+            let is_source = old.as_ref().is_some_and(|old| old.bytes == *source_bytes);
             match source {
                 Some(source) if source == path => check_source(&source, old.as_ref(), &source_bytes)?,
                 Some(source) => check_source(&source, files::read(&source)?.as_ref(), &source_bytes)?,
                 None => {}
             }
+            let hash_of = |found: &Found| if is_source { source_hash } else { hash(&found.bytes) };
+            let old = old.map(|found| Old { hash: hash_of(&found), found });
             Ok((target, old))
         };
         self.publisher.blocking("zone file", read).await
     }
 
     /// The serial in the old bytes, as far as it is known.
-    async fn serial_of(&self, old: Option<&Found>, served: Option<u32>) -> Result<Option<u32>, String> {
-        let Some(old) = old else { return Ok(None) };
-        if *old.bytes == *self.job.source_bytes {
+    async fn serial_of(&self, old: Option<&Old>, served: Option<u32>) -> Result<Option<u32>, String> {
+        let Some(Old { found, hash }) = old else { return Ok(None) };
+        if *found.bytes == *self.job.source_bytes {
             return Ok(Some(self.job.source_serial));
         }
-        let (store, origin, hash) = (self.publisher.generations.clone(), self.job.origin.clone(), hash(&old.bytes));
+        let (store, origin, hash) = (self.publisher.generations.clone(), self.job.origin.clone(), hash.clone());
         let find = move || Ok(store.list(&origin)?.into_iter().find(|kept| kept.hash == hash));
         let known = self.publisher.blocking("last good generation", find).await?;
         // An export-file that is not of our making: nsd serves it, or so it should.
@@ -223,7 +238,7 @@ impl Transaction<'_> {
     }
 
     /// Keeps the old bytes as the last good generation, before anything may replace them.
-    async fn keep(&self, old: Option<Found>, version: Option<Version>) -> Result<(), String> {
+    async fn keep(&self, old: Option<Arc<Old>>, version: Option<Version>) -> Result<(), String> {
         let Some((old, Version { hash, serial: Some(serial) })) = old.zip(version) else { return Ok(()) };
         let (store, origin) = (self.publisher.generations.clone(), self.job.origin.clone());
         let included = self.kept_files(|_| true)?;
@@ -234,7 +249,7 @@ impl Transaction<'_> {
             let generation = known.and_then(|known| known.generation);
             store.keep(
                 &origin,
-                &old.bytes,
+                &old.found.bytes,
                 &texts,
                 Generation { hash, included, serial, generation, unix_ms: unix_ms() },
             )
@@ -249,12 +264,12 @@ impl Transaction<'_> {
         let Plan { journal, old, .. } = plan;
         let judging = self.publisher.judges.acquire().await;
         let _judging = judging.expect("the semaphore is never closed");
-        let old = self.write(&journal, old).await?;
+        self.write(&journal, old.clone()).await?;
         self.done(Step::Written)?;
         let secured = self.secure(&journal, old);
         let found = if journal.included.is_empty() {
             // Both are waited for: nobody may still read the temp file when it is moved or removed.
-            let (secured, judged) = tokio::join!(secured, self.verdict(&journal, verify));
+            let (judged, secured) = tokio::join!(self.verdict(&journal, verify), secured);
             let found = judged?;
             secured?;
             found
@@ -269,22 +284,22 @@ impl Transaction<'_> {
     }
 
     /// The temp files: beside the target, and beside each included file that changes.
-    async fn write(&self, journal: &Journal, old: Option<Found>) -> Result<Option<Found>, String> {
+    async fn write(&self, journal: &Journal, old: Option<Arc<Old>>) -> Result<(), String> {
         let (bytes, included, journal) = (self.job.bytes.clone(), self.job.included.clone(), journal.clone());
         let write = move || {
-            files::write_new(&journal.temp, &bytes, old.as_ref().map(|old| &old.metadata))?;
+            files::write_new(&journal.temp, &bytes, old.as_ref().map(|old| &old.found.metadata))?;
             for (journal, bytes) in journal.included.iter().zip(included.iter().filter_map(|file| file.new.as_ref())) {
                 let old = files::read(&journal.target)?;
                 files::write_new(&journal.temp, bytes, old.as_ref().map(|old| &old.metadata))?;
             }
-            Ok(old)
+            Ok(())
         };
         self.publisher.blocking("temp file", write).await
     }
 
     /// Has on disk what must be there before anything is moved: the new bytes, the journal, and the
     /// old bytes as a kept generation.
-    async fn secure(&self, journal: &Journal, old: Option<Found>) -> Result<(), String> {
+    async fn secure(&self, journal: &Journal, old: Option<Arc<Old>>) -> Result<(), String> {
         let temps: Vec<PathBuf> = journal.included.iter().chain([journal]).map(|one| one.temp.clone()).collect();
         let synced = self.publisher.blocking("temp file", move || temps.iter().try_for_each(|temp| files::sync(temp)));
         let (copy, folder) = (journal.clone(), self.publisher.journal_dir());
@@ -330,7 +345,7 @@ impl Transaction<'_> {
     }
 
     /// Puts the new bytes in place. From here on nsd can see them.
-    async fn swap(&self, journal: &Journal) -> Result<(), End> {
+    async fn swap(&self, journal: &Journal, old: Option<Arc<Old>>) -> Result<(), End> {
         let (copy, source_bytes) = (journal.clone(), self.job.source_bytes.clone());
         // Where the source is the target, the move looks at it.
         let source = self.job.source.clone().filter(|source| *source != self.job.target);
@@ -338,7 +353,8 @@ impl Transaction<'_> {
             if let Some(source) = source {
                 check_source(&source, files::read(&source)?.as_ref(), &source_bytes)?;
             }
-            moves::forward(&copy).map_err(|error| error.of(&copy.target))
+            let old = old.as_ref().map(|old| Holds::Bytes(&old.found.bytes));
+            moves::forward(&copy, old).map_err(|error| error.of(&copy.target))
         };
         self.publisher.blocking("swap", swap).await?;
         self.done(Step::Swapped)
@@ -365,7 +381,7 @@ impl Transaction<'_> {
         self.done(Step::Reloaded)?;
         let until = self.publisher.served_deadline();
         // nsd loads meanwhile.
-        let expect = blocking("failover RRsets", self.publisher.settings.limits.check_ms, move || Ok(expect()));
+        let expect = blocking("failover RRsets", self.publisher.settings.limits.check_ms, expect);
         let serial = self.publisher.await_serial(&self.job.origin, self.job.serial, until, served);
         let (serial, expect) = tokio::join!(serial, expect);
         serial?;

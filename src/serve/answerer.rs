@@ -1,16 +1,18 @@
 //! From one query to its reply, for all transports on which queries come one by one: what is ours by
 //! `respond()`, signed if it was asked signed; what is not by nsd.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::dns::message::MESSAGE_MAX;
+use crate::dns::cookie::COOKIE_LEN;
+use crate::dns::message::{MESSAGE_MAX, Query};
 use crate::table::Live;
-use crate::table::respond::{Client, Limits, Response, failure, respond};
+use crate::table::respond::{Client, Limits, Response, cookie_of, failure, respond};
 
 use super::counters::{Relayed, Request, Tally};
-use super::relay::UNANSWERED;
-use super::relay::tcp::{Relay, Upstream};
+use super::relay::tcp::Relay;
+use super::relay::{UNANSWERED, cookie};
 use super::transfer::Transfers;
 use super::udp::now_s;
 
@@ -100,15 +102,11 @@ impl Answerer {
     }
 
     /// Nsd's reply, or what we can say without it; and what is to be counted. `None`: there is none.
-    pub async fn relayed(
-        &self,
-        upstream: &mut Upstream,
-        query: &[u8],
-        client: SocketAddr,
-    ) -> (Option<Vec<u8>>, Relayed) {
+    pub async fn relayed(&self, query: &[u8], client: SocketAddr) -> (Option<Vec<u8>>, Relayed) {
         let Some(relay) = &self.relay else { return (None, Relayed::Unreachable) };
-        match relay.ask(upstream, query, client).await {
-            Ok(reply) => (Some(reply), Relayed::Answered),
+        let (asked, own_cookie) = self.without_cookie(query, client);
+        match relay.ask(&asked, client).await {
+            Ok(reply) => (Some(with_cookie(reply, own_cookie)), Relayed::Answered),
             Err(why) => {
                 let client = Client { address: client.ip(), now_s: now_s() };
                 let mut room = vec![0; MESSAGE_MAX];
@@ -120,6 +118,20 @@ impl Answerer {
         }
     }
 
+    /// What nsd is asked, and the cookie that belongs into the reply.
+    fn without_cookie<'q>(&self, query: &'q [u8], client: SocketAddr) -> (Cow<'q, [u8]>, Option<[u8; COOKIE_LEN]>) {
+        let read = Query::read(query).ok();
+        let Some((read, edns)) = read.and_then(|read| Some((read, read.edns?))) else { return (query.into(), None) };
+        let client = Client { address: client.ip(), now_s: now_s() };
+        let (_, Some(own)) = cookie_of(&self.live.load(), &read, &self.limits, &client) else {
+            return (query.into(), None);
+        };
+        let mut asked = query.to_vec();
+        let len = cookie::take_out(&mut asked, &edns);
+        asked.truncate(len);
+        (asked.into(), Some(own))
+    }
+
     /// All of it, for a query that has a task of its own. `None`: it was no query.
     pub async fn answer(&self, query: &[u8], client: SocketAddr, tally: &mut Tally) -> Option<Vec<u8>> {
         let mut room = Vec::new();
@@ -129,7 +141,7 @@ impl Answerer {
                 room
             }
             Outcome::Relay => {
-                let (reply, relayed) = self.relayed(&mut Upstream::default(), query, client).await;
+                let (reply, relayed) = self.relayed(query, client).await;
                 tally.relayed(relayed);
                 reply?
             }
@@ -138,4 +150,15 @@ impl Answerer {
         tally.reply(&reply);
         Some(reply)
     }
+}
+
+/// nsd's reply with a cookie of ours, if there is to be one, and room for it.
+fn with_cookie(mut reply: Vec<u8>, cookie: Option<[u8; COOKIE_LEN]>) -> Vec<u8> {
+    if let Some(cookie) = cookie {
+        let len = reply.len();
+        reply.resize((len + cookie::OPTION_LEN).min(MESSAGE_MAX), 0);
+        let whole = cookie::put_in(&mut reply, len, &cookie);
+        reply.truncate(if whole > MESSAGE_MAX { len } else { whole });
+    }
+    reply
 }

@@ -1,5 +1,6 @@
 //! Who may have a connection, over TCP, TLS, HTTPS or QUIC: so many in all, so many for each client;
-//! when all places are taken, the one who has asked nothing for the longest time goes.
+//! when all places are taken, the one who has asked nothing for the longest time goes, but nobody who
+//! waits for an answer.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -35,6 +36,8 @@ struct Guest {
     client: Option<IpAddr>,
     transport: Transport,
     last_asked: Instant,
+    /// What the client waits for that it does not get at once; see [`Place::busy`].
+    under_way: usize,
     evict: Arc<Notify>,
 }
 
@@ -55,6 +58,12 @@ pub struct Place {
     door: Arc<Door>,
     number: u64,
     evict: Arc<Notify>,
+}
+
+/// While it lives, its place is nobody else's.
+pub struct Busy {
+    door: Arc<Door>,
+    number: u64,
 }
 
 impl Door {
@@ -86,7 +95,7 @@ impl Door {
         if let Some(client) = client {
             *inside.by_client.entry(client).or_default() += 1;
         }
-        let guest = Guest { client, transport, last_asked: Instant::now(), evict: evict.clone() };
+        let guest = Guest { client, transport, last_asked: Instant::now(), under_way: 0, evict: evict.clone() };
         inside.guests.insert(number, guest);
         let counts = inside.counts(transport);
         counts.accepted += 1;
@@ -108,9 +117,10 @@ impl Door {
 }
 
 impl Inside {
-    /// Sends away who has asked nothing for the longest time. False: everybody has just asked.
+    /// Sends away who has asked nothing for the longest time. False: everybody has just asked, or waits.
     fn make_room(&mut self) -> bool {
-        let longest = self.guests.iter().min_by_key(|(_, guest)| guest.last_asked);
+        let idle = self.guests.iter().filter(|(_, guest)| guest.under_way == 0);
+        let longest = idle.min_by_key(|(_, guest)| guest.last_asked);
         let longest = longest.filter(|(_, guest)| guest.last_asked.elapsed() >= GRACE).map(|(number, _)| *number);
         let Some(guest) = longest.and_then(|number| self.leave(number)) else { return false };
         self.counts(guest.transport).evicted += 1;
@@ -164,6 +174,15 @@ impl Place {
         }
     }
 
+    /// The client waits for something that takes its time and has a deadline of its own: a zone, or what nsd
+    /// says. Until that is done nobody else gets its place.
+    pub fn busy(&self) -> Busy {
+        if let Some(guest) = self.door.lock().guests.get_mut(&self.number) {
+            guest.under_way += 1;
+        }
+        Busy { door: self.door.clone(), number: self.number }
+    }
+
     /// Ready when the place is somebody else's.
     pub fn evicted(&self) -> impl Future<Output = ()> + Send + use<> {
         let evict = self.evict.clone();
@@ -174,6 +193,16 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.door.lock().leave(self.number);
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        // A number is never given twice: if the place is gone, there is nothing to do.
+        if let Some(guest) = self.door.lock().guests.get_mut(&self.number) {
+            guest.under_way -= 1;
+            guest.last_asked = Instant::now();
+        }
     }
 }
 
@@ -242,5 +271,25 @@ mod tests {
         assert_eq!(counts(&door, TCP), Counts { open: 2, accepted: 3, refused: 1, evicted: 1 });
         drop((first, third));
         assert_eq!(door.lock().guests.len(), 0);
+    }
+
+    #[test]
+    fn nobody_goes_who_waits_for_an_answer() {
+        let door = Door::new(1, 10);
+        let enter = || door.enter(address("192.0.2.1"), TCP);
+        let first = enter().unwrap();
+        let (one, two) = (first.busy(), first.busy());
+        std::thread::sleep(GRACE);
+        assert!(enter().is_none());
+        drop(one);
+        assert!(enter().is_none());
+        drop(two);
+        assert!(enter().is_none(), "it has its answer just now");
+        let late = first.busy();
+        drop(first);
+        let second = enter().expect("it is gone");
+        drop(late);
+        assert_eq!(door.lock().guests.len(), 1);
+        drop(second);
     }
 }

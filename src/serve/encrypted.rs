@@ -52,8 +52,8 @@ impl Acceptor {
         Acceptor::new(certificate, &["h2", "http/1.1"])
     }
 
-    /// `protocols`: what a client that asks may choose from (ALPN); one that does not ask gets the
-    /// last.
+    /// `protocols`: what a client that asks may choose from (ALPN). Nothing is chosen for one that does not ask:
+    /// what it speaks shows in what it sends.
     fn new(certificate: &Arc<Certificate>, protocols: &[&str]) -> Acceptor {
         let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let builder = builder.with_safe_default_protocol_versions().expect("ring knows the default versions");

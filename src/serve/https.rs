@@ -23,12 +23,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::dns::message::MESSAGE_MAX;
 use crate::table::respond::Limits;
 
-use super::answerer::Answerer;
-use super::counters::{Block, Tally};
 use super::door::Place;
 use super::encrypted::Acceptor;
 use super::listener::{self, Gate, Guest};
-use super::tcp::Settings;
+use super::service::Service;
 
 /// Where queries are taken (RFC 8484 section 4.1 leaves it open; everybody uses this one).
 const ENDPOINT: &str = "/dns-query";
@@ -51,21 +49,11 @@ pub async fn run(
     listener: TcpListener,
     gate: Gate,
     acceptor: Acceptor,
-    answerer: Answerer,
-    settings: Settings,
-    block: Arc<Block>,
+    service: Service,
     shutdown: impl Future<Output = ()>,
 ) {
-    let answerer = answerer.with(|limits| Limits { encrypted: true, idle_ds: None, ..limits });
-    let service = Arc::new(Service { answerer, settings, block });
-    listener::run(listener, gate, move |guest| service.clone().serve(guest, acceptor.clone()), shutdown).await;
-}
-
-/// What all connections of a listener share.
-struct Service {
-    answerer: Answerer,
-    settings: Settings,
-    block: Arc<Block>,
+    let service = Arc::new(service.with(|limits| Limits { encrypted: true, idle_ds: None, ..limits }));
+    listener::run(listener, gate, move |guest| serve(service.clone(), guest, acceptor.clone()), shutdown).await;
 }
 
 /// One client's connection, which its requests share.
@@ -84,53 +72,63 @@ struct Requests {
     last_ended: Instant,
 }
 
+/// A request, until it is answered or the client has taken it back.
+struct UnderWay<'c>(&'c Connection);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut requests = self.0.requests();
+        requests.under_way -= 1;
+        requests.last_ended = Instant::now();
+    }
+}
+
 /// What is wrong with a request, and what to do.
 type Refusal = (StatusCode, &'static str);
 
-impl Service {
-    async fn serve(self: Arc<Service>, guest: Guest, acceptor: Acceptor) {
-        let Guest { stream, client, place, mut stopping } = guest;
-        let Some(stream) = acceptor.accept(stream).await else { return };
-        let settings = self.settings;
-        let requests = Mutex::new(Requests { begun: 0, under_way: 0, last_ended: Instant::now() });
-        let connection = Arc::new(Connection { service: self, client, place, requests, is_enough: Notify::new() });
-        let builder = builder(&settings);
-        let answering = service_fn(|request| {
-            let connection = connection.clone();
-            async move { Ok::<_, Infallible>(connection.answer(request).await) }
-        });
-        let mut http = pin!(builder.serve_connection(TokioIo::new(stream), answering));
-        // The end begins with a word to the client, who may still take what it is owed.
-        let (mut is_ending, mut deadline) = (false, connection.silence_ends());
-        loop {
-            let end = tokio::select! {
-                // A client that breaks off is no event.
-                _ = http.as_mut() => return,
-                _ = stopping.changed(), if !is_ending => true,
-                () = connection.is_enough.notified(), if !is_ending => true,
-                () = sleep_until(deadline) => {
-                    let silence_ends = connection.silence_ends();
-                    if is_ending && connection.requests().under_way == 0 {
-                        return;
-                    }
-                    deadline = silence_ends;
-                    silence_ends <= Instant::now()
+async fn serve(service: Arc<Service>, guest: Guest, acceptor: Acceptor) {
+    let Guest { stream, client, place, mut stopping } = guest;
+    let Some(stream) = acceptor.accept(stream).await else { return };
+    let settings = service.settings;
+    let requests = Mutex::new(Requests { begun: 0, under_way: 0, last_ended: Instant::now() });
+    let connection = Arc::new(Connection { service, client, place, requests, is_enough: Notify::new() });
+    let builder = builder();
+    let answering = service_fn(|request| {
+        let connection = connection.clone();
+        async move { Ok::<_, Infallible>(connection.answer(request).await) }
+    });
+    let mut http = pin!(builder.serve_connection(TokioIo::new(stream), answering));
+    // The end begins with a word to the client, who may still take what it is owed.
+    let (mut is_ending, mut deadline) = (false, connection.silence_ends());
+    loop {
+        let end = tokio::select! {
+            // A client that breaks off is no event.
+            _ = http.as_mut() => return,
+            _ = stopping.changed(), if !is_ending => true,
+            () = connection.is_enough.notified(), if !is_ending => true,
+            () = sleep_until(deadline) => {
+                let silence_ends = connection.silence_ends();
+                if is_ending && connection.requests().under_way == 0 {
+                    return;
                 }
-            };
-            if end || is_ending {
-                deadline = Instant::now() + settings.write();
+                deadline = silence_ends;
+                silence_ends <= Instant::now()
             }
-            if end && !is_ending {
-                is_ending = true;
-                http.as_mut().graceful_shutdown();
-            }
+        };
+        if end || is_ending {
+            deadline = Instant::now() + settings.write();
+        }
+        if end && !is_ending {
+            is_ending = true;
+            http.as_mut().graceful_shutdown();
         }
     }
 }
 
-fn builder(settings: &Settings) -> Builder<TokioExecutor> {
+fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.read()).max_buf_size(HEADER_MAX);
+    // hyper's deadline for a header begins with the silence in front of it: ours for silence is enough.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEADER_MAX);
     let mut http2 = builder.http2();
     http2.timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
     http2.max_header_list_size(HEADER_MAX as u32).max_send_buf_size(SEND_BUFFER);
@@ -140,20 +138,20 @@ fn builder(settings: &Settings) -> Builder<TokioExecutor> {
 
 impl Connection {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        self.begin();
-        let received = self.service.block.batch_received();
-        let mut tally = Tally::default();
+        let _under_way = self.begin();
         let reply = match self.query(request).await {
-            Ok(query) => match self.service.answerer.answer(&query, self.client, &mut tally).await {
-                Some(reply) => Ok(reply),
-                None => Err((StatusCode::BAD_REQUEST, "this is no DNS query")),
-            },
+            Ok(query) => self.reply(&query).await,
             Err(refusal) => Err(refusal),
         };
-        self.service.block.batch_sent(received);
-        self.service.block.add(&mut tally);
-        self.end();
         reply.map_or_else(refused, found)
+    }
+
+    async fn reply(&self, query: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let _busy = self.place.busy();
+        let received = self.service.block.batch_received();
+        let reply = self.service.answer(query, self.client).await;
+        self.service.block.batch_sent(received);
+        reply.ok_or((StatusCode::BAD_REQUEST, "this is no DNS query"))
     }
 
     /// The DNS message in a request. The body is read even where it is not wanted: a client that is
@@ -175,7 +173,7 @@ impl Connection {
         }
     }
 
-    fn begin(&self) {
+    fn begin(&self) -> UnderWay<'_> {
         self.place.asked();
         let mut requests = self.requests();
         requests.under_way += 1;
@@ -183,12 +181,7 @@ impl Connection {
         if self.service.settings.is_enough(requests.begun) {
             self.is_enough.notify_one();
         }
-    }
-
-    fn end(&self) {
-        let mut requests = self.requests();
-        requests.under_way -= 1;
-        requests.last_ended = Instant::now();
+        UnderWay(self)
     }
 
     /// When the client will have been silent for too long, if it says nothing from now on.

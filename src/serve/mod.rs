@@ -11,6 +11,7 @@ pub mod proxy;
 pub mod quic;
 pub mod relay;
 pub mod rrl;
+pub mod service;
 pub mod sys;
 pub mod tcp;
 pub mod transfer;

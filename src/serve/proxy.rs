@@ -59,7 +59,9 @@ pub fn read(octets: &[u8]) -> Header {
         },
         (_, INET6) => match (body.first_chunk::<16>(), body.get(32..34)) {
             (Some(address), Some([p0, p1])) if body.len() >= 36 => {
-                Some(SocketAddr::new((*address).into(), u16::from_be_bytes([*p0, *p1])))
+                // A load balancer that listens for both families on one socket calls IPv4 clients ::ffff:a.b.c.d.
+                let address = IpAddr::from(*address).to_canonical();
+                Some(SocketAddr::new(address, u16::from_be_bytes([*p0, *p1])))
             }
             _ => return Header::Invalid,
         },
@@ -136,6 +138,12 @@ mod tests {
             message.extend(b"query");
             assert_eq!(read(&message), Header::Whole { len, client: Some(client.parse().unwrap()) });
         }
+    }
+
+    #[test]
+    fn an_ipv4_client_is_one_however_it_is_written() {
+        let header = written("[::ffff:192.0.2.1]:4711", Transport::Stream);
+        assert_eq!(read(&header), Header::Whole { len: 52, client: Some("192.0.2.1:4711".parse().unwrap()) });
     }
 
     #[test]

@@ -143,16 +143,20 @@ impl Bucket {
     }
 }
 
-/// What a reply that nsd has made is about.
-pub fn subject_of(reply: &[u8]) -> Subject {
+/// What a reply that nsd has made is about. `encloser_at`: where in it the name stands that has answered for the
+/// one in question, if that one is not there.
+pub fn subject_of(reply: &[u8], encloser_at: impl FnOnce() -> Option<usize>) -> Subject {
     let Some(header) = reply.first_chunk::<HEADER_LEN>() else { return Subject::ERROR };
     let word = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
     let (flags_word, answers, authorities) = (word(2), word(6), word(8));
     let question = Subject { kind: Kind::Positive, name_at: HEADER_LEN };
     let question_len = wire_len(&reply[HEADER_LEN..]).unwrap_or(0);
     match (flags_word & flags::RCODE, answers) {
-        (0, 1..) => question,
-        (0, 0) if flags_word & flags::AA != 0 => Subject { kind: Kind::Nodata, ..question },
+        (0, answers) if answers > 0 || flags_word & flags::AA != 0 => match encloser_at() {
+            Some(name_at) => Subject { kind: Kind::Wildcard, name_at },
+            None if answers > 0 => question,
+            None => Subject { kind: Kind::Nodata, ..question },
+        },
         // The owner of the first record of the authority section is a pointer to the end of the
         // question that names the zone.
         (0 | 3, 0) if authorities > 0 => {
@@ -249,7 +253,7 @@ mod tests {
             message.extend([0, 1, 0, answers, 0, authorities, 0, 0]);
             message.extend(b"\x03www\x03org\0\0\x01\0\x01");
             message.extend(rest);
-            subject_of(&message)
+            subject_of(&message, || None)
         };
         let of = |kind, name_at| Subject { kind, name_at };
         assert_eq!(message(0x8400, 1, 0, b"\xc0\x0c"), of(Kind::Positive, 12));
@@ -259,6 +263,14 @@ mod tests {
         assert_eq!(message(0x8403, 0, 1, b"\xff\xff"), of(Kind::Nxdomain, usize::MAX));
         assert_eq!(message(0x8403, 0, 1, b""), of(Kind::Nxdomain, usize::MAX));
         assert_eq!(message(0x8005, 0, 0, b""), Subject::ERROR);
-        assert_eq!(subject_of(b"short"), Subject::ERROR);
+        assert_eq!(subject_of(b"short", || None), Subject::ERROR);
+        // From a wildcard, with data or without.
+        let from_wildcard = |answers: u8| {
+            let mut message =
+                [&[0, 0, 0x84, 0, 0, 1, 0, answers, 0, 0, 0, 0][..], b"\x03www\x03org\0\0\x01\0\x01"].concat();
+            message.resize(64, 0);
+            subject_of(&message, || Some(16))
+        };
+        assert_eq!([0, 1].map(from_wildcard), [of(Kind::Wildcard, 16); 2]);
     }
 }

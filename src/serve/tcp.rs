@@ -5,7 +5,6 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,12 +16,12 @@ use tokio_rustls::server::TlsStream;
 use crate::dns::transfer;
 use crate::table::respond::Limits;
 
-use super::answerer::{Answerer, Outcome, REPLY_ROOM};
-use super::counters::{Block, Relayed, Request, Tally};
+use super::answerer::{Outcome, REPLY_ROOM};
+use super::counters::{Relayed, Request, Tally};
 use super::door::Place;
 use super::encrypted::Acceptor;
 use super::listener::{self, Gate, Guest};
-use super::relay::tcp::Upstream;
+use super::service::Service;
 
 /// Answers are written once so many octets of them have been made.
 const WRITE_AT: usize = 16_384;
@@ -31,67 +30,11 @@ const RELAYED_MAX: usize = 8;
 /// Octets read at once while the length of a query is not known.
 const READ_ROOM: usize = 1_024;
 
-/// What clients may do, over every transport that has connections.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// Connections in all; when a further one comes, the one that has asked nothing for the longest
-    /// time has to go.
-    pub connections_max: usize,
-    /// Connections of one IPv4 address, or of one IPv6 /64.
-    pub connections_per_client: usize,
-    /// Queries on one connection, after which it is closed; 0: any number.
-    pub queries_max: u32,
-    /// Longest silence between two queries, in milliseconds.
-    pub idle_ms: u32,
-    /// Longest time from the first octet of a query to its last, in milliseconds.
-    pub read_ms: u32,
-    /// Longest time until the client has taken what is written, in milliseconds.
-    pub write_ms: u32,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            connections_max: 1_000,
-            connections_per_client: 50,
-            queries_max: 0,
-            idle_ms: 10_000,
-            read_ms: 5_000,
-            write_ms: 5_000,
-        }
-    }
-}
-
-impl Settings {
-    pub(super) fn idle(&self) -> Duration {
-        Duration::from_millis(self.idle_ms.into())
-    }
-
-    pub(super) fn read(&self) -> Duration {
-        Duration::from_millis(self.read_ms.into())
-    }
-
-    pub(super) fn write(&self) -> Duration {
-        Duration::from_millis(self.write_ms.into())
-    }
-
-    pub(super) fn is_enough(&self, asked: u32) -> bool {
-        self.queries_max != 0 && asked >= self.queries_max
-    }
-}
-
 /// Serves until `shutdown` is ready; then no connection is accepted any more, and each ends after
 /// the answers that it is owed, or its write deadline.
-pub async fn run(
-    listener: TcpListener,
-    gate: Gate,
-    answerer: Answerer,
-    settings: Settings,
-    block: Arc<Block>,
-    shutdown: impl Future<Output = ()>,
-) {
-    let service = Service::new(&answerer, settings, block);
-    listener::run(listener, gate, move |guest| service.clone().plain(guest), shutdown).await;
+pub async fn run(listener: TcpListener, gate: Gate, service: Service, shutdown: impl Future<Output = ()>) {
+    let service = Arc::new(telling_idle(service));
+    listener::run(listener, gate, move |guest| plain(service.clone(), guest), shutdown).await;
 }
 
 /// The same over TLS.
@@ -99,45 +42,33 @@ pub async fn run_tls(
     listener: TcpListener,
     gate: Gate,
     acceptor: Acceptor,
-    answerer: Answerer,
-    settings: Settings,
-    block: Arc<Block>,
+    service: Service,
     shutdown: impl Future<Output = ()>,
 ) {
-    let service = Service::new(&answerer.with(|limits| Limits { encrypted: true, ..limits }), settings, block);
-    listener::run(listener, gate, move |guest| service.clone().encrypted(guest, acceptor.clone()), shutdown).await;
+    let service = Arc::new(telling_idle(service).with(|limits| Limits { encrypted: true, ..limits }));
+    listener::run(listener, gate, move |guest| encrypted(service.clone(), guest, acceptor.clone()), shutdown).await;
 }
 
-/// What all connections of a listener share.
-struct Service {
-    answerer: Answerer,
-    settings: Settings,
-    block: Arc<Block>,
+/// What the client is told of (RFC 7828) is what holds.
+fn telling_idle(service: Service) -> Service {
+    let idle_ds = u16::try_from(service.settings.idle_ms / 100).unwrap_or(u16::MAX);
+    service.with(|limits| Limits { idle_ds: Some(idle_ds), ..limits })
 }
 
-impl Service {
-    fn new(answerer: &Answerer, settings: Settings, block: Arc<Block>) -> Arc<Service> {
-        // What the client is told of (RFC 7828) is what holds.
-        let idle_ds = u16::try_from(settings.idle_ms / 100).unwrap_or(u16::MAX);
-        let answerer = answerer.with(|limits| Limits { idle_ds: Some(idle_ds), ..limits });
-        Arc::new(Service { answerer, settings, block })
-    }
+async fn plain(service: Arc<Service>, guest: Guest) {
+    let Guest { stream, client, place, mut stopping } = guest;
+    // A client that breaks off is no event.
+    let _ = Connection::new(stream, client, place, service).serve(&mut stopping).await;
+}
 
-    async fn plain(self: Arc<Service>, guest: Guest) {
-        let Guest { stream, client, place, mut stopping } = guest;
-        // A client that breaks off is no event.
-        let _ = Connection::new(stream, client, place, self).serve(&mut stopping).await;
-    }
-
-    async fn encrypted(self: Arc<Service>, guest: Guest, acceptor: Acceptor) {
-        let Guest { stream, client, place, mut stopping } = guest;
-        let Some(stream) = acceptor.accept(stream).await else { return };
-        let patience = self.settings.write();
-        let mut connection = Connection::new(stream, client, place, self);
-        if connection.serve(&mut stopping).await.is_ok() {
-            // So that the client knows that nobody has cut it off (RFC 8446 section 6.1).
-            let _ = timeout(patience, connection.stream.shutdown()).await;
-        }
+async fn encrypted(service: Arc<Service>, guest: Guest, acceptor: Acceptor) {
+    let Guest { stream, client, place, mut stopping } = guest;
+    let Some(stream) = acceptor.accept(stream).await else { return };
+    let patience = service.settings.write();
+    let mut connection = Connection::new(stream, client, place, service);
+    if connection.serve(&mut stopping).await.is_ok() {
+        // So that the client knows that nobody has cut it off (RFC 8446 section 6.1).
+        let _ = timeout(patience, connection.stream.shutdown()).await;
     }
 }
 
@@ -165,8 +96,6 @@ struct Connection<S> {
     service: Arc<Service>,
     /// Queries that wait for nsd.
     relayed: JoinSet<FromNsd>,
-    /// Connections to nsd that nobody uses at the moment.
-    upstreams: Vec<Upstream>,
     /// Where answers are made; empty until the first query.
     room: Vec<u8>,
     asked: u32,
@@ -174,11 +103,10 @@ struct Connection<S> {
     tally: Tally,
 }
 
-/// What came of a query that was relayed, and the way it took.
+/// What came of a query that was relayed.
 struct FromNsd {
     reply: Option<Vec<u8>>,
     result: Relayed,
-    upstream: Upstream,
 }
 
 impl<S: Stream> Connection<S> {
@@ -189,7 +117,6 @@ impl<S: Stream> Connection<S> {
             place,
             service,
             relayed: JoinSet::new(),
-            upstreams: Vec::new(),
             room: Vec::new(),
             asked: 0,
             writes: 0,
@@ -204,7 +131,7 @@ impl<S: Stream> Connection<S> {
         let mut frame_began = Instant::now();
         let mut open = true;
         loop {
-            let received = if inbox.is_empty() { None } else { block.batch_received() };
+            let received = first_frame(&inbox).and_then(|_| block.batch_received());
             let done = self.answer(&inbox, &mut replies).await?;
             self.write(&mut replies).await?;
             block.batch_sent(received);
@@ -266,9 +193,9 @@ impl<S: Stream> Connection<S> {
             if let (Some(transfers), Ok(Some(_))) = (transfers, transfer::Request::read(query)) {
                 self.tally.request(Request::Answered);
                 self.write(replies).await?;
-                self.place.asked();
                 // A stream of writes.
-                (0..2).for_each(|_| self.no_delay());
+                self.stream.no_delay();
+                let _busy = self.place.busy();
                 transfers.serve(&mut self.stream, self.client.ip(), query).await?;
                 continue;
             }
@@ -288,19 +215,18 @@ impl<S: Stream> Connection<S> {
         Ok(done)
     }
 
-    /// Has nsd asked beside everything else: on a connection of its own, as nsd answers one query of
-    /// a connection after the other.
+    /// Has nsd asked beside everything else.
     fn relay(&mut self, query: &[u8]) {
         let (query, client, service) = (query.to_vec(), self.client, self.service.clone());
-        let mut upstream = self.upstreams.pop().unwrap_or_default();
+        let busy = self.place.busy();
         self.relayed.spawn(async move {
-            let (reply, result) = service.answerer.relayed(&mut upstream, &query, client).await;
-            FromNsd { reply, result, upstream }
+            let (reply, result) = service.answerer.relayed(&query, client).await;
+            drop(busy);
+            FromNsd { reply, result }
         });
     }
 
     fn hand_on(&mut self, done: FromNsd, replies: &mut Vec<u8>) {
-        self.upstreams.push(done.upstream);
         self.tally.relayed(done.result);
         if let Some(reply) = done.reply {
             put_frame(replies, &reply, &mut self.tally);

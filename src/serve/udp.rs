@@ -1,6 +1,7 @@
 //! DNS over UDP: threads that block on sockets of their own, take what has arrived in one batch,
 //! answer all of it from one table, and send the answers in one batch.
 
+use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -10,18 +11,21 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::Notify;
 
 use crate::dns::message::Query;
 use crate::health::family::Family;
-use crate::table::respond::{Answer, Client, Limits, Response, Subject, failure, is_known_client, respond, slip};
+use crate::table::respond::{
+    Answer, Client, Limits, PAYLOAD_MAX, Response, Subject, cookie_of, encloser_at, failure, respond, slip,
+};
 use crate::table::{Live, Table};
 
 use super::counters::{Block, Counters, Request, Tally, Transport};
 use super::proxy;
-use super::relay::{self, udp::Relay};
+use super::relay::{self, cookie, udp::Relay};
 use super::rrl::{Judgement, Limiter, subject_of};
 use super::sys::batch::{Batch, Envelope};
-use super::sys::{self, Calls, Ready, source};
+use super::sys::{self, Calls, Ready, fragments, source};
 use super::transfer::Transfers;
 
 /// Receive buffer asked for, in octets: what arrives during a hiccup waits here. The system may give less.
@@ -118,6 +122,7 @@ pub fn scarce_buffer(sockets: &[UdpSocket]) -> Option<usize> {
 pub struct Server {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
+    ended: Arc<Notify>,
 }
 
 impl Server {
@@ -129,10 +134,15 @@ impl Server {
         transfers: Option<&Arc<Transfers>>,
         counters: &Counters,
     ) -> io::Result<Server> {
-        let mut server = Server { stop: Arc::default(), threads: Vec::new() };
+        let mut server = Server { stop: Arc::default(), threads: Vec::new(), ended: Arc::default() };
         let limits = Limits { relay: settings.relay.is_some(), ..settings.limits };
         for (number, socket) in sockets.into_iter().enumerate() {
             socket.set_read_timeout(Some(Duration::from_millis(TICK_MS.into())))?;
+            // Larger ones, if they are wanted, could not leave at all.
+            if settings.limits.payload_max <= PAYLOAD_MAX {
+                // A system that does not know how serves all the same.
+                let _ = fragments::forbid(&socket);
+            }
             let family = if socket.local_addr()?.is_ipv6() { Family::Ipv6 } else { Family::Ipv4 };
             let relay = settings.relay.map(|relay| Relay::new(&relay, settings.calls));
             let worker = Worker {
@@ -151,10 +161,25 @@ impl Server {
                 tally: Tally::default(),
                 socket,
             };
-            let thread = thread::Builder::new().name(format!("udp-{number}")).spawn(move || worker.run())?;
-            server.threads.push(thread);
+            server.spawn(format!("udp-{number}"), move || worker.run())?;
         }
         Ok(server)
+    }
+
+    fn spawn(&mut self, name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let ending = Ending(self.ended.clone());
+        let thread = thread::Builder::new().name(name).spawn(move || {
+            let _ending = ending;
+            work();
+        });
+        self.threads.push(thread?);
+        Ok(())
+    }
+
+    /// Ready when one of the threads has ended, in whatever way.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let ended = self.ended.clone();
+        async move { ended.notified().await }
     }
 
     /// Answers what has arrived, and ends the threads: within a tick.
@@ -171,6 +196,15 @@ impl Drop for Server {
     /// Without [`Server::stop`] the threads end as well, but nobody waits for them.
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Tells that a thread ends, when it is dropped: a panic comes by here as well.
+struct Ending(Arc<Notify>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.notify_one();
     }
 }
 
@@ -272,12 +306,14 @@ impl Worker {
                         .as_ref()
                         .and_then(|transfers| transfers.answer_signed(&table, query, limits, &client, max, &mut reply));
                     let room = outgoing.spare().get_mut(..reply.len());
-                    if let (Some(is_good), Some(room)) = (signed, room) {
-                        room.copy_from_slice(&reply);
-                        // Who has the key is who it says it is; anybody can make up a signature.
-                        let answer = Answer { len: reply.len(), subject: Subject::ERROR, known_client: is_good };
-                        outgoing.answer(answer, query, envelope, tally);
-                    }
+                    let (Some(is_good), Some(room)) = (signed, room) else {
+                        tally.request(Request::Dropped);
+                        continue;
+                    };
+                    room.copy_from_slice(&reply);
+                    // Who has the key is who it says it is; anybody can make up a signature.
+                    let answer = Answer { len: reply.len(), subject: Subject::ERROR, known_client: is_good };
+                    outgoing.answer(answer, query, envelope, tally);
                 }
                 (Response::Drop | Response::Relay, _) => tally.request(Request::Dropped),
             }
@@ -371,6 +407,12 @@ impl Outgoing<'_> {
         self.limits.payload_max
     }
 
+    /// Whether this query's cookie is ours to answer, and nsd is not to see it.
+    pub fn keeps_cookie(&self, query: &Query<'_>) -> bool {
+        let has_one = |edns| self.table.makes_cookies() && cookie::is_in(edns);
+        !query.is_signed && query.edns.as_ref().is_some_and(has_one)
+    }
+
     fn client(&self, envelope: &Envelope) -> Client {
         Client { address: envelope.client().ip(), now_s: self.now_s }
     }
@@ -387,20 +429,28 @@ impl Outgoing<'_> {
     pub fn hand_on(&mut self, reply: &[u8], cut: bool, query: &[u8], envelope: &Envelope, tally: &mut Tally) {
         let Ok(read) = Query::read(query) else { return };
         let (table, limits, client) = (self.table, self.limits, self.client(envelope));
+        let (known_client, own_cookie) = cookie_of(table, &read, limits, &client);
         let spare = self.spare();
-        let len = match spare.get_mut(..reply.len()) {
-            Some(copy) if !cut && reply.len() <= limits.reply_max(&read) => {
+        let copied =
+            spare.get_mut(..reply.len()).filter(|_| !cut && reply.len() <= limits.reply_max(&read)).map(|copy| {
                 copy.copy_from_slice(reply);
                 copy[..2].copy_from_slice(&query[..2]);
                 reply.len()
-            }
+            });
+        let whole = match (copied, own_cookie) {
+            (Some(len), Some(own)) => Some(cookie::put_in(spare, len, &own)),
+            (copied, _) => copied,
+        };
+        let len = match whole {
+            Some(len) if len <= limits.reply_max(&read) => len,
             _ => match slip(table, query, limits, &client, spare) {
                 Response::Reply(short) => short.len,
                 _ => return,
             },
         };
-        let known_client = is_known_client(table, &read, limits, &client);
-        self.let_go(Answer { len, subject: subject_of(reply), known_client }, query, envelope, tally);
+        // Nobody else wants to know.
+        let subject = self.limiter.map_or(Subject::ERROR, |_| subject_of(reply, || encloser_at(table, &read)));
+        self.let_go(Answer { len, subject, known_client }, query, envelope, tally);
     }
 
     /// The reply to a query that nsd has not answered.
@@ -419,9 +469,13 @@ impl Outgoing<'_> {
             Judgement::Drop => tally.request(Request::Limited),
             Judgement::Slip => {
                 let client = self.client(envelope);
-                if let Response::Reply(short) = slip(self.table, query, self.limits, &client, self.batch.spare()) {
-                    self.push(short.len, envelope, tally);
-                    tally.request(Request::Slipped);
+                match slip(self.table, query, self.limits, &client, self.batch.spare()) {
+                    Response::Reply(short) => {
+                        self.push(short.len, envelope, tally);
+                        tally.request(Request::Slipped);
+                    }
+                    // What cannot be read cannot be asked again.
+                    _ => tally.request(Request::Limited),
                 }
             }
         }
@@ -453,6 +507,21 @@ impl Outgoing<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_thread_that_panics_does_not_end_unnoticed() {
+        let mut server = Server { stop: Arc::default(), threads: Vec::new(), ended: Arc::default() };
+        let stop = server.stop.clone();
+        let stays = move || {
+            while !stop.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(1));
+            }
+        };
+        server.spawn("stays".to_owned(), stays).unwrap();
+        server.spawn("panics".to_owned(), || panic!("a test")).unwrap();
+        tokio::time::timeout(Duration::from_secs(10), server.ended()).await.unwrap();
+        server.stop();
+    }
 
     #[test]
     fn a_scarce_receive_buffer_is_noticed() {

@@ -198,7 +198,7 @@ impl<'a> Assembly<'a> {
             let added = self.blobs.add(rtype, ttl_s, &rdatas, self.tree);
             let id = added.ok_or_else(|| self.fail(node, rtype, Problem::RrsetTooLarge))?;
             if rtype == Rtype::SOA {
-                self.soa = Some(soa(id, ttl_s, rdatas[0]));
+                self.soa = Some(soa(id, rdatas[0]));
             }
             Set::fixed(rtype, id)
         };
@@ -367,10 +367,10 @@ fn chain_of(rdata: &[u8]) -> Option<(u16, &[u8])> {
     Some((u16::from_be_bytes([*i0, *i1]), rest.get(..usize::from(*salt_len))?))
 }
 
-fn soa(blob: BlobId, ttl_s: u32, rdata: &[u8]) -> Soa {
+fn soa(blob: BlobId, rdata: &[u8]) -> Soa {
     let numbers: &[u8; SOA_NUMBERS_LEN] = rdata.last_chunk().expect("check_rdata has seen it");
     let number = |at: usize| u32::from_be_bytes([numbers[at], numbers[at + 1], numbers[at + 2], numbers[at + 3]]);
-    Soa { blob, serial: number(0), negative_ttl_s: ttl_s.min(number(16)) }
+    Soa { blob, serial: number(0), minimum_s: number(16) }
 }
 
 /// Why a zone cannot be served.

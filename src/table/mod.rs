@@ -86,6 +86,11 @@ impl Table {
         Table { policy, ..self }
     }
 
+    /// Whether clients that send a cookie get one of ours.
+    pub fn makes_cookies(&self) -> bool {
+        self.policy.cookies.is_some()
+    }
+
     pub fn generation(&self) -> u64 {
         self.generation
     }

@@ -20,7 +20,8 @@ const PADDING_BLOCK: usize = 468;
 pub(super) struct Options<'p> {
     /// The identifier, if it was asked for; else empty.
     nsid: &'p [u8],
-    cookie: Option<[u8; COOKIE_LEN]>,
+    /// The one of the reply.
+    pub cookie: Option<[u8; COOKIE_LEN]>,
     /// The query carried a server cookie of ours: its sender is who it says it is.
     pub known_client: bool,
     /// How long a stream may be idle, in units of 100 ms (RFC 7828).

@@ -31,11 +31,11 @@ impl Proofs {
     }
 }
 
-impl<'t> Walk<'t, '_> {
+impl<'t> Walk<'t, '_, '_> {
     /// Nothing has the current name, and its closest encloser no wildcard.
     pub(super) fn prove_no_name(&mut self, encloser: NodeId) {
         let Some(denial) = self.denial() else { return };
-        let name = self.name;
+        let name = *self.name;
         // A wildcard whose name would be too long is not there, and nobody can doubt it.
         let wildcard = LowerName::of(&[b"\x01*", self.zone.tree.name(encloser), self.zone.origin.wire()]);
         match denial {
@@ -55,7 +55,7 @@ impl<'t> Walk<'t, '_> {
     /// The node has not the type; `expanded` says of which encloser's wildcard it is.
     pub(super) fn prove_no_type(&mut self, id: NodeId, expanded: Option<NodeId>) {
         let Some(denial) = self.denial() else { return };
-        let (name, own) = (self.name, self.full_name(id));
+        let (name, own) = (*self.name, self.full_name(id));
         match denial {
             Denial::Nsec(nodes) => {
                 self.prove_nsec(nodes, &own);
@@ -75,7 +75,7 @@ impl<'t> Walk<'t, '_> {
     /// The answer came from a wildcard below `encloser`: nothing closer is there.
     pub(super) fn prove_expansion(&mut self, encloser: NodeId) {
         let Some(denial) = self.denial() else { return };
-        let name = self.name;
+        let name = *self.name;
         match denial {
             Denial::Nsec(nodes) => self.prove_nsec(nodes, &name),
             Denial::Nsec3(chain) => self.proofs.add(chain.covering(self.next_closer(&name, encloser))),
@@ -91,7 +91,7 @@ impl<'t> Walk<'t, '_> {
     /// RFC 5155 section 7.2.1: the closest encloser is there, the name one label longer is not. An
     /// opt-out span may have left out `encloser` and names above it; returns the one that was proven.
     fn prove_encloser(&mut self, chain: &Nsec3, encloser: NodeId) -> Option<LowerName> {
-        let name = self.name;
+        let name = *self.name;
         let (place, next_closer) = chain.closest_encloser(self.next_closer(&name, encloser))?;
         self.proofs.add(place);
         self.proofs.add(chain.covering(next_closer));

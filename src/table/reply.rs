@@ -189,7 +189,7 @@ impl<'o> Reply<'o> {
     }
 
     /// Writes header and OPT; returns the length of the whole.
-    pub fn finish(mut self, rcode: OptRcode, payload_max: u16) -> usize {
+    pub fn finish(&mut self, rcode: OptRcode, payload_max: u16) -> usize {
         let (low, high) = split_rcode(rcode);
         let mut opts = 0;
         if let Some((options, dnssec_ok)) = self.edns {

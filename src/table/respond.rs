@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use domain::base::iana::{Class, ExtendedErrorCode, OptRcode, Rcode, Rtype};
 
+use crate::dns::cookie::COOKIE_LEN;
 use crate::dns::message::{CookieQuery, HEADER_LEN, MESSAGE_MAX, Malformed, PLAIN_UDP_MAX, Query, flags, opcode};
 
 use super::Table;
@@ -114,7 +115,7 @@ pub struct Subject {
 pub enum Kind {
     /// About the name in question.
     Positive,
-    /// About the name above the wildcard.
+    /// About the name above the wildcard, or that of the DNAME.
     Wildcard,
     /// About the name in question.
     Nodata,
@@ -135,21 +136,21 @@ impl Subject {
 /// Answers `message` from `table` into `out`. `out` should hold 512 octets at least, and for a stream
 /// what one is willing to send: a reply that does not fit is truncated (TC).
 pub fn respond(table: &Table, message: &[u8], limits: &Limits, client: &Client, out: &mut [u8]) -> Response {
-    let query = match Query::read(message) {
+    let mut query = match Query::read(message) {
         Ok(query) => query,
         Err(Malformed::Drop) => return Response::Drop,
         Err(Malformed::Reply(rcode)) => return bare(message, rcode, out),
         Err(Malformed::CookieOnly) => return cookie_only(table, message, limits, client, out),
     };
-    let options = match query.edns {
+    let options = match &query.edns {
         None => Options::NONE,
         Some(edns) if edns.version > 0 => return error(&query, Options::NONE, OptRcode::BADVERS, limits, out),
-        Some(edns) => match Options::read(&edns, &table.policy, limits, client) {
+        Some(edns) => match Options::read(edns, &table.policy, limits, client) {
             Ok(options) => options,
             Err(_) => return error(&query, Options::NONE, OptRcode::FORMERR, limits, out),
         },
     };
-    let (mut query, mut limits) = (query, *limits);
+    let mut limits = *limits;
     match query.question.qtype {
         // Over UDP the secondary is told the current serial, and comes back over TCP if it lacks
         // something (RFC 1995 section 2).
@@ -165,14 +166,14 @@ pub fn respond(table: &Table, message: &[u8], limits: &Limits, client: &Client, 
         }
         _ => {}
     }
-    let (query, limits) = (query, &limits);
+    let limits = &limits;
     let question = &query.question;
     match question.qclass {
         Class::IN | Class::ANY => {}
         Class::CH => return chaos(table, &query, options, limits, out),
         _ => return elsewhere(&query, options, limits, out),
     }
-    let name = LowerName::new(question.name);
+    let mut name = LowerName::new(question.name);
     // The DS RRset lives in the zone above (RFC 4035 section 3.1.4.1).
     let above = question.qtype == Rtype::DS;
     let Some(zone) = table.catalog.find(name.wire(), name.labels(), above) else {
@@ -182,9 +183,9 @@ pub fn respond(table: &Table, message: &[u8], limits: &Limits, client: &Client, 
     if query.is_signed && limits.keys && table.catalog.zones()[zone].mode() == Mode::Whole {
         return Response::Verify(limits.reply_max(&query));
     }
-    let Some(reply) = Reply::begin(&query, options, limits.reply_max(&query), out) else { return Response::Drop };
+    let Some(mut reply) = Reply::begin(&query, options, limits.reply_max(&query), out) else { return Response::Drop };
     let mode = table.catalog.zones()[zone].mode();
-    match walk::answer(table, (zone, mode), &query, name, limits, reply) {
+    match walk::answer(table, (zone, mode), &query, &mut name, limits, &mut reply) {
         Some((len, subject)) => Response::Reply(Answer { len, subject, known_client: options.known_client }),
         None => elsewhere(&query, options, limits, out),
     }
@@ -203,12 +204,14 @@ pub fn failure(
 ) -> Response {
     let Ok(query) = Query::read(message) else { return Response::Drop };
     let options = read_again(table, &query, limits, client);
-    let name = LowerName::new(query.question.name);
+    let mut name = LowerName::new(query.question.name);
     let zone = table.catalog.find(name.wire(), name.labels(), query.question.qtype == Rtype::DS);
     let in_class = matches!(query.question.qclass, Class::IN | Class::ANY);
     if let (Some(zone), true, false) = (zone, in_class, query.is_signed) {
-        let Some(reply) = Reply::begin(&query, options, limits.reply_max(&query), out) else { return Response::Drop };
-        let whole = walk::answer(table, (zone, Mode::Whole), &query, name, limits, reply);
+        let Some(mut reply) = Reply::begin(&query, options, limits.reply_max(&query), out) else {
+            return Response::Drop;
+        };
+        let whole = walk::answer(table, (zone, Mode::Whole), &query, &mut name, limits, &mut reply);
         let (len, subject) = whole.expect("nothing of a whole zone is left to nsd");
         return Response::Reply(Answer { len, subject, known_client: options.known_client });
     }
@@ -226,9 +229,22 @@ pub fn slip(table: &Table, message: &[u8], limits: &Limits, client: &Client, out
     Response::Reply(Answer { len, subject: Subject::ERROR, known_client: false })
 }
 
-/// Whether a query carries a cookie of ours, so that its source address is not forged.
-pub fn is_known_client(table: &Table, query: &Query<'_>, limits: &Limits, client: &Client) -> bool {
-    read_again(table, query, limits, client).known_client
+/// Where in a reply of nsd's to this query the name stands that such an answer is about ([`Kind::Wildcard`]), as
+/// our own copy of the zone tells: nsd does not say. `None`: the name in question itself.
+pub fn encloser_at(table: &Table, query: &Query<'_>) -> Option<usize> {
+    walk::encloser_at(table, query)
+}
+
+/// What there is to say of a query's cookie when somebody else has answered it: whether it is one of ours, so that
+/// the source address is not forged, and the one that belongs into the reply, if nobody has to sign that.
+pub fn cookie_of(
+    table: &Table,
+    query: &Query<'_>,
+    limits: &Limits,
+    client: &Client,
+) -> (bool, Option<[u8; COOKIE_LEN]>) {
+    let options = read_again(table, query, limits, client);
+    (options.known_client, options.cookie.filter(|_| !query.is_signed))
 }
 
 /// The options of a query that has been read before.
@@ -272,7 +288,7 @@ pub fn refusal(
 
 /// A reply of nothing but question, code and OPT.
 fn error(query: &Query<'_>, options: Options<'_>, rcode: OptRcode, limits: &Limits, out: &mut [u8]) -> Response {
-    let Some(reply) = Reply::begin(query, options, limits.reply_max(query), out) else { return Response::Drop };
+    let Some(mut reply) = Reply::begin(query, options, limits.reply_max(query), out) else { return Response::Drop };
     let len = reply.finish(rcode, limits.payload_max);
     Response::Reply(Answer { len, subject: Subject::ERROR, known_client: options.known_client })
 }
@@ -308,7 +324,7 @@ fn cookie_only(table: &Table, message: &[u8], limits: &Limits, client: &Client, 
         return bare(message, Rcode::FORMERR, out);
     };
     let edns = Some((options, query.edns.dnssec_ok));
-    let Some(reply) = Reply::without_question(query.id, query.flags, edns, PLAIN_UDP_MAX, out) else {
+    let Some(mut reply) = Reply::without_question(query.id, query.flags, edns, PLAIN_UDP_MAX, out) else {
         return Response::Drop;
     };
     let len = reply.finish(OptRcode::NOERROR, limits.payload_max);

@@ -39,9 +39,9 @@ pub(super) fn answer(
     table: &Table,
     (zone, mode): (usize, Mode),
     query: &Query<'_>,
-    name: LowerName,
+    name: &mut LowerName,
     limits: &Limits,
-    mut reply: Reply<'_>,
+    reply: &mut Reply<'_>,
 ) -> Option<(usize, Subject)> {
     let serial = table.serials[zone];
     let zone = &*table.catalog.zones[zone];
@@ -78,17 +78,29 @@ pub(super) fn answer(
     Some((walk.reply.finish(rcode, limits.payload_max), walk.subject))
 }
 
-pub(super) struct Walk<'t, 'o> {
+/// Where in a reply to this query the name stands that answers for the one in question, if that one is not
+/// there itself: the closest encloser, which has the wildcard or the DNAME. `None`: it is there, or in no zone.
+pub(super) fn encloser_at(table: &Table, query: &Query<'_>) -> Option<usize> {
+    let name = LowerName::new(query.question.name);
+    let zone = table.catalog.find(name.wire(), name.labels(), query.question.qtype == Rtype::DS)?;
+    let zone = &*table.catalog.zones[zone];
+    let relative = &name.wire()[..name.wire().len() - zone.origin.wire().len()];
+    let place = zone.tree.locate(relative, name.labels() - zone.origin_labels);
+    (!place.exact).then(|| QUESTION_AT + relative.len() - zone.tree.node(place.node).name_len())
+}
+
+/// What is large is the caller's: to move it would cost as much as to use it.
+pub(super) struct Walk<'t, 'r, 'o> {
     table: &'t Table,
     pub(super) zone: &'t ZoneTable,
     mode: Mode,
     serial: u32,
     qtype: Rtype,
-    pub(super) reply: Reply<'o>,
+    pub(super) reply: &'r mut Reply<'o>,
     /// Where the apex's name stands in the reply: it is the end of the question's.
     pub(super) apex_at: usize,
     /// The name that is looked for now, always one of this zone.
-    pub(super) name: LowerName,
+    pub(super) name: &'r mut LowerName,
     /// Where that name stands in the reply, written out in front of the apex; see `is_nameable`.
     owner_at: usize,
     /// The nodes whose CNAME or DNAME was followed, and how many.
@@ -111,7 +123,7 @@ enum Step {
     NotOurs,
 }
 
-impl<'t> Walk<'t, '_> {
+impl<'t> Walk<'t, '_, '_> {
     /// Looks for one name.
     fn step(&mut self) -> Step {
         let tree = &self.zone.tree;
@@ -253,7 +265,7 @@ impl<'t> Walk<'t, '_> {
     fn negative(&mut self, rcode: OptRcode, ttl_max_s: u32) -> Step {
         let soa = &self.zone.soa;
         let (rrset, names) = (self.zone.blobs.rrset(soa.blob), self.names(self.apex_at));
-        let ttl_max_s = ttl_max_s.min(soa.negative_ttl_s);
+        let ttl_max_s = ttl_max_s.min(soa.minimum_s);
         if self.reply.rrset(Section::Authority, rrset, names, ttl_max_s).is_none() {
             return self.truncated(rcode);
         }
@@ -389,6 +401,7 @@ impl<'t> Walk<'t, '_> {
         let (outcome, _) = zone.outcome(set, &self.table.picks);
         let rrset = zone.blobs.rrset(outcome.blob);
         let names = self.names(self.ancestor_at(node));
+        self.about(Kind::Wildcard, names.owner_at);
         // Each RRset once, however often the chain comes by.
         if !self.seen[..self.steps].contains(&id) {
             let fits = self.reply.rrset(Section::Answer, rrset, names, u32::MAX).is_some()

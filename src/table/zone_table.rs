@@ -57,8 +57,8 @@ pub(super) struct Soa {
     pub blob: BlobId,
     /// The serial in the zone file.
     pub serial: u32,
-    /// TTL of negative answers: the lower of the SOA's own TTL and its MINIMUM (RFC 2308 section 5).
-    pub negative_ttl_s: u32,
+    /// No negative answer has a longer TTL, nor a longer one than the SOA itself (RFC 2308 section 5).
+    pub minimum_s: u32,
 }
 
 /// An RRset of a node, by type.

@@ -1,9 +1,9 @@
 //! A zone as one text that includes no other: what stands in the included files takes the place of
 //! the `$INCLUDE` lines. For a copy that nsd shall read without them.
 
+use super::Zone;
 use super::document::{Document, Inclusion, Provenance};
-use super::edit::EditError;
-use super::{Zone, ZoneRecord};
+use super::edit::{self, EditError};
 
 /// The text of the zone with the included texts in it. Each `$INCLUDE` line stays as a comment, and
 /// `$ORIGIN` lines around what it brought say what it meant; not one octet else changes. What comes
@@ -12,7 +12,7 @@ use super::{Zone, ZoneRecord};
 /// `$GENERATE` lines stay as they are.
 pub fn self_contained(zone: &Zone) -> Result<Vec<u8>, EditError> {
     let text = Joining::new(zone.document()).text(0);
-    verify(zone, &text)?;
+    edit::verify(zone, &[], &Document::parse(zone.file(), zone.origin(), text.clone()))?;
     Ok(text)
 }
 
@@ -80,27 +80,6 @@ fn end_line(out: &mut Vec<u8>, newline: &[u8]) {
     if out.last().is_some_and(|&last| last != b'\n') {
         out.extend_from_slice(newline);
     }
-}
-
-fn verify(zone: &Zone, text: &[u8]) -> Result<(), EditError> {
-    let again = Document::parse(zone.file(), zone.origin(), text.to_vec());
-    if let Some(error) = again.diagnostics().iter().find(|diagnostic| diagnostic.is_error()) {
-        return Err(EditError::Unreadable(error.to_string()));
-    }
-    if again.entries.len() != zone.document().entries.len() {
-        return Err(EditError::Unreadable("the number of records changed".to_owned()));
-    }
-    for (intended, line) in zone.records().zip(again.lines()) {
-        let entry = intended.entry;
-        let found = line.record().map(|record| {
-            let tag = line.tag(record.owner.wire());
-            ZoneRecord { record, tag, withdrawn: line.is_withdrawn(), entry }
-        });
-        if found.as_ref() != Some(&intended) {
-            return Err(EditError::changed(zone, &intended));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -223,12 +223,6 @@ impl Diagnostics {
     pub fn as_slice(&self) -> &[Diagnostic] {
         &self.list
     }
-
-    pub fn absorb(&mut self, other: Diagnostics) {
-        self.errors += other.errors;
-        self.warnings += other.warnings;
-        self.list.extend(other.list);
-    }
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub const INCLUDE_DEPTH_MAX: usize = 10;
 pub const INCLUDES_MAX: usize = 10_000;
 /// How many records `$GENERATE` may make in one zone.
 pub const GENERATED_MAX: usize = 1 << 20;
+/// See [`REPEATED_MAX`].
+const TOO_MUCH_REPEATED: &str = "more than 64 MiB of text are generated or included again";
 
 impl<'a> Parser<'a, '_> {
     pub(super) fn directive(&mut self, outline: &Outline, fields: &[Field<'a>]) {
@@ -167,8 +169,12 @@ impl<'a> Parser<'a, '_> {
         if self.reading.open.len() > INCLUDE_DEPTH_MAX {
             return refuse(self, "files include each other more than 10 deep", "nsd goes no deeper either");
         }
-        if self.reading.texts.len() > INCLUDES_MAX {
+        self.reading.inclusions += 1;
+        if self.reading.inclusions > INCLUDES_MAX {
             return refuse(self, "the zone includes more than 10,000 files", "put them together");
+        }
+        if self.reading.is_full {
+            return None;
         }
         let limit = DOCUMENT_MAX.saturating_sub(self.reading.octets);
         let Included { file, bytes, remark } = match self.reading.source.read(&name, limit) {
@@ -179,22 +185,24 @@ impl<'a> Parser<'a, '_> {
             }
         };
         if bytes.len() > limit {
+            self.reading.is_full = true;
             return refuse(self, "the zone gets larger than 1 GiB with it", "split the zone");
-        }
-        if self.reading.open.iter().any(|&open| self.reading.texts[open].file == file) {
-            return refuse(self, "it includes itself", "remove one of the $INCLUDE lines");
-        }
-        if let Some(remark) = remark {
-            self.warning(span(field), remark, "name the file itself, if others may move the link");
         }
         // A file that is included twice is kept once.
         let number = *self.reading.by_file.entry(file.clone()).or_insert(self.reading.texts.len());
-        if number < self.reading.texts.len() {
+        let is_open = self.reading.open.iter().any(|&open| self.reading.texts[open].file == file);
+        if is_open || number < self.reading.texts.len() {
             self.reading.repeated = self.reading.repeated.saturating_add(bytes.len());
-            if self.reading.repeated > REPEATED_MAX {
-                let reason = "files that are included more than once bring more than 64 MiB";
-                return refuse(self, reason, "include each file once");
-            }
+            self.reading.is_full = self.reading.repeated > REPEATED_MAX;
+        }
+        if is_open {
+            return refuse(self, "it includes itself", "remove one of the $INCLUDE lines");
+        }
+        if self.reading.is_full {
+            return refuse(self, TOO_MUCH_REPEATED, "include each file once, and write the records");
+        }
+        if let Some(remark) = remark {
+            self.warning(span(field), remark, "name the file itself, if others may move the link");
         }
         let known = self.reading.texts.get(number).filter(|known| known.bytes == bytes);
         let bytes = known.map_or(bytes, |known| Arc::clone(&known.bytes));
@@ -236,14 +244,21 @@ impl<'a> Parser<'a, '_> {
                 return self.error(place, message, hint);
             }
         };
-        let limit = DOCUMENT_MAX.saturating_sub(self.reading.octets);
-        let limit = limit.min(REPEATED_MAX.saturating_sub(self.reading.repeated));
+        if self.reading.is_full {
+            return;
+        }
         let count = generate.count();
         self.reading.generated = self.reading.generated.saturating_add(count);
-        let text = (self.reading.generated <= GENERATED_MAX).then(|| generate.text(limit)).flatten();
-        let Some(text) = text else {
+        if self.reading.generated > GENERATED_MAX {
             let message = format!("$GENERATE of {count} records makes the zone too large");
-            return self.error(line, message, "a zone may have 1,048,576 generated records, and 64 MiB of their text");
+            return self.error(line, message, "a zone may have 1,048,576 generated records");
+        }
+        let limit = DOCUMENT_MAX.saturating_sub(self.reading.octets);
+        let limit = limit.min(REPEATED_MAX.saturating_sub(self.reading.repeated));
+        let Some(text) = generate.text(limit) else {
+            self.reading.is_full = true;
+            let message = format!("$GENERATE of {count} records makes the zone too large: {TOO_MUCH_REPEATED}");
+            return self.error(line, message, "include each file once, and write the records");
         };
         self.warning(line.clone(), "nsd does not know $GENERATE: it refuses this file", "write the records");
         let inherited = self.reading.inherited;

@@ -142,6 +142,29 @@ impl Entry {
         start..start + usize::from(self.owner_len)
     }
 
+    /// Appends the owner in wire form to `wire`. `bytes` is the text that the entry stands in, `origins`
+    /// are those of its document.
+    pub(super) fn owner_wire(&self, bytes: &[u8], origins: &[Name], wire: &mut Vec<u8>) -> Result<(), NameError> {
+        let origin = &origins[self.owner_origin as usize];
+        if self.owner_len == 0 {
+            wire.extend_from_slice(origin.wire());
+            return Ok(());
+        }
+        wire_from_text(&bytes[self.owner_span()], Some(origin), wire)
+    }
+
+    /// Appends the RDATA in wire form to `wire`. Its fields replace those in `fields`.
+    pub(super) fn rdata_wire<'a>(
+        &self,
+        bytes: &'a [u8],
+        origins: &[Name],
+        fields: &mut Vec<Field<'a>>,
+        wire: &mut Vec<u8>,
+    ) -> Result<(), RdataError> {
+        Lexer::fields_within(bytes, self.rdata as usize..self.end as usize, fields);
+        from_text(self.rtype(), fields, &origins[self.origin as usize], wire)
+    }
+
     pub(super) fn comment(&self) -> Range<usize> {
         self.comment as usize..self.comment_end as usize
     }
@@ -342,14 +365,7 @@ impl<'a> Line<'a> {
 
     /// Appends the owner in wire form to `wire`.
     pub fn owner(&self, wire: &mut Vec<u8>) -> Result<(), NameError> {
-        let origin = &self.document.origins[self.entry.owner_origin as usize];
-        match self.entry.owner_len {
-            0 => {
-                wire.extend_from_slice(origin.wire());
-                Ok(())
-            }
-            _ => wire_from_text(&self.bytes()[self.entry.owner_span()], Some(origin), wire),
-        }
+        self.entry.owner_wire(self.bytes(), &self.document.origins, wire)
     }
 
     /// The fields of the RDATA; they replace those in `fields`.
@@ -359,8 +375,7 @@ impl<'a> Line<'a> {
 
     /// Appends the RDATA in wire form to `wire`. `fields` is scratch space.
     pub(super) fn rdata(&self, fields: &mut Vec<Field<'a>>, wire: &mut Vec<u8>) -> Result<(), RdataError> {
-        self.rdata_fields(fields);
-        from_text(self.entry.rtype(), fields, &self.document.origins[self.entry.origin as usize], wire)
+        self.entry.rdata_wire(self.bytes(), &self.document.origins, fields, wire)
     }
 
     /// The tag of a failover record whose owner in wire form is `owner`.

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use domain::base::iana::Rtype;
 
 use super::diagnostic::{Diagnostic, Severity};
-use super::document::{Document, Line, Provenance, Text, WITHDRAWN};
+use super::document::{Document, Line, Provenance, Text};
 use super::source::{Included, Source};
+use super::splice::{self, Scratch, Splice};
 use super::{Zone, ZoneRecord};
 use crate::dns::name::wire_len;
 
@@ -26,6 +27,16 @@ pub enum Edit {
     Withdraw { entry: usize },
     /// Takes [`Edit::Withdraw`] back.
     Restore { entry: usize },
+}
+
+impl Edit {
+    /// The record that changes.
+    pub(super) fn entry(&self, zone: &Zone) -> usize {
+        match *self {
+            Edit::Address { entry, .. } | Edit::Withdraw { entry } | Edit::Restore { entry } => entry,
+            Edit::Serial(_) => zone.soa_entry(),
+        }
+    }
 }
 
 /// The texts of a zone after its edits.
@@ -55,154 +66,19 @@ pub fn apply(zone: &Zone, edits: &[Edit]) -> Result<Edited, EditError> {
 
 /// The same, to be read again and compared ([`verify`]) by the caller before it counts.
 pub fn write(zone: &Zone, edits: &[Edit]) -> Result<Edited, EditError> {
-    let document = zone.document();
-    let mut splices = edits.iter().map(|edit| splice(zone, edit)).collect::<Result<Vec<Splice>, EditError>>()?;
-    splices.sort_by(|a, b| (&a.file, a.span.start, a.span.end).cmp(&(&b.file, b.span.start, b.span.end)));
+    let mut scratch = Scratch::default();
+    let splices = edits.iter().map(|edit| Splice::new(zone, edit, &mut scratch));
+    let mut splices = splices.collect::<Result<Vec<Splice>, EditError>>()?;
+    splices.sort_by(|a, b| (a.file, a.span.start, a.span.end).cmp(&(b.file, b.span.start, b.span.end)));
     let mut edited = Edited::default();
     for of_file in splices.chunk_by(|a, b| a.file == b.file) {
-        let bytes = cut(document, of_file)?;
-        match &of_file[0].file {
+        let bytes = splice::text(zone.document(), of_file)?;
+        match of_file[0].file {
             None => edited.zone = Some(bytes),
-            Some(file) => edited.included.push(EditedFile { file: file.clone(), bytes }),
+            Some(file) => edited.included.push(EditedFile { file: file.to_owned(), bytes }),
         }
     }
     Ok(edited)
-}
-
-/// One text with its splices, which are in order.
-fn cut(document: &Document, splices: &[Splice]) -> Result<Vec<u8>, EditError> {
-    let bytes = &document.texts[splices[0].text].bytes;
-    let mut out = Vec::with_capacity(bytes.len() + splices.len() * 8);
-    let mut at = 0;
-    let mut before: Option<&Splice> = None;
-    for splice in splices {
-        // The same line, read twice because its file is included twice.
-        if before.is_some_and(|before| before.text != splice.text && before.is_like(splice)) {
-            continue;
-        }
-        if splice.span.start < at {
-            return Err(EditError::refused(document, splice.text, splice.span.clone(), Refusal::Twice));
-        }
-        out.extend_from_slice(&bytes[at..splice.span.start]);
-        out.extend_from_slice(&splice.replacement);
-        at = splice.span.end;
-        before = Some(splice);
-    }
-    out.extend_from_slice(&bytes[at..]);
-    Ok(out)
-}
-
-/// The octets of a span of a text, and those that take their place.
-struct Splice {
-    /// The included file; absent: the zone's own.
-    file: Option<String>,
-    text: usize,
-    span: Range<usize>,
-    replacement: Vec<u8>,
-}
-
-impl Splice {
-    fn is_like(&self, other: &Splice) -> bool {
-        self.span == other.span && self.replacement == other.replacement
-    }
-}
-
-fn splice(zone: &Zone, edit: &Edit) -> Result<Splice, EditError> {
-    let document = zone.document();
-    let index = match *edit {
-        Edit::Address { entry, .. } | Edit::Withdraw { entry } | Edit::Restore { entry } => entry,
-        Edit::Serial(_) => zone.soa_entry(),
-    };
-    if index >= document.entries.len() {
-        return Err(EditError::NoEntry);
-    }
-    let found = document.at(index);
-    let refused = |refusal| EditError::refused(document, found.text, found.entry.span(), refusal);
-    let (span, replacement) = place(found, edit).map_err(refused)?;
-    let file = (found.text != 0).then(|| found.file().to_owned());
-    Ok(Splice { file, text: found.text, span, replacement })
-}
-
-/// What an edit replaces, and by what.
-fn place(found: Line<'_>, edit: &Edit) -> Result<(Range<usize>, Vec<u8>), Refusal> {
-    let start = found.entry.start as usize;
-    match *edit {
-        Edit::Address { address, .. } => {
-            let fits = match address {
-                IpAddr::V4(_) => found.entry.rtype() == Rtype::A,
-                IpAddr::V6(_) => found.entry.rtype() == Rtype::AAAA,
-            };
-            if !fits {
-                return Err(Refusal::Family { address });
-            }
-            Ok((field_span(found, ADDRESS)?, address.to_string().into_bytes()))
-        }
-        Edit::Serial(serial) => Ok((field_span(found, SERIAL)?, serial.to_string().into_bytes())),
-        Edit::Withdraw { .. } => {
-            if !found.entry.is_tagged() || found.is_withdrawn() {
-                return Err(Refusal::NotPublished);
-            }
-            can_be_withdrawn(found).map(|()| (start..start, WITHDRAWN.to_vec()))
-        }
-        Edit::Restore { .. } => {
-            if !found.is_withdrawn() {
-                return Err(Refusal::NotWithdrawn);
-            }
-            Ok((start - WITHDRAWN.len()..start, Vec::new()))
-        }
-    }
-}
-
-/// The field of an A or AAAA record's RDATA that holds the address.
-pub(super) const ADDRESS: usize = 0;
-/// The field of the SOA's RDATA that holds the serial.
-pub(super) const SERIAL: usize = 2;
-
-/// Whether a record can be commented out by a marker at its start.
-pub(super) fn can_be_withdrawn(found: Line<'_>) -> Result<(), Refusal> {
-    match found.bytes()[found.entry.span()].contains(&b'\n') {
-        true => Err(Refusal::SpansLines),
-        false => Ok(()),
-    }
-}
-
-/// Where a field of the RDATA lies; RFC 3597 RDATA has no fields to edit.
-pub(super) fn field_span(found: Line<'_>, index: usize) -> Result<Range<usize>, Refusal> {
-    if !found.is_written() {
-        return Err(Refusal::Generated);
-    }
-    let mut fields = Vec::new();
-    found.rdata_fields(&mut fields);
-    let generic = fields.first().is_some_and(|first| !first.quoted && first.text == br"\#");
-    match fields.get(index) {
-        Some(field) if !generic => Ok(field.at..field.at + field.text.len()),
-        _ => Err(Refusal::Generic),
-    }
-}
-
-/// Where [`Edit::Address`] and [`Edit::Serial`] would write in the zone's own text, in order; only
-/// what stands there in the form in which they write it. `None`: a failover record cannot be edited.
-pub fn holes(zone: &Zone) -> Option<Vec<Range<usize>>> {
-    let document = zone.document();
-    let own = |line: &Line<'_>| line.text == 0;
-    let mut holes = Vec::new();
-    for (entry, line) in document.lines().enumerate().filter(|(_, line)| own(line)) {
-        let span = match entry == zone.soa_entry() {
-            true => field_span(line, SERIAL).ok()?,
-            false if line.entry.is_tagged() && !line.is_withdrawn() => field_span(line, ADDRESS).ok()?,
-            false => continue,
-        };
-        let text = std::str::from_utf8(&line.bytes()[span.clone()]).ok()?;
-        let written = match entry == zone.soa_entry() {
-            true => text.parse::<u32>().ok().map(|serial| serial.to_string()),
-            false => text.parse::<IpAddr>().ok().map(|address| address.to_string()),
-        };
-        if written.as_deref() == Some(text) {
-            holes.push(span);
-        }
-    }
-    holes.sort_unstable_by_key(|span| span.start);
-    Some(holes)
 }
 
 /// What the included files hold after the edits, by the names in the `$INCLUDE` lines.
@@ -245,13 +121,7 @@ pub fn verify(zone: &Zone, edits: &[Edit], written: &Document) -> Result<(), Edi
     if let Some(error) = written.diagnostics().iter().find(|diagnostic| diagnostic.is_error()) {
         return Err(EditError::Unreadable(error.to_string()));
     }
-    let mut by_entry: Vec<(usize, Edit)> = edits
-        .iter()
-        .map(|edit| match *edit {
-            Edit::Address { entry, .. } | Edit::Withdraw { entry } | Edit::Restore { entry } => (entry, *edit),
-            Edit::Serial(_) => (zone.soa_entry(), *edit),
-        })
-        .collect();
+    let mut by_entry: Vec<(usize, Edit)> = edits.iter().map(|edit| (edit.entry(zone), *edit)).collect();
     by_entry.sort_by_key(|(entry, _)| *entry);
     let mut todo = &by_entry[..];
     let mut found = written.lines();
@@ -319,13 +189,13 @@ pub enum EditError {
 }
 
 impl EditError {
-    fn refused(document: &Document, text: usize, span: Range<usize>, refusal: Refusal) -> EditError {
+    pub(super) fn refused(document: &Document, text: usize, span: Range<usize>, refusal: Refusal) -> EditError {
         let diagnostic = refusal.at(document, text, span);
         EditError::Refused(refusal, Box::new(diagnostic))
     }
 
     /// A record that is another one after the edit than was meant.
-    pub(super) fn changed(zone: &Zone, intended: &ZoneRecord) -> EditError {
+    fn changed(zone: &Zone, intended: &ZoneRecord) -> EditError {
         let line = zone.document().at(intended.entry);
         let (owner, rtype) = (intended.record.owner.to_string(), intended.record.rtype);
         EditError::refused(zone.document(), line.text, line.entry.span(), Refusal::Changed { owner, rtype })

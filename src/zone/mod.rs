@@ -16,7 +16,9 @@ pub mod origin;
 mod parser;
 mod rules;
 pub mod source;
+mod splice;
 pub mod tag;
+pub mod values;
 
 use std::collections::BTreeSet;
 

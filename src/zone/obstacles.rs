@@ -10,8 +10,9 @@ use domain::base::iana::Rtype;
 use super::Zone;
 use super::diagnostic::{Diagnostic, Diagnostics, Severity};
 use super::document::{Document, Line, Provenance};
-use super::edit::{ADDRESS, Refusal, SERIAL, can_be_withdrawn, field_span};
+use super::edit::Refusal;
 use super::parser::TTL_DEFAULT_S;
+use super::splice::{ADDRESS, SERIAL, can_be_withdrawn, field_span};
 use super::tag::{Role, Tag};
 
 /// What may become of a failover record.
@@ -37,7 +38,7 @@ pub fn obstacles(zone: &Zone, fate: &dyn Fn(&Tag, Rtype) -> Fate) -> Vec<Diagnos
     let mut owner = Vec::new();
     for (index, line) in document.lines().enumerate() {
         if index == zone.soa_entry() {
-            search.refuse(line, field_span(line, SERIAL));
+            search.refuse(line, field_span(line, SERIAL, &mut Vec::new()));
         }
         let mut comes_and_goes = false;
         if line.entry.is_tagged() {
@@ -68,7 +69,7 @@ struct Search<'a> {
 impl<'a> Search<'a> {
     /// Whether the record itself can be edited.
     fn failover_record(&mut self, line: Line<'a>, fate: Fate, role: Role) {
-        self.refuse(line, field_span(line, ADDRESS));
+        self.refuse(line, field_span(line, ADDRESS, &mut Vec::new()));
         if fate.may_be_withdrawn && !line.is_withdrawn() {
             self.refuse(line, can_be_withdrawn(line));
         }

@@ -13,8 +13,8 @@ use super::lexer::{Lexer, Outline};
 use super::rules::is_within;
 use super::source::Source;
 use super::tag::{self, Comment};
-use crate::dns::name::{Name, wire_from_text};
-use crate::dns::rdata::{CLASS, Field, TTL_MAX_S, from_text, is_meta, quoted, seconds_from_text};
+use crate::dns::name::Name;
+use crate::dns::rdata::{CLASS, Field, TTL_MAX_S, is_meta, quoted, seconds_from_text};
 
 /// The TTL of a record that neither states nor inherits one, in seconds: nsd's default.
 pub const TTL_DEFAULT_S: u32 = 3_600;
@@ -48,6 +48,8 @@ pub(super) fn parse_at_most(
         octets: bytes.len(),
         generated: 0,
         repeated: 0,
+        inclusions: 0,
+        is_full: false,
         by_file: HashMap::new(),
         open: Vec::new(),
         texts: vec![Text { file: file.to_owned(), bytes: Arc::new(bytes), from: Provenance::Zone }],
@@ -86,6 +88,10 @@ pub(super) struct Reading<'s> {
     pub generated: usize,
     /// Octets of text that was made, or included again.
     pub repeated: usize,
+    /// How often a file was asked for, whatever became of it.
+    pub inclusions: usize,
+    /// Something was refused for its size: no more is read or made, so that what is refused costs nothing.
+    pub is_full: bool,
     /// The first text of each included file.
     pub by_file: HashMap<String, usize>,
     /// The numbers of the texts that are being read, outermost first.
@@ -200,15 +206,11 @@ impl<'a> Parser<'a, '_> {
     fn can_come_back(&mut self, entry: &Entry) -> bool {
         let origins = &self.reading.origins;
         let mut owner = Vec::new();
-        let text = if entry.owner_len == 0 { b"@" } else { &self.bytes[entry.owner_span()] };
-        let named = wire_from_text(text, Some(&origins[entry.owner_origin as usize]), &mut owner);
-        let wrong = match named {
+        let wrong = match entry.owner_wire(self.bytes, origins, &mut owner) {
             Err(error) => Some(format!("its owner is no domain name: {error}")),
             Ok(()) if !is_within(&owner, &origins[0]) => Some(format!("it lies outside the zone {}", origins[0])),
             Ok(()) => {
-                let mut fields = Vec::new();
-                Lexer::fields_within(self.bytes, entry.rdata as usize..entry.end as usize, &mut fields);
-                let read = from_text(entry.rtype(), &fields, &origins[entry.origin as usize], &mut Vec::new());
+                let read = entry.rdata_wire(self.bytes, origins, &mut Vec::new(), &mut Vec::new());
                 read.err().map(|error| error.to_string())
             }
         };

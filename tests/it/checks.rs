@@ -687,6 +687,14 @@ fn http_with_everything() {
     host.behave(Behaviour::EndlessBody);
     expect(&pattern("(z+)+$y"), Some(false), "L7RSP", "the first 64 KiB");
     host.behave(Behaviour::Good);
+    let echoes = Scripted::tcp(|mut stream| {
+        request(&mut stream)?;
+        let peer = stream.local_addr()?.ip().to_string();
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{peer}", peer.len())
+    });
+    // A body has no reason to put an address in brackets.
+    let (url, ip) = (format!("http://{{ip}}:{}/", echoes.port()), Some("{ip}".to_owned()));
+    expect_both(&check(Kind::Http(Http { url, expect: ip, ..Http::default() })), Some(true), "L7OK", "");
     let named = Http { url: base.url.replace("{node}", "www.foo.zone"), ..base.clone() };
     expect(&check(Kind::Http(named)), Some(true), "L7OK", "HTTP 200");
     let seen = Scripted::tcp(|mut stream| {
@@ -719,6 +727,14 @@ fn http_with_everything() {
         asks.expect_regex = Some(format!("authorization: {}\r\n", secret.replace(['{', '}'], ".")));
         expect(&check(Kind::Http(asks.clone())), Some(true), "L7OK", "");
     }
+    // What is no secret, or cannot be read, is not the node's fault.
+    std::fs::write(&file, "x".repeat(20_000)).unwrap();
+    expect(&check(Kind::Http(asks.clone())), None, "UNK", "its first line is longer than a header may be");
+    std::fs::write(&file, "\nsecond").unwrap();
+    expect(&check(Kind::Http(asks.clone())), None, "UNK", "secret is empty");
+    std::fs::remove_file(&file).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    expect(&check(Kind::Http(asks.clone())), None, "UNK", "secret: it is no regular file");
     asks.headers.pop();
     expect(&check(Kind::Http(Http { method: "HEAD".to_owned(), expect_regex: None, ..asks })), Some(true), "L7OK", "");
 }
@@ -749,4 +765,82 @@ fn redirects_stay_with_the_node() {
     here.behave(Behaviour::Redirect("/index.txt".to_owned()));
     expect(&follow(3), Some(false), "L7STS", "HTTP 302");
     assert_eq!(there.connections(), 1);
+}
+
+/// Reads a request up to its empty line.
+fn request(stream: &mut (impl Read + ?Sized)) -> io::Result<String> {
+    let mut request = String::new();
+    while !request.ends_with("\r\n\r\n") {
+        match line(stream)? {
+            line if line.is_empty() => break,
+            line => request += &line,
+        }
+    }
+    Ok(request)
+}
+
+/// Says 200 where it was told the secret, 403 where not; `/to=URL` sends on.
+fn gate(stream: &mut dyn Line) -> io::Result<()> {
+    let request = request(stream)?;
+    let path = request.split(' ').nth(1).unwrap_or_default();
+    let location = match path.trim_start_matches('/').split_once('=') {
+        Some(("to", url)) => url,
+        _ if request.to_ascii_lowercase().contains("\r\nx-secret: s3cret\r\n") => {
+            return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+        _ => return stream.write_all(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"),
+    };
+    write!(stream, "HTTP/1.1 302 x\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n")
+}
+
+#[test]
+fn a_secret_is_told_only_the_server_that_it_is_for() {
+    let site = Site::new();
+    let secure = Scripted::tls(site.authority.server(&[NODE, "www.foo.zone"]), gate);
+    let other = Scripted::tls(site.authority.server(&[NODE]), gate);
+    let plain = Scripted::tcp(|mut stream| gate(&mut stream));
+    let file = site.folder.path().join("secret");
+    std::fs::write(&file, "s3cret\n").unwrap();
+    let (secure, other, plain) = (secure.port(), other.port(), plain.port());
+    let here = format!("https://{NODE}:{secure}");
+    let asked = |path: &str, status| {
+        check(Kind::Http(Http {
+            url: format!("https://{{node}}:{secure}{path}"),
+            headers: vec![("X-Secret".to_owned(), Header::File(file.clone()))],
+            redirects: 5,
+            status: vec![status],
+            certificates: site.certificates(),
+            ..Http::default()
+        }))
+    };
+    let is_told = |path: &str| drop(expect(&asked(path, 200), Some(true), "L7OK", "HTTP 200"));
+    let is_not_told = |path: &str| drop(expect(&asked(path, 403), Some(true), "L7OK", "HTTP 403"));
+    is_told("/");
+    is_told("/to=/to=/there");
+    is_told(&format!("/to={here}/there"));
+    is_not_told(&format!("/to=http://{NODE}:{plain}/"));
+    is_not_told(&format!("/to=https://{NODE}:{other}/"));
+    is_not_told(&format!("/to=https://www.foo.zone:{secure}/"));
+    // Nor does another server choose what is asked for with it.
+    is_not_told(&format!("/to=https://{NODE}:{other}/to={here}/delete"));
+}
+
+/// A server cannot fill the status page.
+#[test]
+fn of_the_words_of_a_server_a_part_is_told() {
+    let host = Host::http("127.0.0.1:0", NODE);
+    let follow = |redirects| {
+        let url = format!("http://{{node}}:{}/index.txt", host.port());
+        check(Kind::Http(Http { url, redirects, ..Http::default() }))
+    };
+    for to in ["/", "http://192.0.2.1/", "ftp://x/"] {
+        host.behave(Behaviour::Redirect(to.to_owned() + &"x".repeat(50_000)));
+        for redirects in [0, 1] {
+            let prober = Prober::new([&follow(redirects)]).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let examined = runtime.block_on(prober.examine(&follow(redirects), &node(), Family::Ipv4));
+            let longest = examined.steps.iter().map(|(step, _)| step.len()).max().unwrap_or(0);
+            assert!(examined.outcome.detail.len().max(longest) < 1_010, "{to}: {examined:?}");
+        }
+    }
 }

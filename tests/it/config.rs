@@ -247,6 +247,21 @@ fn transfers_are_checked() {
     assert!(!allow[0].lets("192.0.2.54".parse().unwrap(), None));
 }
 
+/// Neither the start nor a reload may wait for somebody to write into it.
+#[test]
+fn a_key_that_is_a_fifo_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("side.key");
+    assert!(std::process::Command::new("mkfifo").args(["-m", "600"]).arg(&secret).status().unwrap().success());
+    let text = GOOD.replace("[zone.", "[key.side]\nsecret-file = \"side.key\"\n[zone.");
+    let text = text.replace("pool = \"web\"\n", "pool = \"web\"\nallow-transfer = [\"side\"]\n");
+    let key = Config::parse(&folder.path().join("c.toml"), &text).unwrap().keys.remove(0);
+    let (told, tells) = std::sync::mpsc::channel();
+    std::thread::spawn(move || told.send(key.read_secret().err()));
+    let wrong = tells.recv_timeout(std::time::Duration::from_secs(30)).expect("it does not wait").unwrap();
+    assert!(wrong.contains("this is no file"), "{wrong}");
+}
+
 /// (the inside of `[check.web]`, the one line it gives). The table's name stands in line 19.
 const CHECKS: &[(&str, &str)] = &[
     ("tls = \"{node}:443\"\nnames = \"pool\"\ncert-min-days = 7", ""),
@@ -338,7 +353,34 @@ const CHECKS: &[(&str, &str)] = &[
         "21:10: error: an empty text is in every answer; write what must be there, or leave it out",
     ),
     ("dns = \"{ip}:53\"\nquery = \"example.org TXT\"\nexpect = \"\\\"v=spf1 -all\\\" {node}\"", ""),
-    ("dns = \"{ip}:53\"\nquery = \"{node} AAAA\"\nexpect = \"{ip}\"", ""),
+    ("dns = \"{ip}:53\"\nquery = \"{node} AAAA\"\nexpect = \"{ip}\"\nfamilies = [\"ipv6\"]", ""),
+    ("dns = \"{ip}:53\"\nquery = \"{node} A\"\nexpect = \"{ip}\"\nfamilies = [\"ipv4\"]", ""),
+    (
+        "dns = \"{ip}:53\"\nquery = \"{node} A\"\nexpect = \"{ip}\"",
+        "19:8: error: check `web` cannot be made over ipv6: `{ip}` is no RDATA of type A: `2001:db8::1` is not an IPv4 address; write families = [\"ipv4\"], and for ipv6 a check of its own",
+    ),
+    (
+        "dns = \"{ip}:53\"\nquery = \"{node} AAAA\"\nexpect = \"{ip}\"",
+        "19:8: error: check `web` cannot be made over ipv4: `{ip}` is no RDATA of type AAAA: `192.0.2.1` is not an IPv6 address; write families = [\"ipv6\"], and for ipv4 a check of its own",
+    ),
+    (
+        "dns = \"{ip}:53\"\nquery = \"{node} MX\"\nexpect = \"{ip}\"",
+        "22:10: error: `{ip}` is no RDATA of type MX: `192.0.2.1` is not a preference (0 to 65535); write it as in a zone file, TXT in quotes",
+    ),
+    (
+        "http = \"http://{ip}.example.org/\"",
+        "19:8: error: check `web` cannot be made over ipv6: `http://{ip}.example.org/` is no URL: invalid IPv6 address; write families = [\"ipv4\"], and for ipv6 a check of its own",
+    ),
+    ("tls = \"{node}:443\"\nnames = [\"{family}.example.org\", \"{ip}\", \"*.{node}\"]", ""),
+    (
+        "tls = \"{node}:443\"\nnames = [\"{famly}.example.org\"]",
+        "21:9: error: `{famly}.example.org` is no server name; write names = \"pool\" or names = [\"foo.zone\", \"www.foo.zone\"]",
+    ),
+    (
+        "http = \"https://admin:s3cret@{node}/\"",
+        "20:8: error: a login stands in the URL; write headers = { Authorization = { file = \"/path/to/secret\" } }: it is shown nowhere",
+    ),
+    ("gemini = \"gemini://admin@{node}/\"", "20:10: error: a login stands in the URL; remove it: Gemini has none"),
     (
         "dns = \"{ip}:53\"\nquery = \"example.org A\"\nexpect = \"192.0.2\"",
         "22:10: error: `192.0.2` is no RDATA of type A: `192.0.2` is not an IPv4 address; write it as in a zone file, TXT in quotes",
@@ -357,6 +399,15 @@ fn each_kind_of_check_and_its_mistakes() {
         let expected: Vec<String> = expected.lines().map(|line| format!("c.toml:{line}")).collect();
         assert_eq!(got, expected, "{inside}");
     }
+}
+
+/// Over a family that no node has nothing is asked.
+#[test]
+fn a_check_is_tried_over_the_families_that_there_are() {
+    let before = "http = \"https://{node}/index.txt\"\nexpect = \"Welcome to {node}\"";
+    let text = GOOD.replace(before, "dns = \"{ip}:53\"\nquery = \"{node} A\"\nexpect = \"{ip}\"");
+    assert_eq!(problems(&text).len(), 1);
+    assert_eq!(problems(&text.replace("ipv6 = \"2001:db8::10\"\n", "")), [""; 0]);
 }
 
 /// What is right by itself, and cannot be aimed at a node that is called so; and anchors that are none.

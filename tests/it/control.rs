@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nsd_failover::control::api::{self, Answer, Handle, Outcome, Request};
-use nsd_failover::control::client::{self, Client};
+use nsd_failover::control::client::{self, Client, SILENT};
 use nsd_failover::control::listen::{self, CONNECTIONS_MAX, ControlSocket, SocketError};
 use nsd_failover::control::log::{Entry, Log};
 use nsd_failover::control::metrics::{Family as MetricFamily, Value};
@@ -111,6 +111,7 @@ fn reply_to(request: Request) -> Answer {
             Answer { exports: vec![a_report(ExportResult::Served, "x")], ..Answer::done(format!("{zone:?}")) }
         }
         Request::Rollback { zone, .. } | Request::Generations { zone } => Answer::done(zone),
+        Request::Alive => Answer::done("it turns"),
         Request::Explain { pool } => Answer::refused(format!("pool `{pool}` is not configured")),
         Request::Reload => Answer { details: vec!["zone:1:1: bad".into()], ..Answer::refused("nothing changed") },
     }
@@ -213,19 +214,20 @@ async fn the_client_reads_and_orders_over_the_socket() {
     assert_eq!(client.log(1).await.unwrap(), [Entry::Export(a_report(ExportResult::Served, "x"))]);
     assert_eq!(client.log(50).await.unwrap().len(), 2);
     let switch = Action::Switch { pool: "web".into(), node: "blowfish".into() };
-    let answer = client.order(&Order { action: switch, reason: Some("test".into()), for_s: Some(60) }).await.unwrap();
+    let answer =
+        client.order(&Order { action: switch, reason: Some("test".into()), for_s: Some(60) }, SILENT).await.unwrap();
     assert_eq!(answer, Answer::done("web -> blowfish, Some(\"test\"), Some(60)"));
     assert_eq!(client::exit(&answer), Exit::Ok);
     let drain = Order { action: Action::Drain { node: "nobody".into() }, reason: None, for_s: None };
-    let answer = client.order(&drain).await.unwrap();
+    let answer = client.order(&drain, SILENT).await.unwrap();
     assert_eq!((answer.outcome, client::exit(&answer)), (Outcome::Refused, Exit::Usage));
     let hold = Order { action: Action::Hold { pool: "web".into() }, reason: None, for_s: None };
-    assert_eq!(client::exit(&client.order(&hold).await.unwrap()), Exit::Failed);
-    let answer = client.export(None).await.unwrap();
+    assert_eq!(client::exit(&client.order(&hold, SILENT).await.unwrap()), Exit::Failed);
+    let answer = client.export(None, SILENT).await.unwrap();
     assert_eq!((answer.message.as_str(), answer.exports.len()), ("None", 1));
     assert_eq!(text::answer(&answer).lines().nth(1), Some("foo.zone. export served: x [80 ms]"));
-    assert_eq!(client.export(Some("foo.zone")).await.unwrap().message, "Some(\"foo.zone\")");
-    assert_eq!(client.rollback("foo.zone", None).await.unwrap().message, "foo.zone");
+    assert_eq!(client.export(Some("foo.zone"), SILENT).await.unwrap().message, "Some(\"foo.zone\")");
+    assert_eq!(client.rollback("foo.zone", None, SILENT).await.unwrap().message, "foo.zone");
     assert_eq!(text::answer(&client.reload().await.unwrap()), "nothing changed\nzone:1:1: bad\n");
 }
 

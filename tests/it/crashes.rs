@@ -4,13 +4,15 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nsd_failover::publish::{Control, Cut, Job, Limits, NsdSettings, Publisher, ReadBack, Step};
 
-use super::support::daemon::{Daemon, address, wait_for};
+use super::support::daemon::{Daemon, address, program, wait_for};
 use super::support::nsd::{Nsd, free_address};
+use super::support::terminal::Terminal;
 
 const A: &str = "127.0.0.11";
 const B: &str = "127.0.0.12";
@@ -71,7 +73,7 @@ async fn cut_off(nsd: &Nsd, state_dir: &Path, origin: &str, at: Step) {
         included: Arc::new([]),
         include_dir: None,
     };
-    let verify = |_: &[u8]| Ok(ReadBack { expect: Box::new(Vec::new), skeleton: None });
+    let verify = |_: &[u8]| Ok(ReadBack { expect: Box::new(|| Ok(Vec::new())), skeleton: None });
     let cut = |done: Step| if done == at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     assert_eq!(Publisher::new(settings).export_stepwise(job, verify, &cut).await, Err(Cut));
 }
@@ -154,4 +156,48 @@ async fn a_start_cleans_up_beside_the_answers() {
         let line = format!("www      IN A   {served} ; Enable failover\n");
         assert!(text.contains(&line), "{name}: {served}, and the file says:\n{text}");
     }
+}
+
+/// Whoever repeats a rollback that a crash has cut off waits until that is put right, and sees it: the
+/// files that he would be refused for are not those that he means.
+#[test]
+fn a_rollback_waits_for_what_a_crash_has_cut_off() {
+    let nsd = Nsd::start(&[("foo.zone", ZONE.as_bytes())]);
+    let folder = tempfile::tempdir().unwrap();
+    let stuck = folder.path().join("stuck");
+    let held_up = format!("if test -e {0}; then while test -e {0}; do sleep 0.05; done; exit 1; fi", stuck.display());
+    let script = format!("{held_up}; exec {} \"$@\"", nsd.control_argv().join(" "));
+    let config = format!(
+        "[nsd]\naddress = \"{}\"\ncontrol = [\"sh\", \"-c\", {script:?}, \"sh\"]\n\
+         [node.a]\nipv4 = \"{A}\"\n[node.b]\nipv4 = \"{B}\"\n[pool.web]\nnodes = [\"a\", \"b\"]\n\
+         [zone.\"foo.zone\"]\nfile = {:?}\npool = \"web\"\n",
+        nsd.address(),
+        nsd.zone_path("foo.zone")
+    );
+    let mut daemon = Daemon::start(folder.path(), &config);
+    wait_for("first decision", || (daemon.status()["ready"] == true).then_some(()));
+    assert!(daemon.verb(&["switch", "web", "b"]).status.success());
+
+    fs::write(&stuck, "").unwrap();
+    let file = folder.path().join("nsd-failover.toml");
+    let mut first = program(&file);
+    let mut first = first.args(["rollback", "foo.zone"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let primary = format!("www      IN A   {A} ;");
+    wait_for("the file of before", || {
+        fs::read_to_string(nsd.zone_path("foo.zone")).unwrap().contains(&primary).then_some(())
+    });
+    daemon.kill();
+    assert_eq!(first.wait().unwrap().code(), Some(1));
+    daemon.start_again();
+
+    let program = format!("{} --config {}", env!("CARGO_BIN_EXE_nsd-failover"), file.display());
+    let terminal = Terminal::run(&format!("{program} rollback foo.zone; echo ended with $?; sleep 100"), 110, 20);
+    let shows = |words: &str| wait_for(words, || terminal.screen().contains(words).then_some(()));
+    shows("rolling foo.zone back: what a crash has cut off is put right first (");
+    fs::remove_file(&stuck).unwrap();
+    shows("ended with ");
+    let screen = terminal.screen();
+    assert!(screen.contains("ended with 0") && screen.contains("generation with serial 1000"), "{screen}");
+    assert_eq!(address(nsd.address(), "www.foo.zone", "A").as_deref(), Some(A));
+    assert_eq!(journals(&folder.path().join("state")), 0);
 }

@@ -102,7 +102,7 @@ fn respond() {
         question(&[0x28, 0], b"\x01a\0", 6, b""),
         question(&[0, 0], b"\x01b\0", 16, edns),
     ];
-    tried(&messages, fuzz::respond);
+    tried(&messages, fuzz::answers::respond);
 }
 
 fn seeds(folders: &[&str]) -> Vec<Vec<u8>> {

@@ -127,11 +127,14 @@ fn metrics_alerts_and_dashboard_fit_together() {
 fn alerts_fire_when_they_should() {
     promtool(&["check", "rules", "conf/prometheus-alerts.yml"], "");
     promtool(&["test", "rules", "tests/data/prometheus-alerts-test.yml"], "");
-    // Each is explained.
+    // Each is tried there, and explained.
+    let tried = fs::read_to_string(root().join("tests/data/prometheus-alerts-test.yml")).unwrap();
     let docs = fs::read_to_string(root().join("docs/monitoring.md")).unwrap();
     let alerts = fs::read_to_string(root().join("conf/prometheus-alerts.yml")).unwrap();
     for name in alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
         assert!(docs.contains(&format!("`{name}`")), "{name} is not in docs/monitoring.md");
+        let fires = format!("alertname: {name}\n        exp_alerts:\n          - exp_labels:");
+        assert!(tried.contains(&fires), "{name} never fires in tests/data/prometheus-alerts-test.yml");
     }
 }
 

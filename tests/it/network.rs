@@ -82,6 +82,63 @@ fn anchors_are_left_in_peace() {
     assert_eq!(world.told.last().unwrap().1.rule, "all-down-keep");
 }
 
+/// While an anchor alone gives a family its say, the answer of the standby hangs on the anchor.
+#[test]
+fn the_ttl_ends_before_an_anchor_can_change_the_answer() {
+    let settings = settings(&["a", "b", "c"], |pool, _| {
+        pool.ttl_min_s = Some(5);
+        pool.anchors = vec!["[2620:fe::fe]:53".parse().unwrap()];
+    });
+    let (dies_ms, anchor_dies_ms) = (600 * SECOND_MS, 2_000 * SECOND_MS);
+    let mut world = World::new(settings, START_UNIX_MS, |target, at_ms| match target.check == ANCHOR {
+        true => at_ms < anchor_dies_ms,
+        // Nobody is up over IPv6, and b over nothing.
+        false => at_ms < dies_ms || (target.family == Family::Ipv4 && target.node != "b"),
+    });
+    world.run(300 * SECOND_MS);
+    let order = Order { action: Action::Hold { pool: "web".to_owned() }, reason: None, for_s: None };
+    world.handle(Event::Ordered(order));
+    world.run(4_000 * SECOND_MS);
+    // With the anchor IPv6 counts, and b is as good as c; without it, c is up.
+    let standby = |decision: &Decision| decision.pools[0].ipv4.standby;
+    let last = world.swaps.iter().rposition(|(_, decision)| standby(decision) == Some(1)).unwrap();
+    let ((_, before), (at_ms, after)) = (&world.swaps[last], &world.swaps[last + 1]);
+    assert!(*at_ms > anchor_dies_ms && standby(after) == Some(2), "{at_ms} {after:?}");
+    // An anchor is asked every half minute at the soonest, and once more after a failure.
+    assert!(before.ttl_max_s[0] <= Some(31), "{:?}", before.ttl_max_s);
+    let calm = world.swaps.iter().filter(|(at_ms, _)| (dies_ms + 60 * SECOND_MS..anchor_dies_ms).contains(at_ms));
+    calm.for_each(|(_, decision)| assert!(decision.ttl_max_s[0] <= Some(31), "{decision:?}"));
+}
+
+/// The move to the first of the dead is no alarm any more when it lives, neither here nor after a reload
+/// or a restart.
+#[test]
+fn an_alarm_that_has_moved_the_pool_ends() {
+    let loaded = || settings(&["a", "b"], |pool, _| pool.when_all_down = WhenAllDown::First);
+    // a dies, b takes over and dies too, and a comes back.
+    let mut world = World::new(loaded(), START_UNIX_MS, |target, at_ms| match target.node.as_str() {
+        "a" => !(600 * SECOND_MS..1_800 * SECOND_MS).contains(&at_ms),
+        _ => at_ms < 1_200 * SECOND_MS,
+    });
+    let said = |world: &World<'_>| {
+        let status = world.director.status(world.now);
+        let is_loud = alarm::alarms(&status, world.now.unix_ms).iter().any(|alarm| alarm.kind == alarm::Kind::AllDown);
+        (status.pools[0].rule.clone(), is_loud)
+    };
+    world.run(1_700 * SECOND_MS);
+    assert_eq!(world.moves(), ["a -> b failover", "b -> a all-down-first"]);
+    assert_eq!(said(&world), ("all-down-first".to_owned(), true));
+    world.run(1_900 * SECOND_MS);
+    assert_eq!(world.moves().len(), 2);
+    assert_eq!(said(&world), ("steady".to_owned(), false));
+    world.handle(Event::Reloaded(Box::new(loaded())));
+    assert_eq!(said(&world), ("steady".to_owned(), false));
+    let saved = world.director.final_state();
+    world.restart(loaded(), Some(saved));
+    world.run(2_000 * SECOND_MS);
+    assert_eq!(said(&world), ("steady".to_owned(), false));
+}
+
 /// All nodes die, and the anchors say that it is they and not we: the policy is carried out.
 #[test]
 fn all_nodes_die_and_the_anchors_live() {

@@ -377,3 +377,43 @@ fn metrics(http: SocketAddr) -> String {
     let output = std::process::Command::new("curl").args(["-sS", "--noproxy", "*", &url]).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
+
+/// What goes without TLS would be a proxy's to read: it goes straight. And a secret that is none is told.
+#[test]
+fn a_secret_is_told_no_proxy() {
+    let (hook, proxy) = (Hook::start(&[Reply::Status(200)]), Hook::start(&[Reply::Status(200)]));
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    fs::write(&token, "s3cret\n").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    let path = folder.path().join("c.toml");
+    let config = format!(
+        "version = 1\n[notify.hook]\nwebhook = \"http://{}/hook\"\ntoken-file = \"{}\"\n",
+        hook.address,
+        token.display()
+    );
+    fs::write(&path, config).unwrap();
+    let test = || {
+        let mut program = program(&path);
+        for key in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+            program.env(key, format!("http://{}", proxy.address));
+        }
+        program.env_remove("no_proxy").env_remove("NO_PROXY").args(["notify", "test"]).output().unwrap()
+    };
+    let output = test();
+    assert!(output.status.success(), "{output:?}");
+    let got = hook.got();
+    assert!(got[0].header.to_ascii_lowercase().contains("authorization: bearer s3cret\r\n"), "{got:?}");
+    assert!(proxy.got().is_empty(), "{:?}", proxy.got());
+}
+
+#[test]
+fn a_secret_that_is_a_fifo_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    assert!(std::process::Command::new("mkfifo").args(["-m", "600"]).arg(&token).status().unwrap().success());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let read = nsd_failover::notify::courier::secret(&token);
+    let read = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), read).await });
+    assert!(read.unwrap().unwrap_err().reason.ends_with("token: it is no regular file"));
+}

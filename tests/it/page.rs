@@ -471,9 +471,13 @@ fn on_a_phone_and_in_the_dark() {
     status.pools[1].order[0] = format!("{long}.{long}.{long}.example.org");
     status.pools[1].families[0].primary = Some(status.pools[1].order[0].clone());
     let bench = Bench::start(status, a_log(3, ""));
-    for (name, width, scheme) in
-        [("phone", 360, "light"), ("phone-dark", 360, "dark"), ("dark", 1280, "dark"), ("light", 1280, "light")]
-    {
+    for (name, width, scheme) in [
+        ("phone", 360, "light"),
+        ("phone-dark", 360, "dark"),
+        ("narrow", 1160, "light"),
+        ("dark", 1280, "dark"),
+        ("light", 1280, "light"),
+    ] {
         let browser = Browser::open(width, 900);
         browser.prefer(scheme);
         browser.go(&bench.url(""));

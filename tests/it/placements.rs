@@ -328,9 +328,15 @@ fn a_rollback_holds_the_exports_until_the_next_export() {
     let serial = nsd.serial("example.org").unwrap();
     let words = done(&daemon, &["rollback", "example.org"]);
     assert!(words.contains("back to the generation with serial 1000"), "{words}");
+    assert!(words.starts_with("rolled back; nsd hears of no decision until `export example.org.`\n"), "{words}");
     assert_eq!(address(nsd.address(), "www.example.org", "A").as_deref(), Some(A));
     let rolled = nsd.serial("example.org").unwrap();
     assert!(rolled > serial, "a serial never goes back: {rolled} after {serial}");
+
+    // nsd says A, the decision B: a certificate client must not believe either.
+    let asked = daemon.verb(&["is-primary", "b", "www.example.org"]);
+    let said = String::from_utf8(asked.stderr).unwrap();
+    assert!(asked.status.code() == Some(3) && said.contains("nsd does not have the decision: held since"), "{said}");
 
     // A move of the pool does not wait for nsd, and does not reach it.
     done(&daemon, &["switch", "web", "a"]);
@@ -396,8 +402,41 @@ fn a_rollback_is_not_overwritten_by_what_came_before_it() {
 
     // One that cannot be done holds nothing.
     done(&daemon, &["export", "example.org"]);
-    assert_eq!(daemon.verb(&["rollback", "example.org", "--to", "7"]).status.code(), Some(1));
+    let mistyped = daemon.verb(&["rollback", "example.org", "--to", "7"]);
+    let said = String::from_utf8(mistyped.stderr).unwrap();
+    assert!(mistyped.status.code() == Some(1) && said.starts_with("not rolled back: 1 of 1 export failed\n"), "{said}");
     assert_eq!(daemon.status()["zones"][0]["export_held"], false);
+    // Nor is it an alarm: nsd has what it had.
+    assert_eq!(daemon.status()["zones"][0]["last_export"]["result"], "served");
+}
+
+/// The daemon is stopped before the rollback's turn has come: nothing was put back, and nothing is held.
+#[test]
+fn a_rollback_that_still_waits_at_the_end_holds_nothing() {
+    let (nsd, table) = nsd();
+    let folder = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(folder.path(), &format!("{table}{NODES}{POOL}{}", zone_table(&nsd)));
+    is_ready(&daemon);
+    nsd.pause();
+    let order = daemon.order("b");
+    wait_for("the order", || (daemon.status()["pools"][0]["families"][0]["primary"] == "b").then_some(()));
+    let log = folder.path().join("daemon.log");
+    std::thread::scope(|scope| {
+        let rollback = scope.spawn(|| daemon.verb(&["rollback", "example.org"]));
+        wait_for("the hold", || (daemon.status()["zones"][0]["export_held"] == true).then_some(()));
+        // From then on nobody starts it when the export ends.
+        daemon.terminate();
+        wait_for("the end", || fs::read_to_string(&log).unwrap().contains("stopping").then_some(()));
+        nsd.resume();
+        assert_ne!(rollback.join().unwrap().status.code(), Some(0));
+    });
+    drop(order);
+    daemon.stop();
+    daemon.start_again();
+    is_ready(&daemon);
+    assert_eq!(daemon.status()["zones"][0]["export_held"], false);
+    // What the stop has cut off is put right first.
+    waits_for(nsd.address(), "www.example.org", B);
 }
 
 /// What nsd-checkzone will not take is told on the day, before anything has to move, wherever people

@@ -127,7 +127,12 @@ fn a(owner: &str, addresses: &[&str]) -> Expected {
 }
 
 fn meaning(expect: Vec<Expected>) -> ReadBack {
-    ReadBack { expect: Box::new(|| expect), skeleton: None }
+    ReadBack { expect: Box::new(|| Ok(expect)), skeleton: None }
+}
+
+/// The second look finds something.
+fn doubted() -> ReadBack {
+    ReadBack { expect: Box::new(|| Err("more has changed".to_owned())), skeleton: None }
 }
 
 /// What the failover of the reference zone means.
@@ -227,6 +232,38 @@ async fn our_own_parser_says_no() {
     let panics = |_: &[u8]| -> Result<ReadBack, String> { panic!("boom") };
     let report = bench.publisher().export(bench.job(OLD_SERIAL + 1), panics).await;
     assert_eq!(report.result, ExportResult::Refused);
+    bench.assert_old();
+}
+
+/// It looks while nsd loads; whatever becomes of it, nothing stays in service that it has not liked.
+#[tokio::test]
+async fn the_second_look_says_no_panics_or_hangs() {
+    let mut bench = Bench::new();
+    let report = bench.publisher().export(bench.job(OLD_SERIAL + 1), |_: &[u8]| Ok(doubted())).await;
+    assert_eq!(report.result, ExportResult::RolledBack, "{}", report.detail);
+    assert!(report.detail.starts_with("more has changed; the old file is back"), "{}", report.detail);
+    bench.assert_old();
+    let panics = |_: &[u8]| Ok(ReadBack { expect: Box::new(|| panic!("boom")), skeleton: None });
+    let report = bench.publisher().export(bench.job(OLD_SERIAL + 1), panics).await;
+    assert_eq!(report.result, ExportResult::RolledBack, "{}", report.detail);
+    bench.assert_old();
+    bench.settings.limits.check_ms = 300;
+    // Until the report is there.
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let ended = Arc::new(Mutex::new(ended));
+    let hangs = move |_: &[u8]| {
+        let ended = Arc::clone(&ended);
+        let wait = move || {
+            let _ = ended.lock().unwrap().recv();
+            Ok(Vec::new())
+        };
+        Ok(ReadBack { expect: Box::new(wait), skeleton: None })
+    };
+    bench.settings.checkzone = Vec::new();
+    let report = bench.publisher().export(bench.job(OLD_SERIAL + 1), hangs).await;
+    drop(end);
+    assert_eq!(report.result, ExportResult::RolledBack, "{}", report.detail);
+    assert!(report.detail.contains("failover RRsets: not done within 300 ms"), "{}", report.detail);
     bench.assert_old();
 }
 
@@ -498,6 +535,8 @@ enum Ending {
     RolledBack,
     /// Our own parser says no.
     Refused,
+    /// It says so only while nsd loads, at the second look.
+    Doubted,
     /// Somebody edits the file while nsd reloads; the export fails, and the edit stays.
     Edited,
 }
@@ -507,7 +546,7 @@ enum Ending {
 async fn a_crash_after_any_step_is_cleaned_up() {
     let bench = Bench::new();
     let mut serial = OLD_SERIAL;
-    for ending in [Ending::Served, Ending::RolledBack, Ending::Refused, Ending::Edited] {
+    for ending in [Ending::Served, Ending::RolledBack, Ending::Refused, Ending::Doubted, Ending::Edited] {
         for step in steps(&bench, ending, &mut serial).await {
             let before = fs::read(bench.zone()).unwrap();
             serial += 1;
@@ -571,7 +610,7 @@ async fn steps(bench: &Bench, ending: Ending, serial: &mut u32) -> Vec<Step> {
     let report = bench.publisher().export_stepwise(bench.job(*serial), crash_reads(ending), &note).await.unwrap();
     let expected = match ending {
         Ending::Served => ExportResult::Served,
-        Ending::RolledBack => ExportResult::RolledBack,
+        Ending::RolledBack | Ending::Doubted => ExportResult::RolledBack,
         Ending::Refused => ExportResult::Refused,
         Ending::Edited => ExportResult::Broken,
     };
@@ -606,6 +645,7 @@ fn crash_reads(ending: Ending) -> impl Fn(&[u8]) -> Result<ReadBack, String> + S
     move |bytes| match ending {
         Ending::Served => reads(bytes),
         Ending::Refused => Err("not this one".to_owned()),
+        Ending::Doubted => Ok(doubted()),
         Ending::RolledBack | Ending::Edited => Ok(meaning(vec![a("www.foo.zone", &["192.0.2.1"])])),
     }
 }
@@ -650,6 +690,21 @@ async fn a_journal_that_makes_no_sense_is_reported() {
     let report = bench.export(bench.job(OLD_SERIAL + 1)).await;
     assert_eq!(report.result, ExportResult::Refused, "{}", report.detail);
     assert_eq!(fs::read(bench.zone()).unwrap(), REFERENCE);
+}
+
+/// Recovery and sweep run beside exports, and an export begins with half a journal.
+#[tokio::test]
+async fn half_a_journal_goes_before_the_first_export_and_never_beside_one() {
+    let bench = Bench::new();
+    let folder = bench.settings.state_dir.join("journal");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("other.zone.json.tmp"), "{\"zone\":").unwrap();
+    let publisher = bench.publisher();
+    assert!(publisher.recover().await.is_empty());
+    assert_eq!(publisher.sweep(vec![bench.zone()]).await, Vec::<PathBuf>::new());
+    assert_eq!(names(&folder), ["other.zone.json.tmp"]);
+    assert_eq!(publisher.unfinished().await, Vec::<PathBuf>::new());
+    assert_eq!(names(&folder), Vec::<String>::new());
 }
 
 /// More than fits one batch of the comparison, and more than nsd's rate limit lets through by UDP.
@@ -849,6 +904,7 @@ fn rehearsal(bench: &Bench, bytes: Vec<u8>) -> Rehearsal {
     Rehearsal {
         origin: name(ORIGIN),
         target: bench.zone(),
+        replaced: vec![bench.zone()],
         bytes: bytes.into(),
         skeleton: Skeleton::of(&zone),
         include_dir: None,
@@ -893,7 +949,9 @@ async fn a_rehearsal_tells_what_would_be_refused() {
     let zone = Rehearsal { bytes: text.into(), skeleton: None, ..rehearsal(&bench, REFERENCE.to_vec()) };
     let refused = publisher.rehearse(&zone).await.unwrap_err();
     assert!(refused.contains(&format!("{}:{}: ", bench.zone().display(), lines(REFERENCE) + 1)), "{refused}");
-    let zone = Rehearsal { target: "/no/such/folder/z".into(), ..rehearsal(&bench, REFERENCE.to_vec()) };
+    // A file of the zone, or one that it includes.
+    let replaced = vec![bench.zone(), "/no/such/folder/z".into()];
+    let zone = Rehearsal { replaced, ..rehearsal(&bench, REFERENCE.to_vec()) };
     let refused = publisher.rehearse(&zone).await.unwrap_err();
     assert!(refused.contains("cannot resolve /no/such/folder/z"), "{refused}");
     bench.settings.checkzone = vec!["/no/such/nsd-checkzone".to_owned()];

@@ -150,7 +150,7 @@ fn reads(address: &str) -> impl Fn(&[u8]) -> Result<ReadBack, String> + Send + '
     let address: IpAddr = address.parse().unwrap();
     move |_| {
         let expect = Expected { owner: "www.foo.zone".parse().unwrap(), rtype: Rtype::A, addresses: vec![address] };
-        Ok(ReadBack { expect: Box::new(|| vec![expect]), skeleton: None })
+        Ok(ReadBack { expect: Box::new(|| Ok(vec![expect])), skeleton: None })
     }
 }
 

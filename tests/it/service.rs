@@ -210,6 +210,33 @@ fn a_key_of_root_s_is_read_before_root_is_gone() {
     assert_eq!(running.stop().code(), Some(0));
 }
 
+/// Root may read nsd's keys and open its socket; what counts is whether the daemon's user may.
+#[test]
+fn check_looks_at_whether_the_user_may_give_nsd_orders() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let control = folder.path().join("nsd-control");
+    fs::write(&control, "#!/bin/sh\n[ $(id -un) != nobody ] || { echo no right to read the keys; exit 1; }\n").unwrap();
+    fs::set_permissions(&control, fs::Permissions::from_mode(0o755)).unwrap();
+    let nsd = format!("[nsd]\ncontrol = [{control:?}]\n");
+    let site = Site::new(free_address(), "", &nsd);
+    let (code, said) = site.verb(&["check"]);
+    assert!(code == Some(0) && said.contains("; 0 warnings"), "{said}");
+    if is_root() {
+        let site = Site::new(free_address(), "user = \"nobody\"", &nsd);
+        for path in [site.folder.path(), &site.path("zone")] {
+            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let (code, said) = site.verb(&["check"]);
+        let place = format!("{}: warning: nsd takes no order: ", site.path("c.toml").display());
+        assert!(code == Some(0) && said.contains(&place) && said.contains("no right to read the keys"), "{said}");
+        // Where nothing is exported nobody is to be told anything.
+        let text = fs::read_to_string(site.path("c.toml")).unwrap();
+        fs::write(site.path("c.toml"), text.replace("pool = \"web\"", "pool = \"web\"\nexport = \"off\"")).unwrap();
+        assert!(site.verb(&["check"]).1.contains("; 0 warnings"));
+    }
+}
+
 /// The right to replace the zone files is looked at as the user that the daemon will be, before a
 /// failover needs it, and what is said helps.
 #[test]
@@ -240,6 +267,41 @@ fn check_looks_at_what_the_user_may_replace() {
     warnings(&format!("{} belongs to nobody:root, {help}", file.display()));
     chown(&file, Some(NOBODY), Some(NOBODY)).unwrap();
     warnings("; 0 warnings\n");
+}
+
+/// The same for an included file that an export would change, by the daemon too: before a failover
+/// needs it.
+#[test]
+fn an_included_file_that_cannot_be_replaced_is_an_alarm() {
+    let more = if is_root() { "user = \"nobody\"" } else { "" };
+    let site = Site::new(free_address(), more, "[nsd]\ncontrol = [\"true\"]\ncheckzone = []\n");
+    let (zone, names) = (site.path("zone"), site.path("names"));
+    let (own, included) = ZONE.split_at(ZONE.find("www").unwrap());
+    fs::write(&zone, format!("{own}$INCLUDE {}/www\n", names.display())).unwrap();
+    fs::create_dir(&names).unwrap();
+    fs::write(names.join("www"), included).unwrap();
+    fs::set_permissions(&names, fs::Permissions::from_mode(0o555)).unwrap();
+    if is_root() {
+        [site.folder.path(), &zone].into_iter().for_each(|path| chown(path, Some(NOBODY), Some(NOBODY)).unwrap());
+    }
+    let refused = format!("cannot write to folder {}: Permission denied", names.display());
+    let (code, said) = site.verb(&["check"]);
+    assert!(code == Some(0) && said.contains(&refused), "{said}");
+
+    let running = site.start();
+    let reason = || {
+        let status: serde_json::Value = serde_json::from_str(&site.verb(&["status", "--json"]).1).unwrap();
+        status["zones"][0]["next_refused"].as_str().map(str::to_owned)
+    };
+    let told = wait_for("the alarm", reason);
+    assert!(told.contains(&refused), "{told}");
+    fs::set_permissions(&names, fs::Permissions::from_mode(0o755)).unwrap();
+    if is_root() {
+        [&names, &names.join("www")].into_iter().for_each(|path| chown(path, Some(NOBODY), Some(NOBODY)).unwrap());
+    }
+    assert_eq!(site.verb(&["reload"]).0, Some(0));
+    wait_for("its end", || reason().is_none().then_some(()));
+    assert_eq!(running.stop().code(), Some(0));
 }
 
 /// Each is one line and exit 2, before anything is touched; the daemon that runs goes on.
@@ -276,6 +338,30 @@ fn what_cannot_be_served_is_one_line() {
     assert_eq!(site.verb(&["switch", "web", "b"]).0, Some(0), "nothing has happened to the first");
     assert_eq!(site.address().as_deref(), Some("192.0.2.2"));
     assert_eq!(running.stop().code(), Some(0));
+}
+
+/// A state directory that root has made, by a run before the user was named or by hand: the line says
+/// whose it must be.
+#[test]
+fn a_state_directory_of_somebody_else() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::new(free_address(), "user = \"nobody\"", "");
+    fs::create_dir(site.path("state")).unwrap();
+    fs::set_permissions(site.path("state"), fs::Permissions::from_mode(0o750)).unwrap();
+    let state = site.path("state").display().to_string();
+    let (code, said) = site.refused();
+    assert_eq!((code, said.lines().count()), (Some(2), 1), "{said}");
+    assert!(
+        said.ends_with(&format!(
+            "cannot use state-dir {state}: Permission denied (os error 13); chown -R nobody {state}\n"
+        )),
+        "{said}"
+    );
+    let output = site.command().arg("--shadow").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.ends_with(&format!("; user nobody cannot make it in {state}, which is root's\n")), "{said}");
 }
 
 /// A control socket of somebody else is never removed, alive or dead; and nothing was bound for long.

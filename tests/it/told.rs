@@ -10,6 +10,7 @@ use super::support::daemon::{Daemon, program, wait_for};
 use super::support::host::Host;
 use super::support::nsd::{Nsd, free_address};
 use super::support::smtp::{PASSWORD, Smtp, USER};
+use super::support::terminal::Terminal;
 
 /// The table of a destination at this server.
 fn mail(smtp: &Smtp, folder: &Path, authority: &Authority) -> String {
@@ -231,4 +232,26 @@ fn notify_test_says_what_became_of_each() {
     assert_eq!((code, out.lines().count()), (Some(0), 1), "{out}");
     let (code, _, err) = run(&["god"]);
     assert_eq!((code, err.as_str()), (Some(2), "notify `god` is not configured; did you mean `good`?\n"));
+}
+
+/// On a terminal one sees whom it still waits for, and no line gets in the way of another.
+#[test]
+fn a_notify_test_that_takes_long_shows_that_it_lives() {
+    let folder = tempfile::tempdir().unwrap();
+    let (good, silent) = (Hook::start(&[Reply::Status(200)]), Hook::start(&[Reply::Never]));
+    let config = format!(
+        "version = 1\n[notify.good]\nwebhook = \"http://{}/\"\n[notify.silent]\nwebhook = \"http://{}/\"\ntimeout = \"6s\"\n",
+        good.address, silent.address
+    );
+    let file = folder.path().join("c.toml");
+    fs::write(&file, config).unwrap();
+    let program = format!("{} --config {}", env!("CARGO_BIN_EXE_nsd-failover"), file.display());
+    let terminal = Terminal::run(&format!("{program} notify test; echo ended with $?; sleep 100"), 110, 20);
+    wait_for("that it waits", || terminal.screen().contains("sending: silent (").then_some(()));
+    wait_for("its end", || terminal.screen().contains("ended with 1").then_some(()));
+    let screen = terminal.screen();
+    let lines: Vec<&str> = screen.lines().collect();
+    assert!(lines[0].starts_with("ok      good delivered [") && lines[0].ends_with(" ms]"), "{screen}");
+    assert!(lines[1].starts_with("failed  silent not done within 6000 ms ["), "{screen}");
+    assert_eq!(lines[2..4], ["1 of 2 not delivered", "ended with 1"], "{screen}");
 }

@@ -2,7 +2,10 @@
 //! what people and programs get. What is another at each run (times, ports, serials) is a word there.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 use regex::Regex;
 use serde_json::Value;
@@ -277,6 +280,33 @@ fn without_a_daemon_every_verb_that_asks_it_says_so() {
     assert!(String::from_utf8(output.stderr).unwrap().starts_with("watch needs a terminal"));
 }
 
+/// Where nobody sees a bar the daemon is asked for nothing that the bar alone needs, and that could fail.
+#[test]
+fn an_export_without_a_terminal_asks_for_no_status() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("c.toml");
+    fs::write(&config, "control = \"control.sock\"\n").unwrap();
+    let listener = UnixListener::bind(folder.path().join("control.sock")).unwrap();
+    let (asked_in, asked) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let first = lines.next().unwrap_or_default();
+            // To the end of the head.
+            lines.find(String::is_empty);
+            let _ = asked_in.send(first);
+            let body = "{\"outcome\":\"done\",\"message\":\"exported\"}";
+            let length = body.len();
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+        }
+    });
+    let output = program(&config).arg("export").output().unwrap();
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"exported\n"[..]), "{output:?}");
+    let asked: Vec<String> = asked.try_iter().collect();
+    assert!(asked.iter().any(|line| line.starts_with("POST /api/v1/export ")), "{asked:?}");
+    assert!(asked.iter().all(|line| !line.contains("/status")), "{asked:?}");
+}
+
 /// `watch` in a real terminal: a failover is seen, it fits another size, the daemon's end is told
 /// and its return seen, and q gives the terminal back.
 #[test]
@@ -301,7 +331,7 @@ fn the_live_screen_in_a_terminal() {
     shows("what is below", "more lines below");
     wait_for("the other size", || terminal.screen().lines().all(|line| line.chars().count() <= 50).then_some(()));
     terminal.tmux(&["send-keys", "End"]);
-    shows("the end of the log", "started: 1 zones");
+    shows("the end of the log", "started: 1 zone");
     terminal.tmux(&["send-keys", "Home"]);
     shows("the start", "Who is primary");
     site.daemon.stop();
@@ -342,4 +372,55 @@ fn an_order_that_takes_long_shows_that_it_lives() {
     wait_for("its end", || terminal.screen().contains("ended with 0").then_some(()));
     let screen = terminal.screen();
     assert!(screen.contains("switch web blowfish: served") && !screen.contains("waiting"), "{screen}");
+}
+
+/// At night somebody must know within seconds that nobody obeys. What is ordered of a daemon that hangs
+/// does not lie in its socket, to be obeyed when it goes on.
+#[test]
+fn who_orders_is_told_in_time_that_the_daemon_hangs() {
+    let site = Site::start();
+    let late = |words: &[&str]| {
+        let started = Instant::now();
+        let output = site.daemon.verb(words);
+        // The limit is 5 s, or a second more; the rest is for a machine that does other things too.
+        assert!(started.elapsed() < Duration::from_secs(30), "{words:?}: {:?}", started.elapsed());
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!((output.status.code(), said.lines().count()), (Some(3), 1), "{words:?}: {said}");
+        assert!(said.contains("no answer in 5 s: the daemon hangs, or is stopped; "), "{words:?}: {said}");
+        said
+    };
+    let before = site.daemon.status();
+    site.daemon.suspend();
+    std::thread::scope(|scope| {
+        for words in [
+            &["switch", "web", "blowfish"][..],
+            &["hold", "web"],
+            &["drain", "blowfish"],
+            &["export", "example.org"],
+            &["rollback", "example.org"],
+            &["generations", "example.org"],
+            &["reload"],
+        ] {
+            scope.spawn(move || assert!(late(words).contains("; nothing was ordered; "), "{words:?}"));
+        }
+    });
+    site.daemon.resume();
+    let after = wait_for("its answer", || site.daemon.verb(&["status"]).status.success().then(|| site.daemon.status()));
+    assert_eq!((&after["generation"], &after["pools"][0]["hold"]), (&before["generation"], &Value::Null));
+    let log = String::from_utf8(site.daemon.verb(&["log"]).stdout).unwrap();
+    assert!(!log.contains("ordered:") && !log.contains("loaded:"), "{log}");
+
+    // One that comes to hang while it waits for nsd.
+    site.nsd.pause();
+    std::thread::scope(|scope| {
+        let order = scope.spawn(|| late(&["switch", "web", "blowfish"]));
+        wait_for("the order", || {
+            (site.daemon.status()["pools"][0]["families"][0]["primary"] == "blowfish").then_some(())
+        });
+        site.daemon.suspend();
+        let said = order.join().unwrap();
+        assert!(said.contains("; whether it still obeys, `log` says when it answers again; "), "{said}");
+    });
+    site.daemon.resume();
+    site.nsd.resume();
 }

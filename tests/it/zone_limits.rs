@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nsd_failover::config::zones::{FileSource, read_file};
 use nsd_failover::zone::Zone;
 use nsd_failover::zone::diagnostic::{DIAGNOSTICS_MAX, Diagnostic};
+use nsd_failover::zone::source::{Included, NoSource, Source};
 
 /// Far more than it takes without optimisation on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -72,7 +73,51 @@ fn a_file_that_is_included_over_and_over() {
     let first = list.iter().find(|found| found.is_error()).unwrap();
     // Once for itself, 64 times again.
     assert_eq!((first.line, first.column), (3 + 1 + 64 + 1, 10), "{first}");
-    assert!(first.message.ends_with("files that are included more than once bring more than 64 MiB"), "{first}");
+    assert!(first.message.ends_with("more than 64 MiB of text are generated or included again"), "{first}");
+}
+
+/// A file that is refused is not read for each line that names it.
+#[test]
+fn what_is_refused_costs_nothing() {
+    struct Counted {
+        file: &'static str,
+        bytes: Arc<Vec<u8>>,
+        reads: usize,
+    }
+    impl Source for Counted {
+        fn read(&mut self, _: &str, _: usize) -> Result<Included, String> {
+            self.reads += 1;
+            Ok(Included { file: self.file.to_owned(), bytes: Arc::clone(&self.bytes), remark: None })
+        }
+    }
+    let origin = "example.org".parse().unwrap();
+    // Once for itself, once again, once too often; `z` is the zone's own.
+    for (file, enough) in [("inc", 3), ("z", 2)] {
+        let mut source = Counted { file, bytes: Arc::new(vec![b'\n'; 40 << 20]), reads: 0 };
+        let text = [HEAD.as_bytes(), &b"$INCLUDE inc\n".repeat(1_000)].concat();
+        assert!(Zone::load(&origin, "z", text, &mut source).is_err());
+        assert_eq!(source.reads, enough, "{file}");
+    }
+    // What cannot be had is asked for so often and no more.
+    let mut source = Counted { file: "z", bytes: Arc::default(), reads: 0 };
+    let text = [HEAD.as_bytes(), &b"$INCLUDE z\n".repeat(20_000)].concat();
+    assert!(Zone::load(&origin, "z", text, &mut source).is_err());
+    assert_eq!(source.reads, 10_000);
+    // Nor is made again what was too much.
+    let text = [HEAD.as_bytes(), &b"$GENERATE 1-1200 a$ TXT \"${0,60000}\"\n".repeat(50)].concat();
+    let wrong = Zone::load(&origin, "z", text, &mut NoSource).unwrap_err();
+    assert_eq!(wrong.iter().filter(|found| found.message.contains("makes the zone too large")).count(), 1);
+}
+
+/// What is generated and what is included again count together, and are told together.
+#[test]
+fn generated_and_included_again() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("inc"), format!("; {}\n", "x".repeat(40 << 20))).unwrap();
+    let generate = "$GENERATE 1-600 a$ TXT \"${0,60000}\"\n";
+    let list = said(folder.path(), [HEAD, generate, &"$INCLUDE inc\n".repeat(2)].concat().into_bytes());
+    let wrong = list.iter().find(|found| found.is_error() && found.message.contains("64 MiB")).unwrap();
+    assert!(wrong.message.ends_with("more than 64 MiB of text are generated or included again"), "{wrong}");
 }
 
 #[test]

@@ -12,7 +12,6 @@ use rustls::pki_types::pem::PemObject;
 use toml::Spanned;
 
 use crate::director::settings::ANCHOR;
-use crate::dns::rdata;
 use crate::failover::pool::Node;
 use crate::health::check::{
     Certificates, Check, Dns, Exec, Gemini, Header, Http, Kind, Names, PATTERN_MAX, Smtp, StateFile, Tcp, Tls,
@@ -23,7 +22,7 @@ use crate::config::file;
 use crate::config::load::{Source, beside};
 use crate::config::problem::did_you_mean;
 
-use super::aim::{SOME_NODE, fill, fill_rdata, fits, fits_url, is_server_name};
+use super::aim::{SOME_NODE, fill, fits, fits_handshake, fits_question, fits_rdata, fits_url, over_any};
 use super::{Checker, Entry};
 
 const INTERVAL_MS: u64 = 10_000;
@@ -63,12 +62,13 @@ const KEYS: [(&str, &[&str]); 17] = [
 ];
 
 impl Checker {
-    pub(super) fn checks(&mut self, sources: &[Source]) -> Vec<Check> {
+    /// `nodes` are all that there are: a check is tried over the families that they have.
+    pub(super) fn checks(&mut self, sources: &[Source], nodes: &BTreeMap<String, Node>) -> Vec<Check> {
         let entries = self.entries(sources, "check", |tables| &tables.check);
-        entries.into_iter().filter_map(|entry| self.one_check(&entry)).collect()
+        entries.into_iter().filter_map(|entry| self.one_check(&entry, nodes)).collect()
     }
 
-    fn one_check(&mut self, entry: &Entry<'_, file::Check>) -> Option<Check> {
+    fn one_check(&mut self, entry: &Entry<'_, file::Check>, nodes: &BTreeMap<String, Node>) -> Option<Check> {
         let (source, table) = (entry.source, entry.table);
         let interval_ms = self.duration(source, table.interval.as_ref(), INTERVAL_MS);
         let fast_interval_ms = self.duration(source, table.fast_interval.as_ref(), FAST_INTERVAL_MS.min(interval_ms));
@@ -84,15 +84,34 @@ impl Checker {
         let rise = self.streak(source, table.rise.as_ref(), RISE);
         let fall = self.streak(source, table.fall.as_ref(), FALL);
         let families = self.check_families(source, table.families.as_ref());
-        let kind = self.kind(entry, interval_ms)?;
+        let had = families.iter().copied().filter(|family| nodes.values().any(|node| node.has(*family)));
+        let tried = Some(had.collect::<Vec<_>>()).filter(|had| !had.is_empty()).unwrap_or_else(|| families.clone());
+        let kind = self.kind(entry, interval_ms, &tried)?;
         let name = entry.name.get_ref().clone();
         if name == ANCHOR {
             self.at(source, entry.name.span(), "`anchor` is the name of our own check", "choose another name");
         }
-        Some(Check { name, kind, interval_ms, fast_interval_ms, timeout_ms, rise, fall, families })
+        let check = Check { name, kind, interval_ms, fast_interval_ms, timeout_ms, rise, fall, families };
+        self.fits_each(source, entry.name, &check, &tried);
+        Some(check)
     }
 
-    fn kind(&mut self, entry: &Entry<'_, file::Check>, interval_ms: u64) -> Option<Kind> {
+    /// What is right over one family need not be over the other: an IPv6 address is no RDATA of type A.
+    fn fits_each(&mut self, source: &Source, name: &file::Text, check: &Check, families: &[Family]) {
+        let tried = |family: &Family| fits(check, SOME_NODE, *family);
+        let (right, wrong): (Vec<Family>, Vec<Family>) = families.iter().partition(|family| tried(family).is_ok());
+        // What is wrong over all of them was told where it stands.
+        if let ([right, ..], [wrong, ..]) = (right.as_slice(), wrong.as_slice())
+            && let Err(message) = tried(wrong)
+        {
+            let message = format!("check `{}` cannot be made over {wrong}: {message}", check.name);
+            let hint = format!("write families = [\"{right}\"], and for {wrong} a check of its own");
+            self.at(source, name.span(), message, hint);
+        }
+    }
+
+    /// `families` are those that its texts are tried over.
+    fn kind(&mut self, entry: &Entry<'_, file::Check>, interval_ms: u64, families: &[Family]) -> Option<Kind> {
         let (source, table) = (entry.source, entry.table);
         let spans = spans(table);
         let given: Vec<&str> = KINDS.into_iter().filter(|kind| spans.contains_key(kind)).collect();
@@ -126,12 +145,12 @@ impl Checker {
             }
         }
         Some(match *kind {
-            "http" => Kind::Http(self.http_check(source, table, table.http.as_ref()?)),
-            "gemini" => Kind::Gemini(self.gemini_check(source, table, table.gemini.as_ref()?)),
+            "http" => Kind::Http(self.http_check(source, table, table.http.as_ref()?, families)),
+            "gemini" => Kind::Gemini(self.gemini_check(source, table, table.gemini.as_ref()?, families)),
             "tls" => {
                 let (host, port) = self.place(source, table.tls.as_ref()?, 443);
                 let certificates = self.certificates(source, table);
-                Kind::Tls(Tls { port, names: self.names(source, table, host), certificates })
+                Kind::Tls(Tls { port, names: self.names(source, table, host, families), certificates })
             }
             "tcp" => Kind::Tcp(Tcp {
                 port: self.place(source, table.tcp.as_ref()?, 25).1,
@@ -144,7 +163,7 @@ impl Checker {
                 let starttls = table.starttls.as_ref().is_some_and(|starttls| *starttls.get_ref());
                 Kind::Smtp(Smtp { port, starttls, certificates: self.certificates(source, table) })
             }
-            "dns" => Kind::Dns(self.dns_check(entry, table.dns.as_ref()?)),
+            "dns" => Kind::Dns(self.dns_check(entry, table.dns.as_ref()?, families)),
             "exec" => Kind::Exec(self.exec_check(source, table.exec.as_ref()?)),
             _ => {
                 let path = table.file.as_ref()?;
@@ -155,8 +174,8 @@ impl Checker {
         })
     }
 
-    fn http_check(&mut self, source: &Source, table: &file::Check, url: &file::Text) -> Http {
-        self.url(source, url, &["http", "https"]);
+    fn http_check(&mut self, source: &Source, table: &file::Check, url: &file::Text, families: &[Family]) -> Http {
+        self.url(source, url, &["http", "https"], families);
         self.statuses(source, table, 100..=599, "HTTP");
         if let Some(port) = table.port.as_ref().filter(|port| *port.get_ref() == 0) {
             self.at(source, port.span(), "port 0 cannot be asked", "write 1 to 65535");
@@ -188,8 +207,8 @@ impl Checker {
         }
     }
 
-    fn gemini_check(&mut self, source: &Source, table: &file::Check, url: &file::Text) -> Gemini {
-        self.url(source, url, &["gemini"]);
+    fn gemini_check(&mut self, source: &Source, table: &file::Check, url: &file::Text, families: &[Family]) -> Gemini {
+        self.url(source, url, &["gemini"], families);
         self.statuses(source, table, 10..=69, "Gemini");
         Gemini {
             url: url.get_ref().clone(),
@@ -203,7 +222,7 @@ impl Checker {
         }
     }
 
-    fn dns_check(&mut self, entry: &Entry<'_, file::Check>, server: &file::Text) -> Dns {
+    fn dns_check(&mut self, entry: &Entry<'_, file::Check>, server: &file::Text, families: &[Family]) -> Dns {
         let (source, table) = (entry.source, entry.table);
         let (_, port) = self.place(source, server, 53);
         match &table.query {
@@ -212,7 +231,8 @@ impl Checker {
                 self.at(source, entry.name.span(), message, "give it query = \"example.org SOA\"");
             }
             Some(query) => {
-                if let Err(message) = Dns::question(&fill(query.get_ref())) {
+                let asked = over_any(families, |family| fits_question(query.get_ref(), SOME_NODE, family));
+                if let Err(message) = asked {
                     self.wrong(source, query, message);
                 }
             }
@@ -229,13 +249,12 @@ impl Checker {
             self.at(source, text.span(), format!("`{rcode}` is no rcode"), "write NOERROR, NXDOMAIN, REFUSED, ...");
         }
         let query = text(table.query.as_ref()).unwrap_or_default();
-        if let (Some(expect), Ok((_, rtype))) = (&table.expect, Dns::question(&fill(&query)))
-            && let Err(error) = rdata::from_line(rtype, &fill_rdata(expect.get_ref(), rtype))
-        {
-            let message = format!("`{}` is no RDATA of type {rtype}: {}", expect.get_ref(), error.message);
+        let expected = text(table.expect.as_ref());
+        let fits = over_any(families, |family| fits_rdata(&query, expected.as_deref(), SOME_NODE, family));
+        if let (Some(expect), Err(message)) = (&table.expect, fits) {
             self.at(source, expect.span(), message, "write it as in a zone file, TXT in quotes");
         }
-        Dns { port, query, rcode, expect: text(table.expect.as_ref()), serial_of }
+        Dns { port, query, rcode, expect: expected, serial_of }
     }
 
     fn exec_check(&mut self, source: &Source, argv: &Spanned<Vec<String>>) -> Exec {
@@ -267,8 +286,9 @@ impl Checker {
         ("{node}".to_owned(), usual)
     }
 
-    fn url(&mut self, source: &Source, url: &file::Text, schemes: &[&str]) {
-        if let Err((message, hint)) = fits_url(url.get_ref(), SOME_NODE, schemes) {
+    fn url(&mut self, source: &Source, url: &file::Text, schemes: &[&str], families: &[Family]) {
+        let tried = |family| fits_url(url.get_ref(), SOME_NODE, family, schemes);
+        if let Err((message, hint)) = over_any(families, tried) {
             self.at(source, url.span(), message, hint);
         }
     }
@@ -276,8 +296,10 @@ impl Checker {
     /// What a check is aimed at must make sense for each node: a name that looks like an address is no
     /// name of a server. `text` is where the pool names the check.
     pub(in crate::config) fn fits(&mut self, source: &Source, text: &file::Text, check: &Check, node: &Node) {
+        let families = check.families.iter().copied().filter(|family| node.has(*family));
         // What is wrong with the check itself was told.
-        if let (Err(message), Ok(())) = (fits(check, &node.name), fits(check, SOME_NODE)) {
+        let mut sound = families.filter(|family| fits(check, SOME_NODE, *family).is_ok());
+        if let Some(message) = sound.find_map(|family| fits(check, &node.name, family).err()) {
             let message = format!("check `{}` cannot be aimed at node `{}`: {message}", check.name, node.name);
             self.at(source, text.span(), message, "name the node by its host name, or write a fixed name in the check");
         }
@@ -305,7 +327,8 @@ impl Checker {
                 .contains(&name_text.to_ascii_lowercase().as_str())
             {
                 self.at(source, name.span(), format!("the header {name_text} is not yours to set"), "remove it");
-            } else if matches!(&value_read, Header::Text(text) if HeaderValue::from_str(&fill(text)).is_err()) {
+            } else if matches!(&value_read, Header::Text(text) if HeaderValue::from_str(&fill(text, SOME_NODE, Family::Ipv4)).is_err())
+            {
                 let message = format!("the value of {name_text} cannot be sent: it has a line break or worse");
                 self.at(source, value.span(), message, "write one line of plain text");
             } else {
@@ -380,7 +403,7 @@ impl Checker {
         None
     }
 
-    fn names(&mut self, source: &Source, table: &file::Check, host: String) -> Names {
+    fn names(&mut self, source: &Source, table: &file::Check, host: String, families: &[Family]) -> Names {
         let Some(names) = &table.names else { return Names::List(vec![host]) };
         let hint = "write names = \"pool\" or names = [\"foo.zone\", \"www.foo.zone\"]";
         let list = match names.get_ref() {
@@ -400,7 +423,8 @@ impl Checker {
         if list.is_empty() || list.len() > NAMES_MAX {
             self.at(source, names.span(), format!("{} names are out of range", list.len()), hint);
         }
-        if let Some(bad) = list.iter().find(|name| !is_server_name(&name.replace("{node}", SOME_NODE))) {
+        let is_bad = |name: &&String| over_any(families, |family| fits_handshake(name, SOME_NODE, family)).is_err();
+        if let Some(bad) = list.iter().find(is_bad) {
             self.at(source, names.span(), format!("`{bad}` is no server name"), hint);
         }
         Names::List(list)

@@ -18,8 +18,8 @@ table! {
         hide_version: Spanned<bool> => "true or false", Is("false"), "true";
         /// Load balancers: who sends from these networks must speak the PROXY protocol, version 2, over UDP, TCP, TLS and HTTPS.
         proxy_from: Spanned<Vec<Text>> => "list of networks", Is("[]"), r#"["192.0.2.0/24"]"#;
-        /// DNS cookies (RFC 7873); not together with `relay`.
-        cookies: Spanned<bool> => "true or false", Says("true, but false with `relay`"), "true";
+        /// DNS cookies (RFC 7873), in relayed answers too.
+        cookies: Spanned<bool> => "true or false", Is("true"), "false";
         /// Secrets of the cookies, 32 hexadecimal digits a line, the one in use first; for servers that
         /// share an address.
         cookie_secret_file: Text => "path", Says("a secret of our own"), r#""/etc/nsd-failover/cookie.secret""#;

@@ -15,7 +15,7 @@ use crate::director::status::{
 use super::log::{Entry, result_word};
 use super::text;
 pub use super::view::Asked;
-use super::view::{Shown, View};
+use super::view::{Shown, Urgency, View};
 use html::{Ago, Escaped, Html, clip};
 pub use live::{Viewers, events};
 
@@ -123,7 +123,7 @@ impl Page<'_> {
         self.pools(&view.pools);
         self.alarms(&view.alarms);
         self.nodes(&view.checks);
-        self.zones(&view.zones);
+        self.zones(&view.zones, &view.urgency);
         self.log(source.log);
         self.html.add(format_args!(
             "<footer>Version {}, generation {}, up {}. <a href=\"api/v1/status\">JSON</a> \
@@ -305,17 +305,11 @@ impl Page<'_> {
         self.html.add(format_args!("</span>"));
     }
 
-    fn zones(&mut self, zones: &Shown<&ZoneStatus>) {
+    fn zones(&mut self, zones: &Shown<&ZoneStatus>, urgency: &Urgency<'_>) {
         let head = ["Zone", "Serial here", "Serial at nsd", "Pools", "Last export"];
         self.table("zones", "Zones", &head, zones, |page, zone| {
             let failed = zone.last_export.as_ref().is_some_and(|report| alarm::has_failed(report.result));
-            let behind =
-                zone.is_behind() || zone.secondaries.iter().any(|secondary| secondary.serial != Some(zone.serial));
-            let class = if failed || behind || zone.export_held || zone.next_refused.is_some() {
-                " class=\"warn\""
-            } else {
-                ""
-            };
+            let class = if urgency.is_wrong(&zone.name) { " class=\"warn\"" } else { "" };
             page.html.add(format_args!("<tr{class}>"));
             page.cell(clip(&zone.name, NAME_MAX));
             page.cell(zone.serial);

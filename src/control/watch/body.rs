@@ -33,7 +33,7 @@ pub fn lines(status: &Status, log: &[Entry], now_unix_ms: i64, width: usize) -> 
     body.section("Nodes and checks", &view.checks, |body, (node, check)| {
         body.check(node, check, node_width, check_width);
     });
-    body.section("Zones", &view.zones, |body, zone| body.zone(zone));
+    body.section("Zones", &view.zones, |body, zone| body.zone(zone, view.urgency.is_wrong(&zone.name)));
     body.heading("Last transitions");
     for entry in log.iter().rev().take(LOG_MAX) {
         body.wrapped(&text::log_line(entry), Style::new());
@@ -149,11 +149,8 @@ impl Body {
         self.facts(head, style, facts);
     }
 
-    fn zone(&mut self, zone: &ZoneStatus) {
-        let is_late = |serial: &Option<u32>| *serial != Some(zone.serial);
-        let behind = zone.is_behind() || zone.secondaries.iter().any(|secondary| is_late(&secondary.serial));
-        let failed = zone.last_export.as_ref().is_some_and(|report| alarm::has_failed(report.result));
-        let (mark, style) = match behind || failed || zone.export_held {
+    fn zone(&mut self, zone: &ZoneStatus, is_wrong: bool) {
+        let (mark, style) = match is_wrong {
             true => ('!', bold(Color::Yellow)),
             false => ('\u{2714}', Style::new().fg(Color::Green)),
         };

@@ -20,7 +20,8 @@ use super::text;
 
 /// Entries of the log that are on the screen.
 pub const LOG_MAX: usize = 10;
-/// The daemon is asked every second: when nothing was heard for so long, the banner stands.
+/// The daemon is asked every second: when nothing was heard for so long, the banner stands. One that
+/// hangs is known by this long before its answer counts as late.
 const SILENCE_MS: i64 = 3_000;
 const KEYS: &str = "q quit   \u{2191} \u{2193} PgUp PgDn Home scroll";
 
@@ -30,8 +31,8 @@ pub struct Screen {
     /// The name of this host: with two of them one wants to know which screen this is.
     host: String,
     heard: Option<Heard>,
-    /// Since when, by our clock, nothing is heard, and what was the matter last.
-    silent: Option<(i64, String)>,
+    /// What was the matter when it was asked since.
+    problem: Option<String>,
     /// Lines of the body above the screen.
     above: usize,
     /// Lines that the body had room for when it was drawn last.
@@ -41,6 +42,8 @@ pub struct Screen {
 
 #[derive(Debug)]
 struct Heard {
+    /// By our clock.
+    unix_ms: i64,
     status: Status,
     /// Oldest first.
     log: Vec<Entry>,
@@ -49,19 +52,18 @@ struct Heard {
 impl Screen {
     /// Nothing is heard yet. Without `colours` words and symbols have to do, which they do.
     pub fn new(host: &str, colours: bool) -> Screen {
-        Screen { host: text::clean(host), heard: None, silent: None, above: 0, room: 1, colours }
+        Screen { host: text::clean(host), heard: None, problem: None, above: 0, room: 1, colours }
     }
 
     /// The daemon has answered.
-    pub fn hear(&mut self, status: Status, log: Vec<Entry>) {
-        self.heard = Some(Heard { status, log });
-        self.silent = None;
+    pub fn hear(&mut self, status: Status, log: Vec<Entry>, now_unix_ms: i64) {
+        self.heard = Some(Heard { unix_ms: now_unix_ms, status, log });
+        self.problem = None;
     }
 
     /// It has not.
-    pub fn miss(&mut self, error: &ClientError, now_unix_ms: i64) {
-        let since_ms = self.silent.as_ref().map_or(now_unix_ms, |(since_ms, _)| *since_ms);
-        self.silent = Some((since_ms, error.to_string()));
+    pub fn miss(&mut self, error: &ClientError) {
+        self.problem = Some(text::clean(&error.to_string()));
     }
 
     /// Moves the body by so many lines; see [`Screen::page`].
@@ -129,16 +131,14 @@ impl Screen {
     }
 
     fn stale(&self, now_unix_ms: i64) -> Option<String> {
-        let (since_ms, problem) = self.silent.as_ref()?;
-        let (silent_ms, problem) = (now_unix_ms.saturating_sub(*since_ms), text::clean(problem));
-        match &self.heard {
-            None => Some(format!("\u{2716} Trying again: {problem}")),
-            Some(_) if silent_ms < SILENCE_MS => None,
-            Some(_) => Some(format!(
-                "\u{2716} No word from the daemon for {}: what you see is old. Trying again: {problem}",
-                text::span(silent_ms)
-            )),
-        }
+        let again = self.problem.as_ref().map(|problem| format!("Trying again: {problem}"));
+        let Some(heard) = &self.heard else { return again.map(|again| format!("\u{2716} {again}")) };
+        let silent_ms = now_unix_ms.saturating_sub(heard.unix_ms);
+        (silent_ms >= SILENCE_MS).then(|| {
+            let silent = text::span(silent_ms);
+            let again = again.map_or_else(String::new, |again| format!(" {again}"));
+            format!("\u{2716} No word from the daemon for {silent}: what you see is old.{again}")
+        })
     }
 
     fn put(&self, frame: &mut Frame<'_>, area: Rect, lines: Vec<Line<'static>>) {

@@ -132,7 +132,7 @@ fn drawn(screen: &mut Screen, width: u16, height: u16, now_unix_ms: i64) -> Stri
 
 fn heard(good: bool) -> Screen {
     let mut screen = Screen::new("fishfinger", true);
-    screen.hear(status(good), log(good));
+    screen.hear(status(good), log(good), NOW);
     screen
 }
 
@@ -150,6 +150,17 @@ fn after_a_failover() {
     insta::assert_snapshot!("failover", drawn(&mut heard(false), 120, 34, NOW));
 }
 
+/// The zone's row has no tick below an alarm that is about it.
+#[test]
+fn a_zone_whose_next_export_would_be_refused_is_marked() {
+    let mut refused = status(true);
+    refused.zones[0].next_refused = Some("z:9: nsd does not like it".into());
+    let mut screen = Screen::new("fishfinger", true);
+    screen.hear(refused, log(true), NOW);
+    let shown = drawn(&mut screen, 120, 40, NOW);
+    assert!(shown.contains("Critical example.org.") && shown.contains("! example.org.   serial"), "{shown}");
+}
+
 #[test]
 fn on_a_narrow_terminal() {
     insta::assert_snapshot!("narrow", drawn(&mut heard(false), 44, 60, NOW));
@@ -158,22 +169,34 @@ fn on_a_narrow_terminal() {
 #[test]
 fn the_daemon_is_gone_and_comes_back() {
     let mut screen = heard(true);
-    screen.miss(&gone(), NOW + 1_000);
+    screen.miss(&gone());
     let old = |shown: &str| shown.contains("what you see is old");
     assert!(!old(&drawn(&mut screen, 80, 24, NOW + 2_000)), "one answer that is late is no news");
-    screen.miss(&gone(), NOW + 9_000);
+    screen.miss(&gone());
     let shown = drawn(&mut screen, 80, 24, NOW + 9_000);
-    assert!(old(&shown) && shown.contains("No word from the daemon for 8 s"), "{shown}");
+    assert!(old(&shown) && shown.contains("No word from the daemon for 9 s"), "{shown}");
     insta::assert_snapshot!("gone", shown);
-    screen.hear(status(true), log(true));
+    screen.hear(status(true), log(true), NOW + 9_500);
     assert!(!old(&drawn(&mut screen, 80, 24, NOW + 10_000)));
+}
+
+/// It takes the question, and says nothing: the screen knows before the question is given up.
+#[test]
+fn the_daemon_hangs() {
+    let mut screen = heard(true);
+    assert!(!drawn(&mut screen, 80, 24, NOW + 2_900).contains("No word"));
+    let shown = drawn(&mut screen, 80, 24, NOW + 3_000);
+    assert!(shown.contains("No word from the daemon for 3 s: what you see is old. "), "{shown}");
+    screen.miss(&gone());
+    let shown = drawn(&mut screen, 80, 24, NOW + 6_000);
+    assert!(shown.contains("No word from the daemon for 6 s: what you see is old. Trying again: "), "{shown}");
 }
 
 #[test]
 fn nobody_was_ever_there() {
     let mut screen = Screen::new("fishfinger", true);
     assert!(drawn(&mut screen, 80, 5, NOW).contains("asking the daemon"));
-    screen.miss(&gone(), NOW);
+    screen.miss(&gone());
     insta::assert_snapshot!("nobody", drawn(&mut screen, 60, 8, NOW));
 }
 
@@ -223,7 +246,7 @@ fn nothing_from_outside_reaches_the_terminal() {
     bad.pools[0].reason = "a\u{1b}[2Jb\r\nc".into();
     bad.nodes[0].name = "\u{1b}]0;owned\u{7}".into();
     let mut screen = Screen::new("fishfinger", true);
-    screen.hear(bad, log(false));
+    screen.hear(bad, log(false), NOW);
     let shown = drawn(&mut screen, 100, 40, NOW);
     assert!(!shown.replace('\n', "").contains(char::is_control), "{shown:?}");
 }

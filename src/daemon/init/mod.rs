@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::config::nsd_conf::NsdConf;
 use crate::config::zones::{FileSource, read_file};
 use crate::control::Exit;
+use crate::control::text::count_of;
 use crate::probe::Prober;
 use crate::zone::Zone;
 use crate::zone::diagnostic::Diagnostic;
@@ -23,7 +24,6 @@ use super::cli::{Init, Placement};
 use super::failure::Failure;
 use super::load::{self, Loaded};
 use super::rights;
-use super::run::publisher;
 
 /// Writes the configuration, and says what to do next.
 pub fn run(args: &Init) -> Result<(), Failure> {
@@ -52,14 +52,13 @@ pub fn run(args: &Init) -> Result<(), Failure> {
     let written = tried(&args.out, &text).and_then(|read| write_whole(args, &text).map(|()| read));
     let (config, loaded) = written.inspect_err(|_| key.iter().for_each(transfer::KeyFile::take_back))?;
     let failover: usize = loaded.zones.iter().map(|zone| zone.failover_records).sum();
-    println!("written: {}: {} zones with {failover} failover records", args.out.display(), loaded.zones.len());
+    let (zones, failover) = (count_of(loaded.zones.len(), "zone"), count_of(failover, "failover record"));
+    println!("written: {}: {zones} with {failover}", args.out.display());
     print!("{}", write::hosts(&proposal));
     print!("{}", write::next_steps(&setting, &proposal, &loaded));
-    let control = super::runtime()?.block_on(takes_orders(&config));
     let mut warnings = loaded.warnings.clone();
-    warnings.extend(control.err().map(|reason| format!("{}: warning: {reason}", nsd_conf.display())));
     // The last: whoever looks is the daemon's user from then on.
-    warnings.extend(rights::remarks(&config, &loaded)?);
+    warnings.extend(rights::remarks(&config, &loaded, &nsd_conf)?);
     warnings.iter().for_each(|warning| eprintln!("{warning}"));
     Ok(())
 }
@@ -94,14 +93,6 @@ fn tried(out: &Path, text: &str) -> Result<(Config, Loaded), Failure> {
         lines.push("nothing was written: the lines above are about what would have been; change --http, --expect or --node, or mend the zones".to_owned());
         Failure::new(failure.exit, lines)
     })
-}
-
-/// Whether nsd would load a zone when it is told to.
-async fn takes_orders(config: &Config) -> Result<(), String> {
-    match publisher(config) {
-        Some(publisher) => publisher.try_control().await,
-        None => Ok(()),
-    }
 }
 
 /// What `init` cannot know: what a good answer of a host looks like.

@@ -26,6 +26,9 @@ use syslog::Syslog;
 const LINES_MAX: usize = 4_096;
 /// How long the end may wait for what is not written yet.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+/// quinn warns of packets that are not as they should be, which any client can send as many of as it likes.
+const DEFAULT_FILTER: &str = "info,quinn_proto=error";
+
 /// The way in, and the thread behind it. On drop what waits is written, for a second at the most.
 pub struct Log {
     lines: Lines,
@@ -73,6 +76,8 @@ impl Log {
             (LogFormat::Text, LogTo::Stderr) => text().with_ansi(colours).boxed(),
         };
         tracing_subscriber::registry().with(filter()).with(layer).init();
+        // In one line, and to syslog if that is the log; stderr may hang.
+        std::panic::set_hook(Box::new(|panic| tracing::error!("{}", panic.to_string().replace('\n', " "))));
         log
     }
 
@@ -189,7 +194,7 @@ pub fn plain() {
 fn filter() -> EnvFilter {
     let chosen = std::env::var("RUST_LOG").ok().filter(|chosen| !chosen.is_empty());
     let filter = EnvFilter::builder().with_default_directive(Level::INFO.into());
-    filter.parse_lossy(chosen.unwrap_or_default())
+    filter.parse_lossy(chosen.as_deref().unwrap_or(DEFAULT_FILTER))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What operators order, and what becomes of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::config::dns::Dns;
 use crate::control::api::{Answer, Command, Kept, Request};
 use crate::control::text;
-use crate::director::event::{Event, Order};
+use crate::director::event::{Event, ExportResult, Order};
 use crate::dns::name::Name;
 use crate::probe::Prober;
 use crate::publish::Publisher;
@@ -20,14 +20,18 @@ use crate::publish::generations::Generation;
 use super::super::failure::Failure;
 use super::super::ground::Ground;
 use super::super::load::{self, Loaded};
-use super::super::waiters::Until;
+use super::super::waiters::{Until, Words};
 use super::super::{exports, notices, shadow, transfers};
-use super::{Back, Daemon, blocking};
+use super::{Back, Daemon, blocking, publishing};
+
+/// What all orders wait for at the start that have to do with zone files.
+const RECOVERING: &str = "what a crash has cut off is put right first";
 
 impl Daemon {
     pub(super) fn obey(&mut self, command: Command) {
         let Command { request, reply } = command;
-        if self.shadow.is_some() && !matches!(request, Request::Explain { .. } | Request::Reload) {
+        let is_harmless = matches!(request, Request::Explain { .. } | Request::Reload | Request::Alive);
+        if self.shadow.is_some() && !is_harmless {
             // Whoever asked may be gone; the same for the other replies.
             let _ = reply.send(Answer::refused(shadow::REFUSAL));
             return;
@@ -42,6 +46,10 @@ impl Daemon {
                     None => Answer::refused(format!("pool `{pool}` is not configured")),
                 };
                 drop(reply.send(answer));
+            }
+            Request::Alive => {
+                let details = if self.recovery.is_finished() { Vec::new() } else { vec![RECOVERING.to_owned()] };
+                drop(reply.send(Answer { details, ..Answer::done("it turns") }));
             }
             Request::Export { zone } => self.export_now(zone.as_deref(), reply),
             Request::Rollback { zone, to } => self.roll_back(&zone, to, reply),
@@ -61,11 +69,12 @@ impl Daemon {
         self.handle(Event::Ordered(order));
         let generation = self.director.decision().generation;
         let exported: BTreeSet<String> = self.director.unpublished().map(str::to_owned).collect();
-        let message = match generation == before {
-            true => format!("{words}: nothing moves (generation {generation})"),
-            false => format!("{words}: served (generation {generation})"),
+        let done = if generation == before { "nothing moves" } else { "served" };
+        let words = Words {
+            done: format!("{words}: {done} (generation {generation})"),
+            not_done: format!("{words}: obeyed (generation {generation}), but nsd does not have all of it"),
         };
-        self.waiters.wait(Until { exported, generation, saved: self.saver.newest() }, message, reply);
+        self.waiters.wait(Until { exported, generation, saved: self.saver.newest() }, words, reply);
     }
 
     fn export_now(&mut self, zone: Option<&str>, reply: oneshot::Sender<Answer>) {
@@ -79,8 +88,10 @@ impl Daemon {
         }
         let exported = zones.iter().map(|zone| self.loaded.zones[*zone].config.origin.to_string()).collect();
         let until = Until { exported, generation: decision.generation, saved: 0 };
-        self.waiters.wait(until, "exported".to_owned(), reply);
+        let words = Words { done: "exported".to_owned(), not_done: "not exported".to_owned() };
+        self.waiters.wait(until, words, reply);
         for zone in zones {
+            self.holds.released(&self.loaded.zones[zone].config.origin);
             self.handle(Event::ExportHeld { zone, held: false });
             // One that is under way is as new as this one would be, or is followed by one that is.
             if !self.director.is_exporting(zone) {
@@ -136,9 +147,9 @@ impl Daemon {
         };
         let origin = self.loaded.zones[index].config.origin.clone();
         // From now on: an export that is due meanwhile would overwrite what is put back.
-        let was_held = self.director.is_held(index);
+        self.holds.ordered(&origin, self.director.is_held(index));
         self.handle(Event::ExportHeld { zone: index, held: true });
-        let asked = Rollback { origin, to, was_held, publisher, reply };
+        let asked = Rollback { origin, to, publisher, reply };
         match self.director.is_exporting(index) {
             true => self.rollbacks.push(asked),
             false => self.start_rollback(asked),
@@ -155,21 +166,41 @@ impl Daemon {
         }
     }
 
+    /// At the end: those that still wait will put nothing back.
+    pub(super) fn drop_rollbacks(&mut self) {
+        for asked in std::mem::take(&mut self.rollbacks) {
+            let held = self.holds.ended(&asked.origin, false);
+            if let Some(zone) = self.zone(&asked.origin) {
+                // What is to be exported now is the next daemon's.
+                self.director.handle(Event::ExportHeld { zone, held }, self.clock.now());
+            }
+        }
+    }
+
     fn start_rollback(&mut self, asked: Rollback) {
-        let Rollback { origin, to, was_held, publisher, reply } = asked;
+        let Rollback { origin, to, publisher, reply } = asked;
         let order = self.zone(&origin).and_then(|zone| {
             let serial = self.director.decision().serials.get(zone).copied().unwrap_or(0);
             self.export_order(zone, serial)
         });
         let Some(order) = order else {
+            // With the export the hold has gone, too.
+            self.holds.ended(&origin, false);
             return drop(reply.send(Answer::refused(format!("zone {origin} is no longer exported"))));
         };
         let until = Until { exported: [origin.to_string()].into(), generation: order.decision.generation, saved: 0 };
-        self.waiters.wait(until, "rolled back".to_owned(), reply);
+        let words = Words {
+            done: format!("rolled back; nsd hears of no decision until `export {origin}`"),
+            not_done: "not rolled back".to_owned(),
+        };
+        self.waiters.wait(until, words, reply);
         let back = self.back.clone();
         tokio::spawn(async move {
-            let done = exports::roll_back(&publisher, order, to).await;
-            let _ = back.send(Back::Rolled { origin, was_held, done }).await;
+            let done = match publishing::put_right(&publisher, &origin, &back).await {
+                Err(reason) => exports::Done::early(&order, ExportResult::Refused, reason, None),
+                Ok(()) => exports::roll_back(&publisher, order, to).await,
+            };
+            let _ = back.send(Back::Rolled { origin, done }).await;
         });
     }
 
@@ -207,11 +238,14 @@ impl Daemon {
                 let mut details = loaded.warnings.clone();
                 details.extend(fixed_at_start(&self.config, &config));
                 details.iter().for_each(|line| tracing::warn!("{line}"));
-                let words = format!("loaded: {} zones, {} pools", loaded.zones.len(), loaded.settings.pools.len());
+                let words = format!("loaded: {}", load::size(&loaded));
                 self.pools = loaded.settings.pools.clone().into();
-                self.prober = Arc::new(prober);
+                self.prober = Arc::new(prober.instead_of(&self.prober));
                 let settings = Box::new(loaded.settings.clone());
                 self.loaded = loaded;
+                let loaded: HashSet<String> =
+                    self.loaded.zones.iter().map(|zone| zone.config.origin.to_string()).collect();
+                self.servers.retain(|origin| loaded.contains(origin));
                 self.notifier.replace(notices::destinations(&config.notify));
                 if let (Some(shown), Some(certified)) = (&self.certificate, &self.loaded.certificate) {
                     shown.replace(Arc::clone(certified));
@@ -276,8 +310,6 @@ fn listeners(config: &Config) -> Option<[&[SocketAddr]; 3]> {
 pub(super) struct Rollback {
     origin: Name,
     to: Option<u32>,
-    /// The zone's exports waited for the operator before.
-    was_held: bool,
     publisher: Arc<Publisher>,
     reply: oneshot::Sender<Answer>,
 }

@@ -32,6 +32,7 @@ use super::descriptors;
 use super::exports;
 use super::failure::Failure;
 use super::ground::Ground;
+use super::holds::Holds;
 use super::journal::Journal;
 use super::load::{self, Loaded};
 use super::manager::Watchdog;
@@ -114,6 +115,7 @@ pub async fn run(
     let (saver, saved) = Saver::start(state_dir);
     let mut daemon = Daemon {
         rehearsal: tokio::spawn(async {}),
+        recovery: tokio::spawn(async {}),
         prober: prober(&loaded)?,
         pools: loaded.settings.pools.clone().into(),
         recorder,
@@ -122,6 +124,7 @@ pub async fn run(
         exports,
         waiters: Waiters::default(),
         rollbacks: Vec::new(),
+        holds: Holds::default(),
         status_due: None,
         config,
         loaded,
@@ -150,15 +153,24 @@ pub async fn run(
     daemon.handle(Event::Tick);
     serving.start(&daemon.live, &daemon.transfers, &daemon.config, daemon.loaded.certificate.clone())?;
     daemon.certificate = serving.certificate();
-    daemon.journal.note(format!("started: {} zones, {} pools", daemon.loaded.zones.len(), daemon.pools.len()));
+    daemon.journal.note(format!("started: {}", load::size(&daemon.loaded)));
     ready();
     super::manager::ready();
-    daemon.run(Inbox { events, commands, seen, saved }, shutdown).await;
+    let ended = async {
+        tokio::select! {
+            () = shutdown => None,
+            missed = serving.missed() => Some(missed),
+        }
+    };
+    let missed = daemon.run(Inbox { events, commands, seen, saved }, ended).await;
     super::manager::stopping();
+    if let Some(missed) = &missed {
+        daemon.journal.note(missed.clone());
+    }
     daemon.transfers.stop();
     serving.stop().await;
     daemon.stop().await;
-    Ok(())
+    missed.map_or(Ok(()), |missed| Err(Failure::failed(missed)))
 }
 
 /// Ends when somebody interrupts or terminates the process, from the call on; to be called in a runtime.
@@ -180,12 +192,34 @@ pub fn interrupted() -> impl Future<Output = ()> + Send {
 /// What the tasks send back to the loop. Serials are those at each address of nsd; absent: no answer.
 enum Back {
     Event(Event),
-    Exported { origin: Name, done: exports::Done },
-    Rolled { origin: Name, was_held: bool, done: exports::Done },
-    Rehearsed { zones: Vec<Name>, refused: Option<String> },
-    Recovered { reports: Vec<ExportReport> },
-    SerialsSeen { origin: Name, serials: Vec<Option<u32>> },
-    Loaded { outcome: Box<Result<(Config, Loaded, Prober), Failure>>, reply: Option<oneshot::Sender<Answer>> },
+    Exported {
+        origin: Name,
+        done: exports::Done,
+    },
+    Rolled {
+        origin: Name,
+        done: exports::Done,
+    },
+    /// A rehearsal asks for a zone as it is loaded now.
+    Rehearsing {
+        origin: Name,
+        reply: oneshot::Sender<publishing::Exported>,
+    },
+    Rehearsed {
+        zones: Vec<Name>,
+        refused: Option<String>,
+    },
+    Recovered {
+        reports: Vec<ExportReport>,
+    },
+    SerialsSeen {
+        origin: Name,
+        serials: Vec<Option<u32>>,
+    },
+    Loaded {
+        outcome: Box<Result<(Config, Loaded, Prober), Failure>>,
+        reply: Option<oneshot::Sender<Answer>>,
+    },
 }
 
 /// What the loop listens to.
@@ -224,31 +258,39 @@ struct Daemon {
     waiters: Waiters,
     /// Rollbacks that wait until an export of their zone has ended.
     rollbacks: Vec<commands::Rollback>,
+    /// What becomes of exports when rollbacks have ended, those under way too.
+    holds: Holds,
     probes: Arc<Semaphore>,
     exports: Arc<Semaphore>,
     /// Tries the next export of every zone.
     rehearsal: JoinHandle<()>,
+    /// Puts right what a crash has cut off.
+    recovery: JoinHandle<()>,
     back: mpsc::Sender<Back>,
 }
 
 impl Daemon {
-    async fn run(&mut self, mut inbox: Inbox, shutdown: impl Future<Output = ()>) {
-        let mut shutdown = pin!(shutdown);
+    /// Until `ended` is ready, or something that the loop needs is missed: says what.
+    async fn run(&mut self, mut inbox: Inbox, ended: impl Future<Output = Option<String>>) -> Option<String> {
+        let mut ended = pin!(ended);
         let mut hangup = super::manager::hangups();
         let serials = self.poll_serials();
         self.recover();
         self.rehearse();
         self.handle(Event::Tick);
-        loop {
+        let missed = loop {
             self.watchdog.turned();
             let wakeup = self.wakeup();
             tokio::select! {
                 biased;
-                () = &mut shutdown => break,
+                missed = &mut ended => break missed,
                 Some(back) = inbox.events.recv() => self.take(back),
                 Some(command) = inbox.commands.recv() => self.obey(command),
                 Some(seen) = inbox.seen.recv() => self.seen(&seen),
-                Some(saved) = inbox.saved.recv() => self.waiters.saved(saved),
+                saved = inbox.saved.recv() => match saved {
+                    Some(saved) => self.waiters.saved(saved),
+                    None => break Some("the writer of the state has panicked; this is a bug".to_owned()),
+                },
                 () = hangup.recv() => self.reload(None),
                 () = tokio::time::sleep_until(wakeup.into()) => {
                     if self.status_due.is_some_and(|due| due <= Instant::now()) {
@@ -257,8 +299,9 @@ impl Daemon {
                     self.handle(Event::Tick);
                 }
             }
-        }
+        };
         serials.abort();
+        missed
     }
 
     fn wakeup(&self) -> Instant {
@@ -273,7 +316,8 @@ impl Daemon {
             Back::Event(event) => self.handle(event),
             Back::SerialsSeen { origin, serials } => self.serials_seen(&origin, serials),
             Back::Exported { origin, done } => self.exported(&origin, done),
-            Back::Rolled { origin, was_held, done } => self.rolled_back(&origin, was_held, done),
+            Back::Rolled { origin, done } => self.rolled_back(&origin, done),
+            Back::Rehearsing { origin, reply } => self.rehearsing(&origin, reply),
             Back::Rehearsed { zones, refused } => self.rehearsed(&zones, refused),
             Back::Recovered { reports } => self.recovered(reports),
             Back::Loaded { outcome, reply } => self.loaded(*outcome, reply),
@@ -404,12 +448,13 @@ impl Daemon {
         self.status.send_replace(Arc::new(status));
     }
 
-    async fn stop(self) {
+    async fn stop(mut self) {
         self.journal.note("stopping".to_owned());
         let running = self.exports.acquire_many(u32::try_from(EXPORTS_MAX).expect("a small number"));
         if tokio::time::timeout(STOP_PATIENCE, running).await.is_err() {
             tracing::warn!("an export did not end in time; it is cleaned up at the next start");
         }
+        self.drop_rollbacks();
         self.saver.save(self.director.final_state());
         self.saver.finish().await;
         self.notifier.stop(NOTIFY_PATIENCE).await;

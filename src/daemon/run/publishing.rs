@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::config::{self, Config};
 use crate::control::log::Entry;
 use crate::director::event::{Event, ExportReport, ExportResult};
 use crate::dns::name::Name;
-use crate::export::skeleton::Skeleton;
 use crate::publish::{Control, Limits, NsdSettings, Publisher, Rehearsal};
 
 use super::super::exports;
@@ -34,6 +33,9 @@ const SERIALS_PATIENCE: Duration = Duration::from_millis(500);
 /// How often nsd is asked which serials it serves.
 const SERIALS_INTERVAL: Duration = Duration::from_secs(30);
 
+/// An exported zone, and what its files hold.
+pub(super) type Exported = (config::Zone, Arc<Parsed>);
+
 impl Daemon {
     pub(super) fn export(&self, zone: usize, serial: u32) {
         let Some(order) = self.export_order(zone, serial) else { return };
@@ -41,17 +43,13 @@ impl Daemon {
         let (permits, back) = (Arc::clone(&self.exports), self.back.clone());
         let publisher = self.publisher.clone().expect("the configuration refuses an export without [nsd]");
         tokio::spawn(async move {
-            // What a crash has cut off comes first, and holds up nobody else.
-            match publisher.recover_zone(&origin).await {
-                Some(report) if report.result == ExportResult::Broken => {
-                    let done = exports::Done::early(&order, ExportResult::Refused, report.detail, None);
-                    return drop(back.send(Back::Exported { origin, done }).await);
+            let done = match put_right(&publisher, &origin, &back).await {
+                Err(reason) => exports::Done::early(&order, ExportResult::Refused, reason, None),
+                Ok(()) => {
+                    let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
+                    exports::run(&publisher, order).await
                 }
-                Some(report) => drop(back.send(Back::Recovered { reports: vec![report] }).await),
-                None => {}
-            }
-            let _permit = permits.acquire_owned().await.expect("the semaphore is never closed");
-            let done = exports::run(&publisher, order).await;
+            };
             let _ = back.send(Back::Exported { origin, done }).await;
         });
     }
@@ -65,10 +63,10 @@ impl Daemon {
 
     /// Brings exports that a crash has cut off to an end, and removes what else it left, beside the loop.
     /// In shadow that is somebody else's to do.
-    pub(super) fn recover(&self) {
+    pub(super) fn recover(&mut self) {
         let Some(publisher) = self.publisher.clone().filter(|_| self.shadow.is_none()) else { return };
         let (files, back, journal) = (written_files(&self.loaded), self.back.clone(), Arc::clone(&self.journal));
-        tokio::spawn(async move {
+        self.recovery = tokio::spawn(async move {
             let reports = publisher.recover().await;
             let _ = back.send(Back::Recovered { reports }).await;
             for path in publisher.sweep(files).await {
@@ -91,9 +89,18 @@ impl Daemon {
     pub(super) fn rehearse(&mut self) {
         self.rehearsal.abort();
         let Some(publisher) = self.publisher.clone() else { return };
-        let zone = |zone: &LoadedZone| Some((zone.config.clone(), zone.exported.clone()?));
-        let zones = self.loaded.zones.iter().filter_map(zone).collect();
+        let exported = self.loaded.zones.iter().filter(|zone| zone.exported.is_some());
+        let zones = exported.map(|zone| zone.config.origin.clone()).collect();
         self.rehearsal = tokio::spawn(rehearsals(publisher, zones, Arc::clone(&self.exports), self.back.clone()));
+    }
+
+    /// No answer: the zone is not exported any more.
+    pub(super) fn rehearsing(&self, origin: &Name, reply: oneshot::Sender<Exported>) {
+        let Some(zone) = self.zone(origin).map(|zone| &self.loaded.zones[zone]) else { return };
+        if let Some(exported) = &zone.exported {
+            // After a reload nobody waits for it.
+            let _ = reply.send((zone.config.clone(), Arc::clone(exported)));
+        }
     }
 
     /// What has become of rehearsals, of all these zones the same.
@@ -142,13 +149,19 @@ impl Daemon {
     }
 
     /// What was put back must not be overwritten by the next move of a pool: the operator says when.
-    pub(super) fn rolled_back(&mut self, origin: &Name, was_held: bool, done: exports::Done) {
+    pub(super) fn rolled_back(&mut self, origin: &Name, done: exports::Done) {
+        let held = self.holds.ended(origin, done.report.result == ExportResult::Served);
         if let Some(zone) = self.zone(origin) {
-            let held = was_held || done.report.result == ExportResult::Served;
             self.handle(Event::ExportHeld { zone, held });
             if held {
                 self.journal.note(format!("{origin}: exports are held; `export {origin}` ends that"));
             }
+        }
+        if done.report.result == ExportResult::Refused {
+            // Nothing was touched: nsd has what it had, and nobody need be alarmed by a mistyped serial.
+            self.journal.record(Entry::Export(done.report.clone()));
+            self.waiters.exported(&done.report);
+            return;
         }
         self.report(done.report);
         // The file is another one now.
@@ -189,22 +202,29 @@ impl Daemon {
     }
 }
 
+/// Brings to an end what a crash has cut off of a zone's exports, before its files are read; holds up
+/// nobody else. The error says what is still not right, in one line.
+pub(super) async fn put_right(publisher: &Publisher, origin: &Name, back: &mpsc::Sender<Back>) -> Result<(), String> {
+    match publisher.recover_zone(origin).await {
+        Some(report) if report.result == ExportResult::Broken => return Err(report.detail),
+        Some(report) => drop(back.send(Back::Recovered { reports: vec![report] }).await),
+        None => {}
+    }
+    Ok(())
+}
+
 /// Carries out rehearsals, one after the other, while no export is under way; those that were refused
 /// again and again, and whether nsd takes orders with each round. What has become of them comes back
-/// when it is another than before.
-async fn rehearsals(
-    publisher: Arc<Publisher>,
-    zones: Vec<(config::Zone, Arc<Parsed>)>,
-    exports: Arc<Semaphore>,
-    back: mpsc::Sender<Back>,
-) {
+/// when it is another than before. A zone's text is asked for when its turn has come: each export
+/// replaces it, and nobody else is to keep the old one in memory.
+async fn rehearsals(publisher: Arc<Publisher>, zones: Vec<Name>, exports: Arc<Semaphore>, back: mpsc::Sender<Back>) {
     let mut told: HashMap<&Name, Option<String>> = HashMap::new();
     let all: Vec<usize> = (0..zones.len()).collect();
     let mut due = all.clone();
     while !zones.is_empty() {
         if let Err(reason) = takes_orders(&publisher).await {
             let refused = Some(reason);
-            let mut news = zones.iter().map(|(zone, _)| &zone.origin).collect::<Vec<_>>();
+            let mut news = zones.iter().collect::<Vec<_>>();
             news.retain(|origin| told.insert(origin, refused.clone()).as_ref() != Some(&refused));
             let zones: Vec<Name> = news.into_iter().cloned().collect();
             if !zones.is_empty() && back.send(Back::Rehearsed { zones, refused }).await.is_err() {
@@ -216,18 +236,24 @@ async fn rehearsals(
         }
         let mut again = Vec::new();
         for index in due {
-            let (zone, parsed) = &zones[index];
+            let origin = &zones[index];
             while exports.available_permits() < EXPORTS_MAX {
                 tokio::time::sleep(REHEARSAL_PAUSE).await;
             }
-            let refused = rehearse(&publisher, zone, parsed).await.err();
+            let (reply, loaded) = oneshot::channel();
+            if back.send(Back::Rehearsing { origin: origin.clone(), reply }).await.is_err() {
+                return;
+            }
+            let Ok((zone, parsed)) = loaded.await else { continue };
+            let refused = rehearse(&publisher, &zone, &parsed).await.err();
+            drop(parsed);
             if refused.is_some() {
                 again.push(index);
             }
-            if told.insert(&zone.origin, refused.clone()).as_ref() == Some(&refused) {
+            if told.insert(origin, refused.clone()).as_ref() == Some(&refused) {
                 continue;
             }
-            if back.send(Back::Rehearsed { zones: vec![zone.origin.clone()], refused }).await.is_err() {
+            if back.send(Back::Rehearsed { zones: vec![origin.clone()], refused }).await.is_err() {
                 return;
             }
         }
@@ -248,10 +274,11 @@ async fn takes_orders(publisher: &Publisher) -> Result<(), String> {
 async fn rehearse(publisher: &Publisher, zone: &config::Zone, parsed: &Arc<Parsed>) -> Result<(), String> {
     let Some(target) = zone.export_file.clone() else { return Ok(()) };
     let text = Arc::clone(parsed);
-    let skeleton = tokio::task::spawn_blocking(move || Skeleton::of(&text.zone)).await.ok().flatten();
+    let skeleton = tokio::task::spawn_blocking(move || text.skeleton()).await.ok().flatten();
     let rehearsal = Rehearsal {
         origin: zone.origin.clone(),
         target,
+        replaced: exports::replaced_files(zone, parsed),
         bytes: Arc::clone(&parsed.held.zone),
         skeleton,
         include_dir: Some(zone.include_dir.clone()),
@@ -304,4 +331,36 @@ pub fn publisher(config: &Config) -> Option<Publisher> {
         state_dir: config.state_dir.clone(),
         limits: Limits::default(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::load;
+    use super::*;
+
+    /// What is loaded may be as large as everything else: it is in memory once.
+    #[tokio::test]
+    async fn a_rehearsal_keeps_no_text() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("z"), "$TTL 300\n@ SOA a. b. 1 2 3 4 5\n@ NS a.\n").unwrap();
+        let text = "version = 1\nstate-dir = \"state\"\n[nsd]\ncontrol = [\"true\"]\ncheckzone = []\n\
+                    [zone.\"example.org\"]\nfile = \"z\"\n";
+        let config = Config::parse(&folder.path().join("c.toml"), text).unwrap();
+        let loaded = load::load(&config).unwrap();
+        let LoadedZone { config: zone, exported, .. } = &loaded.zones[0];
+        let exported = exported.as_ref().expect("zones are exported where there is an nsd");
+        let (back, mut events) = mpsc::channel(1);
+        let publisher = Arc::new(publisher(&config).unwrap());
+        let exports = Arc::new(Semaphore::new(EXPORTS_MAX));
+        let rehearsing = tokio::spawn(rehearsals(publisher, vec![zone.origin.clone()], exports, back));
+        match events.recv().await {
+            Some(Back::Rehearsing { origin, reply }) if origin == zone.origin => {
+                assert!(reply.send((zone.clone(), Arc::clone(exported))).is_ok());
+            }
+            _ => panic!("it asks for the zone"),
+        }
+        let Some(Back::Rehearsed { refused: None, .. }) = events.recv().await else { panic!("nothing is wrong") };
+        assert_eq!(Arc::strong_count(exported), 1);
+        rehearsing.abort();
+    }
 }

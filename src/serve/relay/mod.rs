@@ -1,5 +1,5 @@
 //! What is not ours goes to nsd and comes back: over UDP within each server thread ([`udp`]), over
-//! TCP on a connection beside the client's ([`tcp`]).
+//! TCP on a few connections that all clients share ([`tcp`]).
 //!
 //! The client's ID is replaced by one that nobody can foresee, the source port is random, and a
 //! reply counts only if it comes from nsd, to that port, with that ID and the question as it was
@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use domain::base::iana::ExtendedErrorCode;
 
+pub mod cookie;
 pub mod pending;
 pub mod tcp;
 pub mod udp;

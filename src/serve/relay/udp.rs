@@ -12,8 +12,8 @@ use super::super::sys::batch::{Batch, Envelope};
 use super::super::sys::random::Random;
 use super::super::sys::segments::Segments;
 use super::super::udp::Outgoing;
-use super::Settings;
 use super::pending::{Key, Pending, Waiting};
+use super::{Settings, cookie};
 
 /// Sockets towards nsd. Queries leave by one of them; the others are there for what was asked
 /// before. Each turn opens a new one, with another port: a forger has to guess it within that time.
@@ -111,15 +111,24 @@ impl Relay {
             true => proxy::write(client.client(), proxy::Transport::Datagram, copy),
             false => 0,
         };
-        let len = head + query.len();
-        copy[head..len].copy_from_slice(query);
-        copy[head..head + 2].copy_from_slice(&key.id.to_be_bytes());
+        let mut len = query.len();
+        let copy = &mut copy[head..];
+        copy[..len].copy_from_slice(query);
+        copy[..2].copy_from_slice(&key.id.to_be_bytes());
         // What would be too long for us nsd shortens better than we could; but not where a signature
         // says what was asked.
-        if let Some(edns) = read.edns.filter(|edns| !read.is_signed && edns.payload > outgoing.payload_max()) {
-            copy[head + edns.payload_at..][..2].copy_from_slice(&outgoing.payload_max().to_be_bytes());
+        if let Some(edns) = read.edns.filter(|_| !read.is_signed) {
+            let keeps_cookie = outgoing.keeps_cookie(&read);
+            let own = if keeps_cookie { cookie::OPTION_LEN as u16 } else { 0 };
+            let payload = edns.payload.min(outgoing.payload_max()).saturating_sub(own);
+            if payload != edns.payload {
+                copy[edns.payload_at..][..2].copy_from_slice(&payload.to_be_bytes());
+            }
+            if keeps_cookie {
+                len = cookie::take_out(&mut copy[..len], &edns);
+            }
         }
-        self.queries.push(len, &Envelope::NONE);
+        self.queries.push(head + len, &Envelope::NONE);
     }
 
     /// Sends what has been taken.

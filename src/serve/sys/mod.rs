@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 pub mod batch;
+pub mod fragments;
 #[cfg(target_os = "openbsd")]
 pub mod openbsd;
 pub mod pages;
@@ -40,6 +41,14 @@ impl Ready {
     pub fn has(self, at: usize) -> bool {
         self.0 >> at & 1 != 0
     }
+}
+
+/// Sets a socket option that is a number.
+fn set(socket: &UdpSocket, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    let len = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the descriptor is open as long as `socket` is borrowed; value and length belong together.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), len) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Waits until one of the sockets (at most [`WAIT_MAX`]) has something to say, or so many

@@ -6,7 +6,8 @@
 
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::AsRawFd;
+
+use super::set;
 
 /// Room for one control message with an in6_pktinfo, the largest of them.
 const CONTROL_MAX: usize = 64;
@@ -23,12 +24,12 @@ pub struct Source {
 /// Has the system report the address of each datagram. For sockets bound to the wildcard.
 pub fn enable(socket: &UdpSocket) -> io::Result<()> {
     if socket.local_addr()?.is_ipv6() {
-        return set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO);
+        return set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1);
     }
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    return set(socket, libc::IPPROTO_IP, libc::IP_PKTINFO);
+    return set(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1);
     #[cfg(any(target_os = "openbsd", target_os = "freebsd", target_os = "netbsd", target_os = "dragonfly"))]
-    return set(socket, libc::IPPROTO_IP, libc::IP_RECVDSTADDR);
+    return set(socket, libc::IPPROTO_IP, libc::IP_RECVDSTADDR, 1);
     #[cfg(not(any(
         target_os = "linux",
         target_os = "android",
@@ -38,14 +39,6 @@ pub fn enable(socket: &UdpSocket) -> io::Result<()> {
         target_os = "dragonfly"
     )))]
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system needs listen addresses without wildcards"))
-}
-
-fn set(socket: &UdpSocket, level: libc::c_int, option: libc::c_int) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    let len = size_of_val(&on) as libc::socklen_t;
-    // SAFETY: the descriptor is open as long as `socket` is borrowed; value and length belong together.
-    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), len) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 impl Source {

@@ -249,8 +249,9 @@ impl Transfers {
             }
         };
         let (message, _, mut signer) = verified.split();
-        let mut reply = vec![0; max.saturating_sub(tsig::RECORD_MAX)];
-        let limits = Limits { keys: false, signature_len: signer.record_len(), ..*limits };
+        let signature_len = signer.record_len();
+        let mut reply = vec![0; max.saturating_sub(signature_len)];
+        let limits = Limits { keys: false, signature_len, ..*limits };
         match respond(table, &message, &limits, client, &mut reply) {
             Response::Reply(answer) => reply.truncate(answer.len),
             Response::Drop | Response::Relay | Response::Verify(_) => return None,

@@ -19,8 +19,6 @@ use crate::dns::access::{Algorithm, Key};
 use crate::dns::message::HEADER_LEN;
 use crate::dns::name::Name;
 
-/// Octets that a TSIG record of ours takes at most: two names, the largest MAC, the fixed fields.
-pub const RECORD_MAX: usize = 255 + 64 + 64 + 10 + 22;
 /// The last moment that fits in 48 bits.
 const TIME_MAX: u64 = (1 << 48) - 1;
 /// How far clocks may be apart, in seconds (RFC 8945 section 10).

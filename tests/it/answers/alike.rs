@@ -3,18 +3,20 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 
 use nsd_failover::serve::proxy;
 
 use super::encrypted::{certificate, quic, tls, tls_over};
-use super::support::{eventually, query, type_of};
+use super::support::{eventually, framed, query, type_of};
 use crate::support::daemon::Daemon;
 use crate::support::nsd::{dig, free_address};
 
@@ -74,10 +76,6 @@ impl All {
             ("quic", self.runtime.block_on(over_quic(self.quic, &self.ca(), &framed))),
         ]
     }
-}
-
-fn framed(message: &[u8]) -> Vec<u8> {
-    [&(message.len() as u16).to_be_bytes()[..], message].concat()
 }
 
 /// `None`: the other side has closed without one.
@@ -341,6 +339,54 @@ fn the_silent_are_sent_away_over_each_transport() {
     for transport in ["tls", "https", "quic"] {
         eventually(transport, || metric(&all.daemon, "open", transport) == 0.0);
     }
+}
+
+/// `tcp-timeout` is for the silence between two queries, and longer than a query may take to arrive (5 s).
+#[test]
+fn a_connection_may_be_silent_for_as_long_as_it_says() {
+    let all = All::start("tcp-timeout = \"30s\"");
+    let mut over_http = tls(all.https, &all.ca(), "http/1.1").unwrap();
+    let mut ask = || {
+        over_http.sock.set_read_timeout(Some(PATIENCE)).unwrap();
+        over_http.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        let mut status = [0; 12];
+        over_http.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 404");
+        // The rest of the response, and then silence: nothing may come, no farewell either.
+        over_http.sock.set_read_timeout(Some(Duration::from_millis(5_500))).unwrap();
+        let rest = over_http.read_to_end(&mut Vec::new());
+        assert_eq!(rest.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    };
+    ask();
+    ask();
+}
+
+/// HTTP/2 takes back a query that waits for nsd (RST_STREAM): nothing is under way any more, and the silence counts.
+#[test]
+fn a_query_taken_back_keeps_no_connection_open() {
+    let nsd = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = nsd.local_addr().unwrap();
+    let all = All::start(&format!("tcp-timeout = \"1s\"\n[nsd]\naddress = \"{address}\"\nrelay = true"));
+    let mut http2 = tls(all.https, &all.ca(), "h2").unwrap();
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        [&[0, 0, payload.len() as u8, kind, flags, 0, 0, 0, stream][..], payload].concat()
+    };
+    let path = format!("/dns-query?dns={}", URL_SAFE_NO_PAD.encode(query("ns", 1).to_vec().unwrap()));
+    // RFC 7541: GET and https by their index, path and authority as they are.
+    let headers = [&[0x82, 0x87, 0x04, path.len() as u8][..], path.as_bytes(), &[0x01, 1, b'x']].concat();
+    let opening = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &[]), frame(1, 5, 1, &headers)];
+    http2.write_all(&opening.concat()).unwrap();
+    let (mut upstream, _) = nsd.accept().unwrap();
+    assert!(read_frame(&mut upstream).is_some());
+    // CANCEL.
+    http2.write_all(&frame(3, 0, 1, &[0, 0, 0, 8])).unwrap();
+    http2.sock.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut rest = Vec::new();
+    let ended = http2.read_to_end(&mut rest);
+    assert!(
+        !ended.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock),
+        "still open: {ended:?}"
+    );
 }
 
 /// Slow, but in time.

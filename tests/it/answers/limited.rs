@@ -40,11 +40,15 @@ fn client(server: SocketAddr) -> UdpSocket {
     socket
 }
 
-/// Asks so many times, each time when the one before is done with (answered, or `servers` have counted it
-/// as limited), and returns the replies.
+/// Asks so many times at once, waits until each is answered or counted as limited, and returns the replies.
 fn flood(servers: &Servers, socket: &UdpSocket, query: &[u8]) -> Vec<Vec<u8>> {
-    for _ in 0..FLOOD {
-        socket.send(query).unwrap();
+    flood_of(servers, socket, |_| query.to_vec())
+}
+
+/// The same with a query for each number.
+fn flood_of(servers: &Servers, socket: &UdpSocket, query: impl Fn(usize) -> Vec<u8>) -> Vec<Vec<u8>> {
+    for number in 0..FLOOD {
+        socket.send(&query(number)).unwrap();
     }
     let mut replies = Vec::new();
     socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
@@ -73,6 +77,43 @@ fn failures_of_the_relay() {
     assert!(replies.iter().all(|reply| reply[3] & 15 == 2), "SERVFAIL");
     assert!((RATE as usize..=WHOLE_MAX).contains(&replies.len()), "{} of {FLOOD}", replies.len());
     servers.stop();
+}
+
+/// What cannot be read cannot be asked again over TCP: none slips, and all that do not leave are counted.
+#[test]
+fn what_is_no_query() {
+    let servers = Servers::start_limited(table(Mode::Whole), limiter(2).unwrap());
+    let mut two_questions = plain_query("www", 1).to_vec().unwrap();
+    two_questions[5] = 2;
+    let replies = flood(&servers, &client(servers.address), &two_questions);
+    assert!(replies.iter().all(|reply| reply[3] & 15 == 1), "FORMERR");
+    assert!((RATE as usize..=WHOLE_MAX).contains(&replies.len()), "{} of {FLOOD}", replies.len());
+    servers.stop();
+}
+
+/// Random names that a wildcard or a DNAME answers for are one thing, whoever gives the answer.
+#[test]
+fn random_names_below_a_wildcard() {
+    let nsd = FakeNsd::start(|query| {
+        let mut reply = query.to_vec();
+        (reply[2], reply[7]) = (0x84, u8::from(query[query.len() - 3] == 1));
+        reply
+    });
+    let relay = Some(relay::Settings::new(nsd.address));
+    for (mode, relay) in [(Mode::Whole, None), (Mode::Overlay, relay)] {
+        // The last two: NODATA of a wildcard, and a name that is there.
+        for (below, rtype) in [("wild", 1), ("moved", 1), ("x.wild", 28), ("www", 99)] {
+            let beside = Beside { limiter: limiter(0), transfers: None };
+            let servers = Servers::start_beside(table(mode), relay, Calls::Native, beside);
+            let query = |number: usize| match below {
+                "www" => plain_query("mail", 99).to_vec().unwrap(),
+                _ => plain_query(&format!("r{number}.{below}"), rtype).to_vec().unwrap(),
+            };
+            let replies = flood_of(&servers, &client(servers.address), query).len();
+            assert!((RATE as usize..=WHOLE_MAX).contains(&replies), "{mode:?} {below}: {replies} of {FLOOD}");
+            servers.stop();
+        }
+    }
 }
 
 /// A signature that nobody can have made gets NOTAUTH, which is limited; who has the key is known.
@@ -144,8 +185,10 @@ fn what_leaves_instead_of_a_reply_of_nsd() {
 /// A valid cookie is the way out, for what nsd answers as well.
 #[test]
 fn a_known_client_of_the_relay() {
+    // Which sees no cookie, and knows of none.
     let nsd = FakeNsd::start(|query| {
         let mut reply = query.to_vec();
+        assert!(reply.ends_with(b"\0\0\x29\x04\xb4\0\0\0\0\0\0"), "room for ours, and no option");
         reply[2] |= 0x80;
         reply
     });
@@ -161,8 +204,8 @@ fn a_known_client_of_the_relay() {
         octets.extend(cookie);
         octets
     };
-    // From an answer of ours, which ends in it.
-    socket.send(&with_cookie("www", 1, b"12345678")).unwrap();
+    // Each answer ends in it, ours and nsd's.
+    socket.send(&with_cookie("@", 15, b"12345678")).unwrap();
     let mut reply = [0; 512];
     let len = socket.recv(&mut reply).unwrap();
     let cookie = reply[len - 24..len].to_vec();

@@ -17,10 +17,10 @@ use nsd_failover::serve::sys::Calls;
 use nsd_failover::serve::{relay, udp};
 use nsd_failover::table::policy::Policy;
 use nsd_failover::table::respond::{Answer, Client, Limits, Response, Transport, respond};
-use nsd_failover::table::zone_table::Mode;
+use nsd_failover::table::zone_table::{Mode, ZoneTable};
 use nsd_failover::table::{Catalog, Live, Table};
 
-use super::nsd::Nsd;
+use super::nsd;
 use super::support::*;
 use crate::support::nsd::free_address;
 
@@ -374,8 +374,8 @@ fn with_payload(owner: &str, rtype: u16, payload: u16) -> Vec<u8> {
 /// The same musts for what nsd answers through the relay.
 #[test]
 fn must_02_18_25_27_for_questions_that_nsd_answers() {
-    let nsd = Nsd::start();
-    let servers = Servers::start(table(Mode::Overlay), Some(relay::Settings::new(nsd.address)), Calls::Native);
+    let nsd = nsd::start();
+    let servers = Servers::start(table(Mode::Overlay), Some(relay::Settings::new(nsd.address())), Calls::Native);
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.connect(servers.address).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -435,6 +435,23 @@ fn must_26_a_payload_below_512_counts_as_512() {
 fn must_27_a_payload_of_65535_gets_1232_at_most() {
     let (length, truncated) = large(Some(65_535));
     assert!(truncated && length <= 1232);
+    // What fits in that leaves whole, and only for who can take it.
+    let mut records = records();
+    records.extend((0..9).map(|number| record(&format!("medium 300 TXT {number:->100}"))));
+    let zone = ZoneTable::compile(&"example.org".parse().unwrap(), records.into_iter(), &[pool()], Mode::Whole);
+    let catalog = Arc::new(Catalog::new(vec![Arc::new(zone.unwrap())]).unwrap());
+    let servers = Servers::start(Table::new(catalog, 1, &[], &[], &[]), None, Calls::Native);
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.connect(servers.address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    for (payload, is_whole) in [(65_535, true), (1_232, true), (1_000, false), (512, false)] {
+        client.send(&with_payload("medium", 16, payload)).unwrap();
+        let mut reply = [0; 4_096];
+        let len = client.recv(&mut reply).unwrap();
+        assert_eq!((reply[7] == 9, flags(&reply) & 0x0200 == 0), (is_whole, is_whole), "{payload}: {len} octets");
+        assert_eq!(len > 1_000, is_whole);
+    }
+    servers.stop();
 }
 
 #[test]
@@ -455,15 +472,7 @@ fn must_28_tcp_carries_the_whole_answer() {
 fn framed(id: u16, owner: &str, rtype: u16) -> Vec<u8> {
     let mut octets = query(owner, rtype).to_vec().unwrap();
     octets[..2].copy_from_slice(&id.to_be_bytes());
-    [(octets.len() as u16).to_be_bytes().to_vec(), octets].concat()
-}
-
-fn read_frame(stream: &mut TcpStream) -> Vec<u8> {
-    let mut length = [0; 2];
-    stream.read_exact(&mut length).unwrap();
-    let mut octets = vec![0; u16::from_be_bytes(length).into()];
-    stream.read_exact(&mut octets).unwrap();
-    octets
+    super::support::framed(&octets)
 }
 
 #[test]
@@ -482,9 +491,11 @@ fn must_29_pipelined_queries_are_all_answered_and_the_quick_do_not_wait_for_the_
     (2..50).for_each(|id| queries.extend(framed(id, "www", 1)));
     let began = Instant::now();
     stream.write_all(&queries).unwrap();
-    let ids: Vec<u16> = (1..50).map(|_| u16::from_be_bytes(read_frame(&mut stream)[..2].try_into().unwrap())).collect();
+    let replies: Vec<Vec<u8>> = (1..50).map(|_| read_frame(&mut stream)).collect();
+    let ids: Vec<u16> = replies.iter().map(|reply| u16::from_be_bytes([reply[0], reply[1]])).collect();
     assert_eq!(ids[..48], (2..50).collect::<Vec<u16>>(), "ours come first");
-    assert_eq!(ids[48], 1, "and nsd's in the end: SERVFAIL");
+    let last = &replies[48];
+    assert_eq!((ids[48], rcode(last), &last[6..10]), (1, 0, &[0, 0, 0, 1][..]), "nsd's from our own copy: NODATA");
     assert!(began.elapsed() >= Duration::from_millis(900));
     servers.stop();
 }
@@ -498,6 +509,7 @@ fn must_30_an_octet_at_a_time_is_closed_at_a_deadline() {
         assert!(began.elapsed() < Duration::from_secs(10), "still open");
         std::thread::sleep(Duration::from_millis(20));
     }
+    assert!(began.elapsed() >= Duration::from_millis(500), "not before: {:?}", began.elapsed());
     servers.stop();
 }
 
@@ -611,20 +623,31 @@ fn must_36_the_ttl_of_a_negative_answer_is_the_lower_of_soa_ttl_and_minimum() {
         assert_eq!(reply.authorities[0].ttl, 300);
     }
     assert_eq!(ask(&whole(), &query("@", 6), &limits()).answers[0].ttl, 3600);
+    // And the other way round: 60 and 300.
+    let records = ["@ 60 SOA a b 1 2 3 4 300", "@ 300 NS a", "a 300 A 192.0.2.1"].map(record);
+    let zone = ZoneTable::compile(&"example.org".parse().unwrap(), records.into_iter(), &[], Mode::Whole);
+    let catalog = Arc::new(Catalog::new(vec![Arc::new(zone.unwrap())]).unwrap());
+    let short = Table::new(catalog, 1, &[], &[], &[]);
+    for owner in ["nothere", "a"] {
+        assert_eq!(ask(&short, &query(owner, 99), &limits()).authorities[0].ttl, 60);
+    }
 }
 
 #[test]
 fn must_37_an_empty_non_terminal_is_nodata() {
     // RFC 8020, RFC 4592 section 2.2.2.
+    let nodata = |owner: &str, rtype: &str| {
+        let reply = ask(&whole(), &query(owner, type_of(rtype)), &limits());
+        let codes = (reply.metadata.response_code, reply.answers.len(), reply.authorities.len());
+        assert_eq!(codes, (ResponseCode::NoError, 0, 1), "{owner} {rtype}");
+    };
     for owner in ["ent", "b.ent", "wild", "y.wild", "double"] {
-        assert_eq!(first_line(owner, "A"), "NOERROR aa", "{owner}");
+        nodata(owner, "A");
     }
     // `*.double` is a wildcard, and there is nothing at it but a name below: it is what matches, and has no data.
     for owner in ["*.double", "x.double", "y.x.double"] {
         for rtype in ["TXT", "A"] {
-            let reply = ask(&whole(), &query(owner, type_of(rtype)), &limits());
-            let codes = (reply.metadata.response_code, reply.answers.len(), reply.authorities.len());
-            assert_eq!(codes, (ResponseCode::NoError, 0, 1), "{owner} {rtype}");
+            nodata(owner, rtype);
         }
     }
     assert_eq!(ask(&whole(), &query("x.*.double", 16), &limits()).answers.len(), 1);
@@ -672,7 +695,9 @@ fn must_41_dname() {
     assert_eq!(reply, format!("NOERROR aa\nmoved 3600 DNAME target.ent\n{made}"));
     let label = "x".repeat(63);
     let owner = format!("{label}.{label}.{label}.{}.moved", &label[..43]);
-    assert_eq!(ask(&whole(), &query(&owner, 1), &limits()).metadata.response_code, ResponseCode::YXDomain);
+    let reply = ask(&whole(), &query(&owner, 1), &limits());
+    assert_eq!(reply.metadata.response_code, ResponseCode::YXDomain);
+    assert_eq!(show(&reply).lines().nth(1), Some("moved 3600 DNAME target.ent"));
 }
 
 #[test]
@@ -684,7 +709,8 @@ fn must_42_referrals() {
     assert!(reply.answers.is_empty() && !reply.metadata.authoritative);
     // Occluded data is not answered; DS is of this side.
     assert!(ask(&whole(), &query("hidden.sub", 16), &limits()).answers.is_empty());
-    assert_eq!(first_line("sub", "DS"), "NOERROR aa");
+    let ds = show(&ask(&whole(), &query("sub", type_of("DS")), &limits()));
+    assert_eq!(ds, "NOERROR aa\nsub 3600 DS 36 octets");
 }
 
 #[test]
@@ -769,12 +795,7 @@ fn must_47_an_answer_is_of_one_generation() {
     let zone_text = "@ 300 SOA a b 1 2 3 4 5\n@ 300 NS www\n@ 300 MX 10 www\nwww 300 A 192.0.2.10 primary\n\
                      alias 300 CNAME www\nboth 300 A 192.0.2.10 primary\nboth 300 A 198.51.100.20 standby";
     let records: Vec<_> = zone_text.lines().map(record).collect();
-    let zone = nsd_failover::table::zone_table::ZoneTable::compile(
-        &"example.org".parse().unwrap(),
-        records.into_iter(),
-        &[pool()],
-        Mode::Whole,
-    );
+    let zone = ZoneTable::compile(&"example.org".parse().unwrap(), records.into_iter(), &[pool()], Mode::Whole);
     let catalog = Arc::new(Catalog::new(vec![Arc::new(zone.unwrap())]).unwrap());
     for (roles, address) in [(held(Some(0), Some(1)), "192.0.2.10"), (held(Some(1), Some(2)), "198.51.100.20")] {
         let table = Table::new(catalog.clone(), 1, &[roles], &[None], &[1]);
@@ -837,13 +858,21 @@ fn must_48_answers_leave_from_the_address_that_was_asked() {
         for calls in [Calls::Native, Calls::Plain] {
             let sockets = udp::bind(wildcard.parse().unwrap(), 2).unwrap();
             let port = sockets[0].local_addr().unwrap().port();
-            let server = serve_udp(sockets, calls);
+            // What nsd says, too: nobody is there, so that each gets SERVFAIL by way of the relay.
+            let relay = Some(relay::Settings::new("127.0.0.1:9".parse().unwrap()));
+            let live = Arc::new(Live::new(whole()));
+            let settings = udp::Settings { limits: limits(), relay, limiter: None, proxies: [].into(), calls };
+            let server = udp::Server::start(sockets, &live, &settings, None, &Counters::default()).unwrap();
             for asked in others {
                 let client = UdpSocket::bind((own.parse::<IpAddr>().unwrap(), 0)).unwrap();
                 client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
                 let asked = SocketAddr::new(asked.parse().unwrap(), port);
-                client.send_to(&www(), asked).unwrap();
-                assert_eq!(client.recv_from(&mut [0; 512]).unwrap().1, asked);
+                for (question, code) in [(www(), 0), (query("www.elsewhere.test.", 1).to_vec().unwrap(), 2)] {
+                    client.send_to(&question, asked).unwrap();
+                    let mut reply = [0; 512];
+                    assert_eq!(client.recv_from(&mut reply).unwrap().1, asked);
+                    assert_eq!(rcode(&reply), code);
+                }
             }
             server.stop();
         }

@@ -41,18 +41,6 @@ fn tcp(from: &str, to: SocketAddr) -> TcpStream {
     stream
 }
 
-fn framed(message: &[u8]) -> Vec<u8> {
-    [&(message.len() as u16).to_be_bytes()[..], message].concat()
-}
-
-fn read_frame(stream: &mut TcpStream) -> Vec<u8> {
-    let mut length = [0; 2];
-    stream.read_exact(&mut length).unwrap();
-    let mut octets = vec![0; u16::from_be_bytes(length).into()];
-    stream.read_exact(&mut octets).unwrap();
-    octets
-}
-
 #[test]
 fn a_load_balancer_in_front_over_udp() {
     for calls in [Calls::Native, Calls::Plain] {
@@ -95,6 +83,26 @@ fn a_load_balancer_in_front_over_tcp() {
     let mut silent = tcp(BALANCER, servers.address);
     silent.write_all(&header("198.51.100.9:4711", Transport::Stream)[..20]).unwrap();
     assert!(!matches!(silent.read(&mut [0; 1]), Ok(1)), "closed");
+    servers.stop();
+}
+
+#[test]
+fn a_load_balancer_that_breaks_off_in_its_header() {
+    let servers = Servers::start_with(table(Mode::Whole), None, Calls::Native, |settings| settings.connections_max = 1);
+    let query = framed(&query("www", 1).to_vec().unwrap());
+    let header = header("198.51.100.9:4711", Transport::Stream);
+    for len in 0..=header.len() {
+        let mut balancer = tcp(BALANCER, servers.address);
+        let _ = balancer.write_all(&header[..len]);
+        // RST in place of FIN.
+        socket2::SockRef::from(&balancer).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(balancer);
+        eventually("its place is free", || {
+            let mut balancer = tcp(BALANCER, servers.address);
+            let _ = balancer.write_all(&[header.clone(), query.clone()].concat());
+            matches!(balancer.read(&mut [0; 1]), Ok(1))
+        });
+    }
     servers.stop();
 }
 

@@ -4,18 +4,22 @@
 use crate::support::daemon::wait_for;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, ResponseCode};
 
+use nsd_failover::dns::cookie::Secrets;
 use nsd_failover::serve::counters::{Relayed, Request};
 use nsd_failover::serve::relay::Settings;
+use nsd_failover::serve::relay::tcp::CONNECTIONS_MAX;
 use nsd_failover::serve::sys::Calls;
 use nsd_failover::table::Table;
+use nsd_failover::table::policy::Policy;
 use nsd_failover::table::zone_table::Mode;
 
 use super::dig::dig;
-use super::nsd::Nsd;
+use super::nsd;
 use super::support::*;
 
 /// Blowfish is primary here; the zone that nsd has says fishfinger.
@@ -42,9 +46,9 @@ fn receive(socket: &UdpSocket) -> Message {
 
 #[test]
 fn what_is_not_ours_is_what_nsd_says() {
-    let nsd = Nsd::start();
+    let nsd = nsd::start();
     for calls in [Calls::Native, Calls::Plain] {
-        let servers = Servers::start(overlay(), Some(settings(nsd.address, 5_000)), calls);
+        let servers = Servers::start(overlay(), Some(settings(nsd.address(), 5_000)), calls);
         for transport in ["+notcp", "+tcp"] {
             let ask = |server, question: &str| {
                 dig(server, &format!("{question} {transport} +qid=4711 +nostats +nocmd +noclass"))
@@ -60,7 +64,7 @@ fn what_is_not_ours_is_what_nsd_says() {
                 "any.wild.example.org TXT +dnssec",
                 "www.elsewhere.test A",
             ] {
-                let (ours, nsds) = (ask(servers.address, question), ask(nsd.address, question));
+                let (ours, nsds) = (ask(servers.address, question), ask(nsd.address(), question));
                 assert_eq!(ours.replace("\\t", " "), nsds.replace("\\t", " "), "{question} {transport}");
             }
             let www = ask(servers.address, "alias.example.org A");
@@ -81,8 +85,8 @@ fn what_is_not_ours_is_what_nsd_says() {
 /// Without nsd our own copy of the zone answers as nsd does; what is in no zone of ours is SERVFAIL.
 #[test]
 fn nsd_stopped_and_back() {
-    let mut nsd = Nsd::start();
-    let servers = Servers::start(overlay(), Some(settings(nsd.address, 500)), Calls::Native);
+    let mut nsd = nsd::start();
+    let servers = Servers::start(overlay(), Some(settings(nsd.address(), 500)), Calls::Native);
     let questions = [
         "example.org MX",
         "eXample.org NS",
@@ -127,8 +131,7 @@ fn nsd_stopped_and_back() {
         // Ours does not depend on it.
         assert!(dig(servers.address, &format!("www.example.org A {transport}")).contains("198.51.100.20"));
     }
-    nsd.run();
-    nsd.wait_until_it_serves();
+    nsd.start_again();
     for transport in ["+notcp", "+tcp"] {
         assert!(dig(servers.address, &format!("example.org MX {transport}")).contains("status: NOERROR"));
     }
@@ -196,6 +199,70 @@ fn no_reply_of_nsd_is_larger_than_ours() {
     }
 }
 
+/// The client's cookie is ours to answer: nsd never sees it, and its replies carry ours, over each transport.
+#[test]
+fn cookies_are_ours_in_nsds_answers() {
+    let nsd = nsd::start();
+    let cookies = Secrets::from_text("e5e973e5a6b2a43f48e7dc849e37bfcf").ok();
+    let table = overlay().with_policy(Arc::new(Policy { cookies, ..Policy::default() }));
+    let servers = Servers::start(table, Some(settings(nsd.address(), 5_000)), Calls::Native);
+    for transport in ["+notcp", "+tcp"] {
+        for question in ["example.org MX", "nothere.example.org A", "mail.example.org A +nsid"] {
+            let text = dig(servers.address, &format!("{question} {transport} +cookie=0123456789abcdef"));
+            let cookie =
+                text.lines().find_map(|line| line.strip_prefix("; COOKIE: ")).unwrap_or_else(|| panic!("{text}"));
+            assert!(cookie.starts_with("0123456789abcdef01000000") && cookie.ends_with(" (good)"), "{cookie}");
+            // Who has not asked gets none.
+            assert!(!dig(servers.address, &format!("{question} {transport} +nocookie")).contains("COOKIE"));
+        }
+    }
+    let counters = servers.counters.snapshot();
+    assert_eq!(counters.relayed(Relayed::Answered), 12);
+    servers.stop();
+}
+
+/// With a cookie, too, no answer is larger than the client can take.
+#[test]
+fn a_cookie_is_counted_in() {
+    let nsd = UdpSocket::bind("127.0.0.1:0").unwrap();
+    nsd.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let cookies = Secrets::from_text("e5e973e5a6b2a43f48e7dc849e37bfcf").ok();
+    let table = overlay().with_policy(Arc::new(Policy { cookies, ..Policy::default() }));
+    let servers = Servers::start(table, Some(settings(nsd.local_addr().unwrap(), 10_000)), Calls::Native);
+    let socket = client(servers.address);
+    let plain = plain_query("@", 15).to_vec().unwrap();
+    for payload in [1_232u16, 900, 512] {
+        let mut asked = plain.clone();
+        asked[11] = 1;
+        asked.extend([0, 0, 41]);
+        asked.extend(payload.to_be_bytes());
+        asked.extend(b"\0\0\0\0\0\x0c\0\x0a\0\x0812345678");
+        for len in [payload - 28, payload - 27] {
+            socket.send(&asked).unwrap();
+            let mut relayed = [0; 600];
+            let (relayed_len, from) = nsd.recv_from(&mut relayed).unwrap();
+            let opt = [&[0, 0, 41][..], &(payload - 28).to_be_bytes(), &[0; 6]].concat();
+            assert_eq!(relayed[plain.len()..relayed_len], opt);
+            // Padded to that length: an unknown option.
+            let padding = usize::from(len) - relayed_len - 4;
+            let mut reply = relayed[..relayed_len - 2].to_vec();
+            reply[2] |= 0x84;
+            reply.extend((padding as u16 + 4).to_be_bytes());
+            reply.extend([0xff, 0xf0]);
+            reply.extend((padding as u16).to_be_bytes());
+            reply.resize(len.into(), 0);
+            nsd.send_to(&reply, from).unwrap();
+            let mut received = [0; 4_096];
+            let received_len = socket.recv(&mut received).unwrap();
+            let fits = len + 28 <= payload;
+            assert_eq!((received_len == usize::from(payload), received[2] & 0x02), (fits, if fits { 0 } else { 2 }));
+            // Whole or not, there is a cookie in it.
+            assert_eq!(received[received_len - 28..][..12], *b"\0\x0a\0\x1812345678");
+        }
+    }
+    servers.stop();
+}
+
 /// An nsd that takes everything and says nothing.
 #[test]
 fn nsd_hangs() {
@@ -220,6 +287,116 @@ fn nsd_hangs() {
         assert!(dig(servers.address, "example.org MX +tcp").contains("ANSWER: 3"));
         assert_eq!(servers.counters.snapshot().relayed(Relayed::Timeout), 101);
     }
+    servers.stop();
+}
+
+/// However many clients ask over TCP, nsd has a few connections: it takes 100 by default, and has others to serve.
+#[test]
+fn nsd_has_few_connections() {
+    let nsd = TcpListener::bind("127.0.0.1:0").unwrap();
+    let servers =
+        Servers::start_with(overlay(), Some(settings(nsd.local_addr().unwrap(), 10_000)), Calls::Native, |settings| {
+            settings.connections_per_client = 1_000
+        });
+    let asked = query("@", 15).to_vec().unwrap();
+    let framed = [&(asked.len() as u16).to_be_bytes()[..], &asked].concat();
+    // One after the other, each on a connection of its own: one is enough for all.
+    let mut upstream = None;
+    for _ in 0..3 {
+        let mut client = TcpStream::connect(servers.address).unwrap();
+        client.write_all(&framed).unwrap();
+        let upstream = upstream.get_or_insert_with(|| nsd.accept().unwrap().0);
+        let mut reply = read_frame(upstream);
+        reply[2] |= 0x80;
+        upstream.write_all(&[&(reply.len() as u16).to_be_bytes()[..], &reply].concat()).unwrap();
+        assert_eq!(read_frame(&mut client)[..2], asked[..2]);
+    }
+    // 100 at once: each has its answer in its turn.
+    nsd.set_nonblocking(true).unwrap();
+    let mut clients: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut client = TcpStream::connect(servers.address).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+            client.write_all(&framed).unwrap();
+            client
+        })
+        .collect();
+    let mut upstreams: Vec<TcpStream> = upstream.into_iter().collect();
+    wait_for("as many connections as it opens", || {
+        upstreams.extend(nsd.accept().map(|(upstream, _)| upstream));
+        (upstreams.len() == CONNECTIONS_MAX).then_some(())
+    });
+    std::thread::scope(|scope| {
+        for mut upstream in upstreams {
+            scope.spawn(move || {
+                upstream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+                let mut length = [0; 2];
+                while upstream.read_exact(&mut length).is_ok() {
+                    let mut reply = vec![0; u16::from_be_bytes(length).into()];
+                    upstream.read_exact(&mut reply).unwrap();
+                    reply[2] |= 0x80;
+                    upstream.write_all(&[&length[..], &reply].concat()).unwrap();
+                }
+            });
+        }
+        for client in &mut clients {
+            assert_eq!(read_frame(client)[..2], asked[..2]);
+        }
+    });
+    assert!(nsd.accept().is_err(), "no further connection");
+    servers.stop();
+}
+
+/// Half closed is not gone: what nsd has been asked for still comes, and then the end.
+#[test]
+fn who_has_said_its_last_word_hears_nsds_answer() {
+    let nsd = TcpListener::bind("127.0.0.1:0").unwrap();
+    let servers = Servers::start(overlay(), Some(settings(nsd.local_addr().unwrap(), 10_000)), Calls::Native);
+    let asked = query("@", 15).to_vec().unwrap();
+    let mut client = TcpStream::connect(servers.address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    client.write_all(&framed(&asked)).unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    let (mut upstream, _) = nsd.accept().unwrap();
+    let mut reply = read_frame(&mut upstream);
+    reply[2] |= 0x80;
+    upstream.write_all(&framed(&reply)).unwrap();
+    assert_eq!(read_frame(&mut client)[..2], asked[..2]);
+    assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+    servers.stop();
+}
+
+/// When all places are taken, the silent make room, and nobody who waits for an answer.
+#[test]
+fn who_waits_for_nsd_keeps_its_place() {
+    let nsd = TcpListener::bind("127.0.0.1:0").unwrap();
+    let servers =
+        Servers::start_with(overlay(), Some(settings(nsd.local_addr().unwrap(), 10_000)), Calls::Native, |settings| {
+            settings.connections_max = 1
+        });
+    let asked = query("@", 15).to_vec().unwrap();
+    let framed = [&(asked.len() as u16).to_be_bytes()[..], &asked].concat();
+    let mut waiting = TcpStream::connect(servers.address).unwrap();
+    waiting.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    waiting.write_all(&framed).unwrap();
+    let (mut upstream, _) = nsd.accept().unwrap();
+    let mut reply = read_frame(&mut upstream);
+    // Twice as long as nobody is sent away for.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(1) {
+        let mut other = TcpStream::connect(servers.address).unwrap();
+        other.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert!(!matches!(other.read(&mut [0; 1]), Ok(1)), "sent away at once");
+    }
+    reply[2] |= 0x80;
+    upstream.write_all(&[&(reply.len() as u16).to_be_bytes()[..], &reply].concat()).unwrap();
+    assert_eq!(read_frame(&mut waiting)[..2], asked[..2]);
+    eventually("the silent one makes room", || {
+        let mut other = TcpStream::connect(servers.address).unwrap();
+        let www = query("www", 1).to_vec().unwrap();
+        let _ = other.write_all(&[&(www.len() as u16).to_be_bytes()[..], &www].concat());
+        matches!(other.read(&mut [0; 1]), Ok(1))
+    });
     servers.stop();
 }
 
@@ -286,14 +463,6 @@ fn forged_replies_over_tcp_are_thrown_away() {
         (counters.relayed(Relayed::Stray), counters.relayed(Relayed::Answered)) == (7, 1)
     });
     servers.stop();
-}
-
-fn read_frame(stream: &mut TcpStream) -> Vec<u8> {
-    let mut length = [0; 2];
-    stream.read_exact(&mut length).unwrap();
-    let mut octets = vec![0; u16::from_be_bytes(length).into()];
-    stream.read_exact(&mut octets).unwrap();
-    octets
 }
 
 #[test]

@@ -327,15 +327,6 @@ fn what_is_copied_from_the_query_and_what_is_not() {
 }
 
 #[test]
-fn edns_of_another_version() {
-    let mut message = query("www", type_of("A"));
-    message.edns.as_mut().unwrap().set_version(1);
-    let reply = ask(&table(Mode::Whole), &message, &limits());
-    assert_eq!(u16::from(reply.metadata.response_code), 16, "BADVERS");
-    assert_eq!((reply.answers.len(), reply.edns.unwrap().version()), (0, 0));
-}
-
-#[test]
 fn sizes() {
     let table = table(Mode::Whole);
     let size = |payload: Option<u16>, limits: &Limits| {
@@ -394,14 +385,4 @@ fn what_is_no_query() {
         assert_eq!((message.metadata.response_code, message.metadata.id), (ResponseCode::FormErr, 0xbeef));
         assert_eq!(message.metadata.op_code, OpCode::Query);
     }
-}
-
-#[test]
-fn a_dname_that_makes_a_name_too_long() {
-    let table = table(Mode::Whole);
-    let label = "x".repeat(63);
-    let owner = format!("{label}.{label}.{label}.{}.moved", &label[..43]);
-    let reply = ask(&table, &query(&owner, 1), &limits());
-    assert_eq!(reply.metadata.response_code, ResponseCode::YXDomain);
-    assert_eq!(show(&reply).lines().nth(1), Some("moved 3600 DNAME target.ent"));
 }

@@ -13,18 +13,6 @@ use super::support::*;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn read_frame(stream: &mut TcpStream) -> Vec<u8> {
-    let mut len = [0; 2];
-    stream.read_exact(&mut len).unwrap();
-    let mut octets = vec![0; u16::from_be_bytes(len).into()];
-    stream.read_exact(&mut octets).unwrap();
-    octets
-}
-
-fn framed(message: &[u8]) -> Vec<u8> {
-    [&(message.len() as u16).to_be_bytes()[..], message].concat()
-}
-
 /// Sockets for UDP and TCP that nsd could have.
 fn nsd() -> (UdpSocket, TcpListener) {
     loop {

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Message, ResponseCode};
 
-use nsd_failover::serve::counters::Request;
+use nsd_failover::serve::counters::{Request, Transport};
+use nsd_failover::serve::service::Settings;
 use nsd_failover::serve::sys::Calls;
-use nsd_failover::serve::tcp::Settings;
 use nsd_failover::table::zone_table::Mode;
 
 use super::support::*;
@@ -28,20 +28,19 @@ fn framed(id: u16, owner: &str, rtype: &str) -> Vec<u8> {
     let mut message = query(owner, type_of(rtype));
     message.metadata.id = id;
     let octets = message.to_vec().unwrap();
-    [(octets.len() as u16).to_be_bytes().to_vec(), octets].concat()
+    super::support::framed(&octets)
 }
 
 fn read(stream: &mut TcpStream) -> Message {
-    let mut length = [0; 2];
-    stream.read_exact(&mut length).unwrap();
-    let mut octets = vec![0; u16::from_be_bytes(length).into()];
-    stream.read_exact(&mut octets).unwrap();
-    Message::from_vec(&octets).unwrap()
+    Message::from_vec(&read_frame(stream)).unwrap()
 }
 
 /// The other side has closed, in an orderly way or not.
 fn is_closed(stream: &mut TcpStream) -> bool {
-    matches!(stream.read(&mut [0; 1]), Ok(0)) || stream.take_error().is_ok()
+    match stream.read(&mut [0; 1]) {
+        Ok(len) => len == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    }
 }
 
 #[test]
@@ -85,6 +84,26 @@ fn an_octet_at_a_time_is_answered_in_time_and_cut_off_later() {
     assert!(cut_off);
     let took = began.elapsed();
     assert!((900..5_000).contains(&took.as_millis()), "{took:?}");
+    servers.stop();
+}
+
+/// The histogram is of answers: the start of a query is not one.
+#[test]
+fn half_a_query_is_no_sample_of_how_long_an_answer_takes() {
+    let servers = servers(|_| {});
+    let sampled = || -> u64 {
+        let snapshot = servers.counters.snapshot();
+        snapshot.answered.iter().filter(|(at, _)| *at == Transport::Tcp).map(|(_, durations)| durations.count()).sum()
+    };
+    let mut stream = connect(&servers);
+    stream.write_all(&framed(1, "www", "A")[..20]).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert!(is_closed(&mut stream), "it has been read, and the end behind it");
+    assert_eq!(sampled(), 0);
+    let mut stream = connect(&servers);
+    stream.write_all(&framed(2, "www", "A")).unwrap();
+    read(&mut stream);
+    eventually("the first answer is sampled", || sampled() == 1);
     servers.stop();
 }
 

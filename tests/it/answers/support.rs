@@ -1,5 +1,6 @@
 //! A zone in a few lines, queries, and replies read by hickory.
 
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use nsd_failover::serve::counters::{self, Counters};
 use nsd_failover::serve::door::Door;
 use nsd_failover::serve::listener::{self, Gate};
 use nsd_failover::serve::rrl::Limiter;
+use nsd_failover::serve::service::{self, Service};
 use nsd_failover::serve::sys::Calls;
 use nsd_failover::serve::transfer::Transfers;
 use nsd_failover::serve::{relay, tcp, udp};
@@ -301,7 +303,7 @@ impl Servers {
         table: Table,
         relay: Option<relay::Settings>,
         calls: Calls,
-        adjust: impl Fn(&mut tcp::Settings),
+        adjust: impl Fn(&mut service::Settings),
     ) -> Servers {
         Servers::start_all(table, relay, calls, Beside::default(), adjust)
     }
@@ -311,7 +313,7 @@ impl Servers {
         relay: Option<relay::Settings>,
         calls: Calls,
         Beside { limiter, transfers }: Beside,
-        adjust: impl Fn(&mut tcp::Settings),
+        adjust: impl Fn(&mut service::Settings),
     ) -> Servers {
         // No other test speaks from there.
         let proxies: Arc<[IpNet]> = [IpNet::from(IpAddr::from([127, 0, 0, 77]))].into();
@@ -327,7 +329,7 @@ impl Servers {
             &counters,
         )
         .unwrap();
-        let mut settings = tcp::Settings::default();
+        let mut settings = service::Settings::default();
         adjust(&mut settings);
         let block = counters.block(counters::Transport::Tcp, Family::Ipv4);
         let relay = relay.map(|relay| Arc::new(relay::tcp::Relay::new(&relay)));
@@ -337,7 +339,8 @@ impl Servers {
         let transport = counters::Transport::Tcp;
         let gate = Gate { transport, door: door.clone(), proxies, header_ms: settings.read_ms };
         let answerer = Answerer::new(live.clone(), relay, transfers, Limits::new(Transport::Stream, false));
-        let tcp = runtime.spawn(tcp::run(listener, gate, answerer, settings, block, shutdown));
+        let service = Service { answerer, settings, block };
+        let tcp = runtime.spawn(tcp::run(listener, gate, service, shutdown));
         Servers {
             address,
             live,
@@ -377,6 +380,20 @@ fn bind_both(runtime: &Runtime) -> (SocketAddr, Vec<UdpSocket>, TcpListener) {
         }
     }
     panic!("no port is free for both UDP and TCP");
+}
+
+/// A message as it travels over TCP.
+pub fn framed(message: &[u8]) -> Vec<u8> {
+    [&(message.len() as u16).to_be_bytes()[..], message].concat()
+}
+
+/// The next message from a stream; panics if it ends.
+pub fn read_frame(stream: &mut impl Read) -> Vec<u8> {
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).unwrap();
+    let mut octets = vec![0; u16::from_be_bytes(length).into()];
+    stream.read_exact(&mut octets).unwrap();
+    octets
 }
 
 /// Waits for something that happens elsewhere.

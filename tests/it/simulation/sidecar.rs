@@ -9,12 +9,15 @@ use nsd_failover::director::event::{Action, Event, ExportReport, ExportResult, O
 use nsd_failover::director::settings::Settings;
 use nsd_failover::director::state::State;
 use nsd_failover::director::status::Status;
+use nsd_failover::failover::pool::{Node, PoolToldRoles, Told, ToldRoles};
 use nsd_failover::health::check::Outcome;
+use nsd_failover::health::family::PerFamily;
 use nsd_failover::health::time::Now;
 
+use super::START_UNIX_MS;
 use super::laws::Laws;
 use super::truth::{Random, Truth};
-use super::{SECOND_MS, START_UNIX_MS};
+use super::view::LOST_MS;
 
 /// Events that a trace holds.
 const TRACE_MAX: usize = 200;
@@ -33,6 +36,9 @@ pub struct Sidecar {
     pub away_until_ms: Option<u64>,
     /// What was written last.
     disk: Option<State>,
+    /// The zone files, and what the exports under way would make of them.
+    files: Vec<ZoneFile>,
+    drafts: Vec<ZoneFile>,
     /// Ends of probes and exports under way.
     coming: BTreeMap<(u64, u64), Event>,
     probing: BTreeSet<Target>,
@@ -42,11 +48,21 @@ pub struct Sidecar {
     trace: Option<VecDeque<String>>,
 }
 
+/// What a zone file says: its serial, and who holds the roles of each of its pools, by name.
+#[derive(Clone)]
+struct ZoneFile {
+    serial: u32,
+    /// `None`: as the settings of the start have it.
+    roles: Option<Vec<PerFamily<[Option<String>; 2]>>>,
+}
+
 impl Sidecar {
     pub fn new(index: usize, seed: u64, settings: Settings) -> Sidecar {
         // They are not started in the same moment: their jitter differs.
         let started_ms = 7_000 * index as u64;
         let now = Now { monotonic_ms: 0, unix_ms: START_UNIX_MS + started_ms as i64 };
+        let new = |serial| ZoneFile { serial, roles: None };
+        let files: Vec<ZoneFile> = settings.zones.iter().map(|zone| new(zone.serial_in_file)).collect();
         Sidecar {
             index,
             random: Random(seed ^ (index as u64 + 1).rotate_left(32)),
@@ -57,6 +73,8 @@ impl Sidecar {
             clock_error_ms: 0,
             away_until_ms: None,
             disk: None,
+            drafts: files.clone(),
+            files,
             coming: BTreeMap::new(),
             probing: BTreeSet::new(),
             exporting: BTreeSet::new(),
@@ -90,13 +108,16 @@ impl Sidecar {
     fn tell(&mut self, event: Event, now_ms: u64, truth: &Truth) {
         let now = self.now(now_ms);
         match &event {
-            Event::Probed { target, outcome } => {
-                assert!(self.probing.remove(target));
+            // A reload may have taken it out meanwhile: then nobody waits for it.
+            Event::Probed { target, outcome } if self.probing.remove(target) => {
                 self.laws.probed(target, outcome.success, now_ms);
             }
             Event::Exported(report) => {
                 let zone = self.settings.zones.iter().position(|zone| zone.origin.to_string() == report.zone);
                 self.exporting.remove(&zone.unwrap());
+                if report.result == ExportResult::Served {
+                    self.files[zone.unwrap()] = self.drafts[zone.unwrap()].clone();
+                }
             }
             _ => {}
         }
@@ -116,7 +137,7 @@ impl Sidecar {
                 Effect::Persist => self.disk = Some(self.director.state()),
                 Effect::Probe(target) => self.probe(target, now_ms, truth),
                 Effect::Export { zone, generation, serial } => self.export(zone, generation, serial, now_ms),
-                Effect::Notify(transition) => self.laws.told(&transition, now_ms),
+                Effect::Notify(transition) => self.laws.told(&transition, now_ms, now.unix_ms),
             }
         }
         if has_moved {
@@ -141,12 +162,15 @@ impl Sidecar {
 
     fn probe(&mut self, target: Target, now_ms: u64, truth: &Truth) {
         assert!(self.probing.insert(target.clone()), "two probes of {target:?} at a time");
-        let success = match truth.answers(self.index, &target, now_ms, &mut self.random) {
-            _ if self.random.below(200) == 0 => None,
-            good => Some(good),
+        let success = truth.answers(self.index, &target, now_ms, &mut self.random);
+        let success = success.filter(|_| self.random.below(200) > 0);
+        let duration_ms = if success == Some(true) { 5 + self.random.below(200) } else { LOST_MS };
+        let word = match success {
+            Some(true) => "L7OK",
+            Some(false) => "L4TOUT",
+            None => "UNK",
         };
-        let duration_ms = if success == Some(true) { 5 + self.random.below(200) } else { 15 * SECOND_MS };
-        let word = if success == Some(true) { "L7OK" } else { "L4TOUT" }.to_owned();
+        let word = word.to_owned();
         let outcome = Outcome { success, word, duration_ms, ..Outcome::default() };
         self.later(now_ms + duration_ms, Event::Probed { target, outcome });
     }
@@ -156,6 +180,7 @@ impl Sidecar {
         let written = self.disk.as_ref().map_or(0, |state| state.generation);
         assert!(generation <= written, "exported before it was written down");
         assert!(self.exporting.insert(zone), "one export of a zone at a time");
+        self.drafts[zone] = self.draft(zone, serial);
         let result = if self.random.chance(10) { ExportResult::RolledBack } else { ExportResult::Served };
         let duration_ms = 100 + self.random.below(20_000);
         let report = ExportReport {
@@ -170,11 +195,36 @@ impl Sidecar {
         self.later(now_ms + duration_ms, Event::Exported(report));
     }
 
+    /// What the files will say: what is in force.
+    fn draft(&self, zone: usize, serial: u32) -> ZoneFile {
+        let in_force = self.laws.in_force.as_ref().unwrap();
+        let roles = |pool: &usize| {
+            let name = |node: Option<usize>| node.map(|node| self.settings.pools[*pool].nodes[node].name.clone());
+            let roles = &in_force.pools[*pool];
+            PerFamily::from_fn(|family| [name(roles[family].primary), name(roles[family].standby)])
+        };
+        ZoneFile { serial, roles: Some(self.settings.zones[zone].pools.iter().map(roles).collect()) }
+    }
+
+    /// The settings as they are loaded, with what the zone files say now.
+    fn load(&mut self, settings: &Settings) {
+        self.settings = settings.clone();
+        for (zone, file) in self.settings.zones.iter_mut().zip(&self.files) {
+            zone.serial_in_file = file.serial;
+            let Some(roles) = &file.roles else { continue };
+            let pools = zone.pools.iter().map(|pool| &self.settings.pools[*pool].nodes);
+            zone.roles_in_file = pools.zip(roles).map(|(nodes, roles)| told(nodes, roles)).collect();
+        }
+    }
+
+    /// An order is obeyed if it names what there is; else it is refused, and changes nothing.
     pub fn order(&mut self, action: Action, for_s: Option<u64>, now_ms: u64, truth: &Truth) {
         let order = Order { action, reason: Some("simulated".to_owned()), for_s };
-        assert_eq!(self.director.order(&order), Ok(()));
-        self.laws.ordered(&order, self.now(now_ms).unix_ms);
-        self.laws.surprised(now_ms);
+        let is_obeyed = self.director.order(&order).is_ok();
+        assert_eq!(is_obeyed, self.laws.can_obey(&order.action), "{order:?}");
+        if is_obeyed {
+            self.laws.ordered(&order, now_ms, self.now(now_ms).unix_ms);
+        }
         self.tell(Event::Ordered(order), now_ms, truth);
         let written = self.disk.as_ref().unwrap();
         assert_eq!(written.orders, self.director.state().orders, "an order is written down at once");
@@ -200,10 +250,17 @@ impl Sidecar {
         self.disk = saved.clone();
         self.coming.clear();
         self.probing.clear();
-        self.exporting.clear();
+        // The end of the process has interrupted them before or after the new file was in place.
+        for zone in std::mem::take(&mut self.exporting) {
+            if self.random.chance(50) {
+                self.files[zone] = self.drafts[zone].clone();
+            }
+        }
         self.started_ms = now_ms;
         let now = self.now(now_ms);
-        self.laws.restarted(saved.as_ref(), now_ms, now.unix_ms);
+        let settings = self.settings.clone();
+        self.load(&settings);
+        self.laws.restarted(self.settings.clone(), saved.as_ref(), now_ms, now.unix_ms);
         self.director = Director::new(self.settings.clone(), saved, now);
         self.tell(Event::Tick, now_ms, truth);
     }
@@ -219,9 +276,22 @@ impl Sidecar {
         }
     }
 
-    pub fn reload(&mut self, now_ms: u64, truth: &Truth) {
-        self.laws.reloaded(now_ms);
+    /// A process that is away finds the settings when it is back.
+    pub fn reload(&mut self, settings: &Settings, now_ms: u64, truth: &Truth) {
+        let is_known = (&self.settings.pools, &self.settings.checks) == (&settings.pools, &settings.checks);
+        self.load(settings);
+        if self.away_until_ms.is_some() {
+            return;
+        }
+        let before = (is_known && !self.laws.is_pending).then(|| self.laws.in_force.as_ref().unwrap().pools.clone());
+        self.note(now_ms, &format!("other settings: {:?} {:?}", self.settings.pools, self.settings.checks));
+        self.laws.reloaded(self.settings.clone(), now_ms);
+        // Nobody waits any more for what nobody wants to know.
+        self.probing.retain(|target| self.laws.looks_at(target));
         self.tell(Event::Reloaded(Box::new(self.settings.clone())), now_ms, truth);
+        if let Some(before) = before {
+            assert_eq!(self.laws.in_force.as_ref().unwrap().pools, before, "a second look without any news");
+        }
     }
 
     pub fn clock_error_ms(&self) -> i64 {
@@ -237,6 +307,26 @@ impl Sidecar {
     pub fn status(&self, now_ms: u64) -> Status {
         self.director.status(self.now(now_ms))
     }
+}
+
+/// Who holds the roles by the addresses in a file; `None` if one is nobody's.
+fn told(nodes: &[Node], roles: &PerFamily<[Option<String>; 2]>) -> Option<PoolToldRoles> {
+    let mut is_known = true;
+    let mut told = |name: &Option<String>| match name {
+        None => Told::Withdrawn,
+        Some(name) => match nodes.iter().position(|node| node.name == *name) {
+            Some(node) => Told::Node(node),
+            None => {
+                is_known = false;
+                Told::Nothing
+            }
+        },
+    };
+    let roles = PerFamily::from_fn(|family| {
+        let [primary, standby] = &roles[family];
+        ToldRoles { primary: told(primary), standby: told(standby) }
+    });
+    is_known.then_some(roles)
 }
 
 impl Drop for Sidecar {

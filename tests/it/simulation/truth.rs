@@ -7,8 +7,9 @@ use nsd_failover::director::event::Target;
 use nsd_failover::director::settings::ANCHOR;
 use nsd_failover::health::family::{Family, PerFamily};
 
-/// The hosts, as they are called in the settings.
+/// The hosts and the checks, as they are called in the settings.
 pub const NODES: [&str; 3] = ["a", "b", "c"];
+pub const CHECKS: [&str; 2] = ["web", "tls"];
 
 /// splitmix64.
 pub struct Random(pub u64);
@@ -38,21 +39,29 @@ impl Random {
 /// All times are milliseconds since the world began.
 #[derive(Default)]
 pub struct Truth {
-    /// When each host answers again over each family.
-    broken_until: [PerFamily<u64>; 3],
+    /// When each host answers each check again over each family.
+    broken_until: [[PerFamily<u64>; 3]; 2],
     /// For each sidecar: when its own uplink works again, when it no longer loses packets, and when
     /// its way to each host is whole again.
     cut_until: [u64; 2],
     lossy_until: [u64; 2],
     parted_until: [[u64; 3]; 2],
+    /// For each sidecar and check: when it can say something again of each host.
+    blind_until: [[[u64; 3]; 2]; 2],
     /// Every moment at which something changes.
     changes: BTreeSet<u64>,
 }
 
 impl Truth {
+    /// All checks of it fail.
     pub fn break_host(&mut self, host: usize, family: Family, now_ms: u64, for_ms: u64) {
+        (0..CHECKS.len()).for_each(|check| self.break_service(check, host, family, now_ms, for_ms));
+    }
+
+    /// One check of it fails.
+    pub fn break_service(&mut self, check: usize, host: usize, family: Family, now_ms: u64, for_ms: u64) {
         self.change(now_ms, for_ms);
-        let until_ms = &mut self.broken_until[host][family];
+        let until_ms = &mut self.broken_until[check][host][family];
         *until_ms = (*until_ms).max(now_ms + for_ms);
     }
 
@@ -69,6 +78,12 @@ impl Truth {
     pub fn part(&mut self, sidecar: usize, host: usize, now_ms: u64, for_ms: u64) {
         self.change(now_ms, for_ms);
         self.parted_until[sidecar][host] = now_ms + for_ms;
+    }
+
+    /// The check can say nothing of the host: its plugin is not there, its file is not written.
+    pub fn blind(&mut self, sidecar: usize, check: usize, host: usize, now_ms: u64, for_ms: u64) {
+        self.change(now_ms, for_ms);
+        self.blind_until[sidecar][check][host] = now_ms + for_ms;
     }
 
     /// Everything works again from now on.
@@ -94,23 +109,28 @@ impl Truth {
 
     /// Whether every sidecar sees what is.
     pub fn is_clear(&self, now_ms: u64) -> bool {
-        let parted = self.parted_until.iter().flatten();
-        parted.chain(&self.cut_until).chain(&self.lossy_until).all(|until_ms| *until_ms <= now_ms)
+        let (parted, blind) = (self.parted_until.iter().flatten(), self.blind_until.iter().flatten().flatten());
+        parted.chain(blind).chain(&self.cut_until).chain(&self.lossy_until).all(|until_ms| *until_ms <= now_ms)
     }
 
-    pub fn is_up(&self, host: usize, family: Family, now_ms: u64) -> bool {
-        self.broken_until[host][family] <= now_ms
+    pub fn is_up(&self, check: usize, host: usize, family: Family, now_ms: u64) -> bool {
+        self.broken_until[check][host][family] <= now_ms
     }
 
-    /// Whether a probe of this sidecar gets an answer. Anchors always answer, if they are reached.
-    pub fn answers(&self, sidecar: usize, target: &Target, now_ms: u64, random: &mut Random) -> bool {
-        if self.cut_until[sidecar] > now_ms || (self.lossy_until[sidecar] > now_ms && random.chance(20)) {
-            return false;
-        }
+    /// What a probe of this sidecar finds; `None`: nothing can be said. Anchors always answer, if
+    /// they are reached.
+    pub fn answers(&self, sidecar: usize, target: &Target, now_ms: u64, random: &mut Random) -> Option<bool> {
+        let place = |among: &[&str], name: &str| among.iter().position(|known| *known == name).unwrap();
+        let is_reached =
+            self.cut_until[sidecar] <= now_ms && (self.lossy_until[sidecar] <= now_ms || !random.chance(20));
         if target.check == ANCHOR {
-            return true;
+            return Some(is_reached);
         }
-        let host = NODES.iter().position(|node| *node == target.node).unwrap();
-        self.parted_until[sidecar][host] <= now_ms && self.is_up(host, target.family, now_ms)
+        let (check, host) = (place(&CHECKS, &target.check), place(&NODES, &target.node));
+        if self.blind_until[sidecar][check][host] > now_ms {
+            return None;
+        }
+        let is_whole = self.parted_until[sidecar][host] <= now_ms;
+        Some(is_reached && is_whole && self.is_up(check, host, target.family, now_ms))
     }
 }

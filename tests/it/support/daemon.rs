@@ -125,6 +125,11 @@ impl Daemon {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// SIGTERM; [`Daemon::stop`] waits for the end.
+    pub fn terminate(&self) {
+        signal(self.child.as_ref().expect("it runs"), rustix::process::Signal::TERM);
+    }
+
     /// SIGTERM, and its exit status.
     pub fn stop(&mut self) -> std::process::ExitStatus {
         let mut child = self.child.take().expect("it runs");

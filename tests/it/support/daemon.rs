@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::nsd::dig;
 
 /// How long anything may take that the configuration of a test makes quick.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A running daemon; ended when it is dropped.
 pub struct Daemon {
